@@ -1,0 +1,225 @@
+"""Every error this package raises, in one tree.
+
+CybsError
+├── ConfigurationError          a setting is missing or wrong
+│   └── KeyRingError            the ring of key-encryption keys is missing, weak or malformed
+├── KeyMaterialError            an uploaded file or pasted secret is refused
+│   ├── UnreadableKeyFile       wrong password or damaged file; which of them is not said
+│   ├── WrongKeyFile            a readable file, but not the one that belongs here
+│   ├── WeakKey                 too short, not RSA, or not random
+│   ├── ExpiredKey              its certificate has ended, or has not begun
+│   └── DuplicateKey            this key is stored already
+├── MessageError                a request cannot be signed as it was given
+│   ├── InvalidHost, InvalidPath, InvalidHeader, InvalidBody
+│   ├── EncryptionImpossible    MLE is asked for and no valid certificate can do it
+│   └── EncryptionRequired      mle=False on an operation that must be encrypted
+├── SealingError                a secret in the database does not open
+│   ├── SecretIntegrityError    damaged, moved, or written by something else
+│   ├── KeyUnavailable          its key-encryption key is not in the ring
+│   └── KeyBlocked              its key-encryption key is blocked
+├── OrganizationError
+│   ├── OrganizationNotFound
+│   ├── OrganizationAmbiguous   the same id on several hosts: say ORG_ID@HOST
+│   ├── OrganizationInactive
+│   └── OrganizationConflict    a kind, parent, host or id that does not fit
+├── KeyResolutionError          no key may sign for this merchant
+│   ├── NoKey                   nothing found; says what was looked at
+│   ├── KeyNotUsable            suspended, compromised or ended: never passed over
+│   └── KeyMismatch             the key that opened is not the key the row describes
+├── InvalidTransition           the lifecycle has no such step
+├── ApprovalRequired            FOUR_EYES is on and nobody else has approved
+├── ApprovalDenied              this person, or this request, cannot be approved
+├── LiveRefused                 a live host, and the setting LIVE is not True
+└── SendError
+    ├── NotSent                 not one byte left; sending again is safe
+    ├── OutcomeUnknown          bytes left and no usable answer came back
+    │   └── ReplyUnreadable     an answer came and cannot be read
+    │       ├── ReplyNotEncrypted   RESPONSE_MLE is "required" and the answer came in clear
+    │       └── MLEDecryptError     the encrypted answer does not open
+    └── GatewayRefused          an answer with a status that is not 2xx
+
+The docstring of a class is its default message.
+Messages name the cure; secrets and card data are never part of one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+
+class CybsError(Exception):
+    """Something in django_cybs_jwt went wrong."""
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        super().__init__(message or inspect.cleandoc(type(self).__doc__ or ""))
+        self.facts = facts
+        """Redacted evidence for a log or a screen: ids, times, counts."""
+
+
+class ConfigurationError(CybsError):
+    """A setting of CYBS_JWT is missing or wrong."""
+
+
+class KeyRingError(ConfigurationError):
+    """The key ring cannot be used. Make one with `manage.py cybs_keyring generate`."""
+
+
+class KeyMaterialError(CybsError, ValueError):
+    """This key cannot be used."""
+
+
+class UnreadableKeyFile(KeyMaterialError):
+    """The file cannot be opened: the password is wrong or the file is damaged.
+
+    Download the key again if the password is surely right; the gateway does not store it.
+    """
+
+
+class WrongKeyFile(KeyMaterialError):
+    """This is not the file that belongs here."""
+
+
+class WeakKey(KeyMaterialError):
+    """The key is too weak to use. Generate a new one in the Business Center."""
+
+
+class ExpiredKey(KeyMaterialError):
+    """The certificate is outside its validity. Generate a new key in the Business Center."""
+
+
+class DuplicateKey(KeyMaterialError):
+    """This key is stored already."""
+
+
+class MessageError(CybsError, ValueError):
+    """The request cannot be signed as it was given."""
+
+
+class InvalidHost(MessageError):
+    """Not a hostname. Give the bare name, like apitest.cybersource.com."""
+
+
+class InvalidPath(MessageError):
+    """Not a resource path. Give an absolute path without host, like /pts/v2/payments."""
+
+
+class InvalidHeader(MessageError):
+    """A header name or value cannot be sent."""
+
+
+class InvalidBody(MessageError):
+    """The body cannot be sent as JSON."""
+
+
+class EncryptionImpossible(MessageError):
+    """Message-level encryption is asked for, and no valid request-MLE certificate is stored.
+
+    Import the P12 that carries it, or add the host's with `manage.py cybs_gateway_cert add`.
+    """
+
+
+class EncryptionRequired(MessageError):
+    """The gateway accepts this operation only encrypted; mle=False is refused."""
+
+
+class SealingError(CybsError):
+    """A sealed secret does not open."""
+
+
+class SecretIntegrityError(SealingError):
+    """A sealed secret is damaged, was moved from another row, or was not written by the ring.
+
+    Restore the row from a backup, or import the key again.
+    """
+
+
+class KeyUnavailable(SealingError):
+    """The key-encryption key of this secret is not in the ring. Put it back and try again."""
+
+
+class KeyBlocked(SealingError):
+    """The key-encryption key of this secret is blocked in the ring."""
+
+
+class OrganizationError(CybsError):
+    """The organization cannot be used."""
+
+
+class OrganizationNotFound(OrganizationError, LookupError):
+    """No such organization. `manage.py cybs_org list` shows what is stored."""
+
+
+class OrganizationAmbiguous(OrganizationError, LookupError):
+    """This id exists on several hosts. Name it ORG_ID@HOST."""
+
+
+class OrganizationInactive(OrganizationError):
+    """This organization is disabled."""
+
+
+class OrganizationConflict(OrganizationError, ValueError):
+    """The organization cannot be stored like this."""
+
+
+class KeyResolutionError(CybsError):
+    """No key may sign for this merchant."""
+
+
+class NoKey(KeyResolutionError, LookupError):
+    """No active key. Import one with `manage.py cybs_import ORG_ID FILE --activate`."""
+
+
+class KeyNotUsable(KeyResolutionError):
+    """The merchant's own key may not be used, and no other key takes its place silently."""
+
+
+class KeyMismatch(KeyResolutionError):
+    """The key that opened is not the key its row describes. Import the key again."""
+
+
+class InvalidTransition(CybsError):
+    """The key's lifecycle has no such step."""
+
+
+class ApprovalRequired(CybsError):
+    """A second person must approve this first."""
+
+
+class ApprovalDenied(CybsError):
+    """The approval is refused."""
+
+
+class LiveRefused(CybsError):
+    """A live host, and CYBS_JWT["LIVE"] is not True. Nothing was sent."""
+
+
+class SendError(CybsError):
+    """The request was not answered as it should be."""
+
+
+class NotSent(SendError):
+    """Nothing left this machine; sending again is safe."""
+
+
+class OutcomeUnknown(SendError):
+    """The request left and no usable answer came back: it may have been processed.
+
+    Look the transaction up, or void it by its transactionId, before sending it again.
+    """
+
+
+class ReplyUnreadable(OutcomeUnknown):
+    """An answer came back and cannot be read. The request was probably processed."""
+
+
+class ReplyNotEncrypted(ReplyUnreadable):
+    """The answer came in clear although RESPONSE_MLE is "required" for this organization."""
+
+
+class MLEDecryptError(ReplyUnreadable):
+    """The encrypted answer does not open with this owner's response keys."""
+
+
+class GatewayRefused(SendError):
+    """The gateway answered with a status that is not 2xx."""
