@@ -1,0 +1,80 @@
+"""What a file that is not the expected one looks like, in the words of the person who has it."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from django_cybs_jwt.exceptions import UnreadableKeyFile, WrongKeyFile
+from django_cybs_jwt.protocol import der
+
+MAX_BYTES: Final = 64 * 1024
+
+_MAGIC: Final = (
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"%PDF", "a PDF document"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"\xfe\xed\xfe\xed", "a Java keystore (JKS)"),
+    (b"\xce\xce\xce\xce", "a Java keystore (JCEKS)"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\xff\xfe", "UTF-16 text"),
+    (b"\xfe\xff", "UTF-16 text"),
+)
+_PEM_LABEL: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
+_SHAPES: Final = (
+    ((der.INTEGER, der.SEQUENCE, der.SEQUENCE), "a P12 file"),
+    ((der.INTEGER, der.SEQUENCE, der.OCTET_STRING), "a private key in DER"),
+    ((der.INTEGER, der.INTEGER, der.INTEGER), "a private key in DER"),
+    ((der.INTEGER, der.OCTET_STRING), "a private key in DER"),
+    ((der.SEQUENCE, der.OCTET_STRING), "an encrypted private key in DER"),
+    ((der.SEQUENCE, der.BIT_STRING), "a public key in DER"),
+    ((der.SEQUENCE, der.SEQUENCE, der.BIT_STRING), "a certificate in DER"),
+    ((der.OBJECT_IDENTIFIER, der.CONTEXT_0), "a PKCS#7 certificate bundle"),
+)
+
+
+def looks_like(data: bytes) -> str:
+    """Name the kind of *data*, empty when it is none that is known."""
+    for magic, name in _MAGIC:
+        if data.startswith(magic):
+            return name
+    if labels := _PEM_LABEL.findall(data):
+        return "PEM text with " + _listed(labels)
+    if data.startswith(bytes((der.SEQUENCE,))):
+        return _der_kind(data)
+    if data.isascii() and data.decode("ascii").replace("\r\n", "").replace("\n", "").isprintable():
+        return "plain text"
+    return ""
+
+
+def wrong_kind(data: bytes, expected: str) -> WrongKeyFile:
+    """A refusal that names what *data* looks like and what is *expected* instead."""
+    kind = looks_like(data)
+    found = f"This looks like {kind}." if kind else "This kind of file is not known here."
+    return WrongKeyFile(f"{found} What belongs here is {expected}.")
+
+
+def check_size(data: bytes, expected: str) -> None:
+    """Raise WrongKeyFile for an empty file and for one above 64 KiB."""
+    if not data:
+        raise WrongKeyFile(f"The file is empty. What belongs here is {expected}.")
+    if len(data) > MAX_BYTES:
+        raise WrongKeyFile(
+            f"The file is larger than {MAX_BYTES // 1024} KiB. What belongs here is {expected}."
+        )
+
+
+def _listed(labels: list[bytes]) -> str:
+    """`a certificate` or `a private key, a certificate`: each label once, at most four."""
+    names = dict.fromkeys(label.decode("ascii").lower() for label in labels)
+    return ", ".join(("an " if name[:1] in "aeiou" else "a ") + name for name in list(names)[:4])
+
+
+def _der_kind(data: bytes) -> str:
+    try:
+        tags = tuple(child.tag for child in der.parse(data).children())
+    except UnreadableKeyFile:
+        return ""
+    return next((name for shape, name in _SHAPES if tags[: len(shape)] == shape), "")

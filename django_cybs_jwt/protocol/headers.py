@@ -1,0 +1,40 @@
+"""Headers a caller may add to a signed request, checked before a library sees them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from django_cybs_jwt.exceptions import InvalidHeader
+
+LONGEST: Final = 4096
+_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
+_VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?\Z")
+
+# Written by the seal or by the HTTP library; a second one would be smuggling.
+RESERVED: Final = frozenset(
+    {"authorization", "host", "content-length", "transfer-encoding", "connection", "cookie"}
+)
+
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+def check_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
+    """Return the headers as pairs with names in lower case, or raise InvalidHeader."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return tuple(_check(name, value) for name, value in pairs)
+
+
+def _check(name: str, value: str) -> tuple[str, str]:
+    if not _NAME.match(name):
+        raise InvalidHeader(f"{name[:80]!r} is not a header name.")
+    lowered = name.lower()
+    if lowered in RESERVED:
+        raise InvalidHeader(f"{lowered} is written when the request is signed; leave it out.")
+    if len(value) > LONGEST or not _VALUE.match(value):
+        raise InvalidHeader(
+            f"The value of {lowered} must be printable ASCII without outer spaces, "
+            f"at most {LONGEST} characters."
+        )
+    return lowered, value

@@ -1,0 +1,18 @@
+"""Sign a claim set: the one place that imports PyJWT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jwt
+
+from django_cybs_jwt.protocol.keys import SigningKey
+
+
+def sign(claims: Mapping[str, Any], key: SigningKey) -> str:
+    """Return the compact JWS of *claims* with header `alg`, `kid` and `typ: JWT`.
+
+    The algorithm is the key's own, checked against its kind and length when it was built.
+    """
+    return jwt.encode(dict(claims), key.material, key.algorithm, headers={"kid": key.kid})

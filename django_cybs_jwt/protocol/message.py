@@ -1,0 +1,208 @@
+"""The two verbs of the wire: seal a request, open a response. No I/O, no clock, no settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from django_cybs_jwt.exceptions import (
+    EncryptionImpossible,
+    EncryptionRequired,
+    MessageError,
+    MLEDecryptError,
+    ReplyNotEncrypted,
+)
+from django_cybs_jwt.protocol import jwe, jws
+from django_cybs_jwt.protocol.bodies import check_body, decode_json
+from django_cybs_jwt.protocol.claims import METHODS, build_claims
+from django_cybs_jwt.protocol.headers import Headers, check_headers
+from django_cybs_jwt.protocol.keys import GatewayCertificate, MerchantKeys, ResponseMLE
+from django_cybs_jwt.protocol.operations import Operations, Policy
+from django_cybs_jwt.protocol.paths import check_path
+from django_cybs_jwt.protocol.profiles import Profile
+
+JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedRequest:
+    """A request ready to send: these bytes, this path, nothing re-encoded.
+
+    *path* is the request target, *body* the wire bytes, *response_kid* the announced key.
+    """
+
+    method: str
+    host: str
+    path: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(repr=False)
+    claims: dict[str, Any]
+    kid: str
+    request_encrypted: bool
+    response_kid: str | None
+
+    @property
+    def url(self) -> str:
+        """The gateway's own URL for this request."""
+        return f"https://{self.host}{self.path}"
+
+    @property
+    def jti(self) -> str:
+        """The token's unique id, a UUID version 4."""
+        return str(self.claims["jti"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedResponse:
+    """A reply's plain bytes; *kid* names the response key that opened it, if one did."""
+
+    content: bytes = field(repr=False)
+    encrypted: bool
+    kid: str | None = None
+
+
+def seal_request(
+    keys: MerchantKeys,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    *,
+    now: datetime,
+    jti: str,
+    operations: Operations,
+    profile: Profile,
+    mle: bool | None = None,
+    response_mle: ResponseMLE = "ask",
+    headers: Headers = (),
+) -> SealedRequest:
+    """Encrypt *body* where the policy asks for it, then sign what results.
+
+    *mle* overrides an optional operation's policy. Raises MessageError, never falls back.
+    """
+    _check_method(method)
+    extra = check_headers(headers)
+    wanted = _wants_encryption(operations.policy(method, check_path(path)), mle, check_body(body))
+    if wanted:
+        body, extra = _encrypt(keys.gateway_certificate, body, extra, now, profile)
+    response_kid = _announced(keys, response_mle)
+    claims = build_claims(
+        keys,
+        method=method,
+        path=path,
+        body=body,
+        now=now,
+        jti=jti,
+        profile=profile,
+        response_kid=response_kid,
+    )
+    return SealedRequest(
+        method=method.upper(),
+        host=keys.host,
+        path=path,
+        headers=(("authorization", f"Bearer {jws.sign(claims, keys.signing)}"), *_typed(extra)),
+        body=body,
+        claims=claims,
+        kid=keys.signing.kid,
+        request_encrypted=wanted,
+        response_kid=response_kid,
+    )
+
+
+def open_response(
+    keys: MerchantKeys, body: bytes, *, status: int, response_mle: ResponseMLE = "ask"
+) -> OpenedResponse:
+    """Return the plain bytes of a reply of any *status*; a plain reply passes as it is.
+
+    Raises MLEDecryptError when an encrypted reply does not open,
+    ReplyNotEncrypted when a plain 2xx reply breaks `response_mle="required"`.
+    """
+    token = _encrypted_response(body)
+    if token is not None:
+        content, kid = jwe.decrypt(token, keys.response_keys)
+        if not _is_json(content):
+            raise MLEDecryptError(kid=kid, known=True)
+        return OpenedResponse(content=content, encrypted=True, kid=kid)
+    if response_mle == "required" and body and 200 <= status < 300:
+        raise ReplyNotEncrypted
+    return OpenedResponse(content=body, encrypted=False)
+
+
+def _check_method(method: str) -> None:
+    if method.lower() not in METHODS:
+        raise MessageError(f"{method[:20]!r} is not a method of the gateway.")
+
+
+def _wants_encryption(policy: Policy, mle: bool | None, body: bytes) -> bool:
+    if not body:
+        return False
+    if mle is False and policy == "mandatory":
+        raise EncryptionRequired
+    return policy != "off" if mle is None else mle
+
+
+def _encrypt(
+    certificate: GatewayCertificate | None,
+    body: bytes,
+    headers: tuple[tuple[str, str], ...],
+    now: datetime,
+    profile: Profile,
+) -> tuple[bytes, tuple[tuple[str, str], ...]]:
+    content_type = dict(headers).get("content-type", JSON).partition(";")[0].strip().lower()
+    if content_type != JSON:
+        raise EncryptionImpossible(
+            f"Only JSON bodies can be encrypted, not {content_type[:80]}. "
+            "Say mle=False where the operation takes a plain body."
+        )
+    if certificate is None:
+        raise EncryptionImpossible
+    if not certificate.is_valid(now):
+        raise EncryptionImpossible(
+            f"The request-MLE certificate {certificate.kid} is valid from "
+            f"{certificate.not_before:%Y-%m-%d} to {certificate.not_after:%Y-%m-%d}. Import a P12 "
+            "with a newer one, or add the host's with `manage.py cybs_gateway_cert add`."
+        )
+    token = jwe.encrypt(body, certificate, now=now, content_type=profile.content_type_header)
+    envelope = b'{"encryptedRequest":"' + token.encode("ascii") + b'"}'
+    return envelope, tuple(pair for pair in headers if pair[0] != "content-type")
+
+
+def _announced(keys: MerchantKeys, response_mle: ResponseMLE) -> str | None:
+    if response_mle == "never":
+        return None
+    if response_mle == "required" and keys.response_kid is None:
+        raise EncryptionImpossible(
+            f"RESPONSE_MLE is 'required' and {keys.signing.owner} has no active Response MLE key. "
+            "Import one with `manage.py cybs_import ORG_ID FILE --purpose response-mle --activate`."
+        )
+    return keys.response_kid
+
+
+def _typed(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    names = {name for name, _ in headers}
+    defaults = (("content-type", JSON), ("accept", "*/*"))
+    return (*headers, *(pair for pair in defaults if pair[0] not in names))
+
+
+def _encrypted_response(body: bytes) -> str | None:
+    """The token of `{"encryptedResponse": "..."}`, None for every other body."""
+    if b'"encryptedResponse"' not in body[:64]:
+        return None
+    try:
+        envelope = decode_json(body)
+    except ValueError:
+        raise MLEDecryptError from None
+    if not isinstance(envelope, dict) or set(envelope) != {"encryptedResponse"}:
+        return None
+    token = envelope["encryptedResponse"]
+    if not isinstance(token, str):
+        raise MLEDecryptError
+    return token
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        decode_json(content)
+    except ValueError:
+        return False
+    return True

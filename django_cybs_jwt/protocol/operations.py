@@ -1,0 +1,99 @@
+"""Which operations the gateway takes encrypted: a table shipped as data, overridable.
+
+`data/operations.csv` holds one row per method and path template, as the official Python SDK
+0.0.80 states it. An operation without a row counts as *optional*, so its body is encrypted.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import resources
+from typing import Final, Literal, Self, get_args
+from urllib.parse import unquote
+
+from django_cybs_jwt.exceptions import ConfigurationError
+
+Policy = Literal["mandatory", "optional", "off"]
+
+_PARAMETER: Final = re.compile(r"\{[^{}/]+\}\Z")
+# Only what a decoded path can match: a key that never matches would protect nothing.
+_KEY: Final = re.compile(r"(GET|POST|PUT|PATCH|DELETE) ((?:/(?:\{[^{}/\s]+\}|[^{}/\s?#%]*))+)\Z")
+
+Template = tuple[str | None, ...]
+
+
+class Operations:
+    """The request-MLE policy by method and path template.
+
+    mandatory  the gateway refuses a plain body, and so do we
+    optional   encrypted unless the caller says mle=False
+    off        plain unless the caller says mle=True
+    """
+
+    def __init__(self, rows: Iterable[tuple[str, str, Policy]]) -> None:
+        self._policies: dict[tuple[str, Template], Policy] = {
+            (method.upper(), _template(path)): policy for method, path, policy in rows
+        }
+        self._shapes: dict[tuple[str, int], list[Template]] = {}
+        for method, template in self._policies:
+            self._shapes.setdefault((method, len(template)), []).append(template)
+        for templates in self._shapes.values():
+            # "/customers/new" is more particular than "/customers/{id}".
+            templates.sort(key=lambda template: [segment is None for segment in template])
+
+    def policy(self, method: str, path: str) -> Policy:
+        """The policy for a concrete *path*; its query string does not count."""
+        resource = unquote(path.partition("?")[0])
+        segments = tuple(resource.strip("/").split("/"))
+        method = method.upper()
+        # A path without parameters is the most particular one, and what most requests name.
+        if exact := self._policies.get((method, segments)):
+            return exact
+        for template in self._shapes.get((method, len(segments)), ()):
+            if all(want in (None, got) for want, got in zip(template, segments, strict=True)):
+                return self._policies[method, template]
+        return "optional"
+
+    def overridden(self, changes: Mapping[str, str]) -> Self:
+        """A copy with *changes*, each `"POST /pts/v2/payments": "mandatory"`."""
+        rows = [
+            (method, _path(shape), policy) for (method, shape), policy in self._policies.items()
+        ]
+        rows.extend(_parse_change(key, policy) for key, policy in changes.items())
+        return type(self)(rows)
+
+
+@cache
+def default_operations() -> Operations:
+    """The shipped table."""
+    text = resources.files(__package__).joinpath("data/operations.csv").read_text("utf-8")
+    rows = csv.DictReader(text.splitlines())
+    return Operations((row["method"], row["path"], _policy(row["request_mle"])) for row in rows)
+
+
+def _template(path: str) -> Template:
+    segments = path.strip("/").split("/")
+    return tuple(None if _PARAMETER.match(segment) else segment for segment in segments)
+
+
+def _path(template: Template) -> str:
+    return "/" + "/".join("{id}" if segment is None else segment for segment in template)
+
+
+def _parse_change(key: str, policy: str) -> tuple[str, str, Policy]:
+    match = _KEY.match(key)
+    if match is None:
+        raise ConfigurationError(
+            f"{key!r} is not an operation. Write it like 'POST /pts/v2/payments/{{id}}/refunds'."
+        )
+    return match[1], match[2], _policy(policy)
+
+
+def _policy(text: str) -> Policy:
+    for policy in get_args(Policy):
+        if policy == text:
+            return policy  # type: ignore[no-any-return]  # get_args() is untyped
+    raise ConfigurationError(f"{text!r} is not a policy. Use mandatory, optional or off.")

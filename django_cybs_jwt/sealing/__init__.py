@@ -1,0 +1,32 @@
+"""Secrets at rest: sealed under a ring of keys and bound to the row that holds them."""
+
+from __future__ import annotations
+
+from django_cybs_jwt.sealing import keyring
+from django_cybs_jwt.sealing.envelope import (
+    MAX_PLAINTEXT,
+    Context,
+    beginnings,
+    kek_id_of,
+    needs_rewrap,
+    open_blob,
+    payload_digest,
+    rewrap,
+    seal,
+)
+from django_cybs_jwt.sealing.keyring import KeyRing, Status
+
+__all__ = [
+    "MAX_PLAINTEXT",
+    "Context",
+    "KeyRing",
+    "Status",
+    "beginnings",
+    "kek_id_of",
+    "keyring",
+    "needs_rewrap",
+    "open_blob",
+    "payload_digest",
+    "rewrap",
+    "seal",
+]
