@@ -1,0 +1,24 @@
+"""httpx clients that seal requests and open replies; nothing here needs Django."""
+
+from __future__ import annotations
+
+from django_cybs_jwt.client.auth import GatewayAuth
+from django_cybs_jwt.client.clients import AsyncClient, Client
+from django_cybs_jwt.client.config import Config, Route, Timeout
+from django_cybs_jwt.client.exchange import MLE, Exchange
+from django_cybs_jwt.client.explain import Explanation, Finding
+from django_cybs_jwt.client.reply import Reply
+
+__all__ = [
+    "MLE",
+    "AsyncClient",
+    "Client",
+    "Config",
+    "Exchange",
+    "Explanation",
+    "Finding",
+    "GatewayAuth",
+    "Reply",
+    "Route",
+    "Timeout",
+]

@@ -1,0 +1,144 @@
+"""Client and AsyncClient: httpx clients whose requests leave sealed and whose replies arrive open.
+
+What goes in and out of `send` is plain; what httpx keeps in `response.request` and in its own
+exceptions is the sealed form. The local variables of a crash report's frames are the caller's to
+hide; `cybs.send` and its kin clear theirs.
+They never retry, follow no redirect, keep no cookie and read no environment variable.
+"""
+
+from __future__ import annotations
+
+import http.cookiejar
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+
+from django_cybs_jwt.client.config import Config
+from django_cybs_jwt.client.exchange import PLACEHOLDER, Reading, open_reply, seal
+from django_cybs_jwt.client.outcome import Trace
+from django_cybs_jwt.client.pools import AsyncSharedTransport, SharedTransport
+from django_cybs_jwt.exceptions import InvalidBody
+from django_cybs_jwt.protocol import MerchantKeys
+from django_cybs_jwt.protocol.bodies import encode_json
+from django_cybs_jwt.protocol.paths import check_path
+
+Provider = Callable[[], MerchantKeys]
+AsyncProvider = Callable[[], Awaitable[MerchantKeys]]
+
+
+class Client(httpx.Client):
+    """A synchronous client for one merchant; *provider* is asked for its keys at each request.
+
+    Raises MessageError before anything is sent, NotSent or OutcomeUnknown when no answer came.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        config: Config | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._provider = provider
+        self._config = config or Config()
+        super().__init__(
+            transport=transport or SharedTransport(self._config.route), **_options(self._config)
+        )
+
+    def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
+        """Check path and body as the caller wrote them, before httpx tidies them up."""
+        _check_target(url)
+        return super().build_request(method, url, **_encoded(options))
+
+    def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
+        """Seal, send once, read, open."""
+        keys = self._provider()
+        request.read()
+        sealed, carried = seal(self._config, keys, request)
+        trace, reading = Trace(), Reading(self._config)
+        carried.extensions = {**carried.extensions, "trace": trace.record}
+        try:
+            wire = super().send(carried, stream=True, auth=None, follow_redirects=False)
+            trace.answered()
+            try:
+                for part in wire.iter_bytes():
+                    reading.take(part)
+            finally:
+                wire.close()
+        except httpx.RequestError as error:
+            raise trace.classify(error) from error
+        return open_reply(self._config, keys, sealed, wire, reading)
+
+
+class AsyncClient(httpx.AsyncClient):
+    """The asynchronous twin of Client; *provider* is awaited."""
+
+    def __init__(
+        self,
+        provider: AsyncProvider,
+        config: Config | None = None,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._provider = provider
+        self._config = config or Config()
+        super().__init__(
+            transport=transport or AsyncSharedTransport(self._config.route),
+            **_options(self._config),
+        )
+
+    def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
+        """See Client.build_request."""
+        _check_target(url)
+        return super().build_request(method, url, **_encoded(options))
+
+    async def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
+        """See Client.send."""
+        keys = await self._provider()
+        await request.aread()
+        sealed, carried = seal(self._config, keys, request)
+        trace, reading = Trace(), Reading(self._config)
+        carried.extensions = {**carried.extensions, "trace": trace.arecord}
+        try:
+            wire = await super().send(carried, stream=True, auth=None, follow_redirects=False)
+            trace.answered()
+            try:
+                async for part in wire.aiter_bytes():
+                    reading.take(part)
+            finally:
+                await wire.aclose()
+        except httpx.RequestError as error:
+            raise trace.classify(error) from error
+        return open_reply(self._config, keys, sealed, wire, reading)
+
+
+def _options(config: Config) -> dict[str, Any]:
+    timeout = config.timeout
+    return {
+        "base_url": f"https://{PLACEHOLDER}",
+        "timeout": httpx.Timeout(
+            connect=timeout.connect, write=timeout.write, read=timeout.read, pool=timeout.pool
+        ),
+        "trust_env": False,
+        "follow_redirects": False,
+        "cookies": http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),
+    }
+
+
+def _check_target(url: httpx.URL | str) -> None:
+    if isinstance(url, httpx.URL) and url.is_absolute_url:
+        check_path(url.raw_path.decode("ascii"))
+    else:
+        # The whole of it: httpx would drop the host of URL("//host/path") without a word.
+        check_path(str(url))
+
+
+def _encoded(options: dict[str, Any]) -> dict[str, Any]:
+    """Replace json= by the bytes that will be hashed; httpx would name no cure for bad ones."""
+    data = options.pop("json", None)
+    if data is not None:
+        if options.get("content") is not None:
+            raise InvalidBody("Give json= or content=, not both: only one of them can be sent.")
+        options["content"] = encode_json(data)
+    return options

@@ -1,0 +1,279 @@
+"""explain() names the suspect of a 401 that really came back, and shows no secret."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from django_cybs_jwt.client import Client, Explanation, Finding, Reply
+from django_cybs_jwt.client.explain import explain
+from django_cybs_jwt.protocol import PROFILES, MerchantKeys, Profile, SigningKey
+from django_cybs_jwt.simulator import Fault, FaultKind, Gateway, Refusal
+from django_cybs_jwt.simulator.transport import SimulatorTransport
+from django_cybs_jwt.testing import material
+from tests.unit.client.merchants import CARD_NUMBER, HOST, PAYMENT, SECRET, config, gateway
+from tests.unit.client.merchants import merchant_keys as keys_of
+
+
+def pay(keys: MerchantKeys, known: Gateway, **options: Any) -> Reply:
+    with Client(lambda: keys, config(**options), transport=SimulatorTransport(known)) as client:
+        response = client.post("/pts/v2/payments?a=1", json=PAYMENT)
+    return Reply.of(response, received_at=datetime.now(UTC))
+
+
+def refusal(known: Gateway) -> Any:
+    return known.refusals.as_json()[-1]["refusal"]
+
+
+def finding(explanation: Explanation, what: str) -> Finding:
+    (found,) = [each for each in explanation.findings if each.what == what]
+    return found
+
+
+def suspects(explanation: Explanation) -> list[str]:
+    return [each.what for each in explanation.suspects]
+
+
+def signing(**changes: Any) -> SigningKey:
+    values: dict[str, Any] = {
+        "owner": "acme",
+        "kid": "1111",
+        "algorithm": "HS256",
+        "material": SECRET,
+        "state": "ACTIVE",
+    }
+    return SigningKey(**{**values, **changes})
+
+
+def test_an_accepted_request_has_no_suspect() -> None:
+    keys = keys_of(p12=True)
+    reply = pay(keys, gateway(keys))
+    assert reply.status_code == 201
+    assert suspects(reply.explain()) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason"),
+    [(-150.0, Refusal.NOT_YET_VALID), (150.0, Refusal.EXPIRED), (3600.0, Refusal.EXPIRED)],
+)
+def test_a_wrong_clock_is_the_suspect(seconds: float, reason: Refusal) -> None:
+    keys = keys_of()
+    known = gateway(keys)
+    known.faults.add(Fault(kind=FaultKind.CLOCK_SKEW, seconds=seconds))
+    reply = pay(keys, known)
+    assert (reply.status_code, refusal(known)) == (401, reason)
+    explanation = reply.explain()
+    assert suspects(explanation) == ["clock"]
+    (clock,) = explanation.suspects
+    assert float(clock.sent.split()[0]) == pytest.approx(-seconds, abs=2)
+    assert "NTP" in clock.hint
+
+
+def test_a_key_that_the_gateway_does_not_know_is_left_as_the_one_question() -> None:
+    """Nothing here can tell, so nothing is called wrong: the key's line asks to look there."""
+    keys = keys_of()
+    known = gateway()
+    reply = pay(keys, known)
+    assert (reply.status_code, refusal(known)) == (401, Refusal.UNKNOWN_KEY)
+    explanation = reply.explain()
+    assert suspects(explanation) == []
+    question = finding(explanation, "key at the gateway")
+    assert (question.ok, question.sent) == (None, "1111")
+    assert "listed" in question.hint
+
+
+def test_a_wrong_owner_of_a_p12_is_the_suspect() -> None:
+    """`iss` follows the row; the certificate still names whom it was made for."""
+    keys = keys_of(p12=True)
+    known = gateway(keys)
+    own = keys.signing
+    tampered = keys_of(
+        signing=SigningKey(
+            owner="mallory",
+            kid=own.kid,
+            algorithm=own.algorithm,
+            material=own.material,
+            common_name="acme",
+            state="ACTIVE",
+        )
+    )
+    reply = pay(tampered, known)
+    assert (reply.status_code, refusal(known)) == (401, Refusal.UNKNOWN_KEY)
+    explanation = reply.explain()
+    assert suspects(explanation) == ["certificate CN"]
+    assert finding(explanation, "meta key").ok is None
+
+
+def test_a_common_name_differs_by_case_only() -> None:
+    keys = keys_of(p12=True)
+    own = keys.signing
+    shouting = keys_of(
+        signing=SigningKey(
+            owner="acme", kid=own.kid, algorithm="RS256", material=own.material, common_name="ACME"
+        )
+    )
+    assert suspects(pay(shouting, gateway(keys)).explain()) == []
+
+
+def test_a_meta_key_that_does_not_cover_the_merchant_is_asked_about() -> None:
+    keys = keys_of("stranger", signing=signing(), response_keys={}, response_kid=None)
+    known = gateway(keys_of())
+    reply = pay(keys, known)
+    assert (reply.status_code, refusal(known)) == (401, Refusal.UNKNOWN_MERCHANT)
+    question = finding(reply.explain(), "meta key")
+    assert (question.ok, question.sent) == (None, "acme")
+
+
+@pytest.mark.parametrize(
+    ("changes", "suspect"),
+    [
+        ({"state": "SUSPENDED"}, "key state"),
+        ({"state": "RETIRED"}, "key state"),
+        ({"not_after": datetime.now(UTC) - timedelta(days=1)}, "key ends"),
+    ],
+)
+def test_what_is_wrong_with_the_key_is_the_suspect(changes: dict[str, Any], suspect: str) -> None:
+    explanation = pay(keys_of(signing=signing(**changes)), gateway()).explain()
+    assert suspects(explanation) == [suspect]
+
+
+@pytest.mark.parametrize(
+    ("claim", "value", "suspect"),
+    [
+        ("iss", "mallory", "iss"),
+        ("v-c-merchant-id", "mallory", "v-c-merchant-id"),
+        ("request-host", "api.cybersource.com", "request-host"),
+        ("request-method", "get", "request-method"),
+        ("request-resource-path", "/pts/v2/refunds", "request-resource-path"),
+        ("digest", base64.b64encode(bytes(32)).decode(), "digest"),
+    ],
+)
+def test_a_tampered_claim_is_the_suspect(claim: str, value: str, suspect: str) -> None:
+    keys = keys_of()
+    reply = pay(keys, gateway(keys))
+    exchange = reply.exchange
+    claims = {**exchange.sealed.claims, claim: value}
+    tampered = replace(exchange, sealed=replace(exchange.sealed, claims=claims))
+    explanation = replace(reply, exchange=tampered).explain()
+    assert suspects(explanation) == [suspect]
+    assert explanation.suspects[0].sent == value
+    assert f"BAD  {suspect}: {value} (expected " in str(explanation)
+
+
+def test_a_tampered_kid_is_the_suspect() -> None:
+    keys = keys_of()
+    reply = pay(keys, gateway(keys))
+    tampered = replace(reply.exchange, sealed=replace(reply.exchange.sealed, kid="9999"))
+    assert suspects(replace(reply, exchange=tampered).explain()) == ["kid"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "reason", "what"),
+    [
+        (PROFILES["without-request-host"], Refusal.BAD_CLAIM, "request-host"),
+        (Profile(query_in_path=False), Refusal.WRONG_PATH, "request-resource-path"),
+    ],
+)
+def test_what_a_profile_leaves_out_is_asked_about(
+    profile: Profile, reason: Refusal, what: str
+) -> None:
+    """It may be right for this host, so it is no suspect, but it must not be called good."""
+    keys = keys_of()
+    known = gateway(keys)
+    reply = pay(keys, known, profiles={HOST: profile})
+    assert (reply.status_code, refusal(known)) == (401, reason)
+    explanation = reply.explain()
+    assert suspects(explanation) == []
+    assert finding(explanation, what).ok is None
+    assert "PROFILES" in finding(explanation, what).hint
+
+
+def with_unsynchronised_clock(keys: MerchantKeys) -> Gateway:
+    known = gateway(keys)
+    known.faults.add(Fault(kind=FaultKind.CLOCK_SKEW, seconds=600))
+    return known
+
+
+@pytest.mark.parametrize("p12", [True, False], ids=["p12", "shared secret"])
+@pytest.mark.parametrize(
+    "known", [gateway, with_unsynchronised_clock, lambda _: gateway()], ids=["ok", "clock", "key"]
+)
+def test_no_token_secret_or_body_is_in_the_report(
+    p12: bool, known: Callable[[MerchantKeys], Gateway]
+) -> None:
+    keys = keys_of(p12=p12)
+    reply = pay(keys, known(keys))
+    token = dict(reply.exchange.sealed.headers)["authorization"].removeprefix("Bearer ")
+    explanation = reply.explain()
+    shown = f"{explanation}{explanation!r}{reply.exchange!r}{reply!r}"
+    assert "acme" in shown
+    for secret in (
+        token,
+        *token.split("."),
+        CARD_NUMBER,
+        "encryptedRequest",
+        reply.exchange.sealed.body.decode()[:60],
+        SECRET.hex(),
+        base64.b64encode(SECRET).decode(),
+        repr(SECRET),
+    ):
+        assert secret not in shown
+
+
+@pytest.mark.parametrize(
+    ("date", "said"),
+    [(None, "no Date"), ("yesterday", "unreadable"), ("Tue, 02 Jan 2024 03:04:05 -0000", "unread")],
+)
+def test_a_date_that_does_not_help_is_no_suspect(date: str | None, said: str) -> None:
+    keys = keys_of()
+    reply = pay(keys, gateway(keys))
+    explanation = explain(
+        reply.exchange,
+        status_code=401,
+        date=date,
+        target=reply.target,
+        received_at=reply.received_at,
+    )
+    clock = finding(explanation, "clock")
+    assert clock.ok is None
+    assert said in clock.sent
+
+
+def test_the_report_reads_from_top_to_bottom() -> None:
+    keys = keys_of(p12=True)
+    reply = pay(keys, with_unsynchronised_clock(keys))
+    lines = str(reply.explain()).splitlines()
+    assert lines[0] == f"HTTP 401, correlation id {reply.correlation_id}"
+    assert lines[1].startswith("  ok   iss: acme")
+    assert sum(line.startswith("  BAD ") for line in lines) == 1
+    names = [line[7:].partition(":")[0] for line in lines[1:]]
+    assert names == [
+        "iss",
+        "v-c-merchant-id",
+        "kid",
+        "certificate CN",
+        "request-host",
+        "request-method",
+        "request-resource-path",
+        "digest",
+        "response MLE kid",
+        "clock",
+        "key state",
+        "key ends",
+        "key at the gateway",
+    ]
+
+
+def test_a_key_without_state_and_end_is_not_called_wrong() -> None:
+    """Keys made by hand have neither."""
+    own = SigningKey(
+        owner="acme", kid="1111", algorithm="RS256", material=material.rsa_key(name="explain")
+    )
+    explanation = pay(keys_of(signing=own), gateway()).explain()
+    assert finding(explanation, "key state").ok is None
+    assert finding(explanation, "key ends").ok is None
