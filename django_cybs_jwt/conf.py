@@ -1,0 +1,218 @@
+"""settings.CYBS_JWT as one frozen, typed value, and the key ring it names.
+
+Read at first use and again after `override_settings`; never written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from math import isfinite
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+from django_cybs_jwt.client.config import Config, Route, Timeout
+from django_cybs_jwt.exceptions import ConfigurationError, InvalidHost, KeyRingError
+from django_cybs_jwt.protocol import DEFAULT, PROFILES, Operations, Profile, default_operations
+from django_cybs_jwt.protocol.hosts import is_live, parse_host
+from django_cybs_jwt.protocol.keys import ResponseMLE
+from django_cybs_jwt.sealing import KeyRing
+from django_cybs_jwt.sealing.keyring import read as read_keyring
+
+NAME = "CYBS_JWT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting with its default; docs/settings.md tells each one's story."""
+
+    KEYRING: Mapping[str, Any] | None = field(default=None, repr=False)
+    KEYRING_FILE: str | Path | None = None
+    LIVE: bool = False
+    FOUR_EYES: bool = False
+    RESPONSE_MLE: ResponseMLE = "ask"
+    OPERATIONS: Mapping[str, str] = field(default_factory=dict)
+    PROFILES: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
+    GATEWAY_CERTIFICATE_NAMES: tuple[str, ...] = ("CyberSource_SJC_US",)
+    BASE_URLS: Mapping[str, str] = field(default_factory=dict)
+    TIMEOUT: Mapping[str, float] = field(default_factory=dict)
+    PROXY: str | None = field(default=None, repr=False)
+    CA_BUNDLE: str | Path | None = None
+    MAX_CONNECTIONS: int = 64
+    P12_INTERPRETER: str | None = None
+    ALERT_FROM: str | None = None
+    ALERT_DAILY_LIMIT: int = 24
+    ALERT_CHANNELS: Mapping[str, str] = field(default_factory=dict)
+
+    def profile(self, host: str) -> Profile:
+        """The wire dialect of *host*."""
+        return _profile(self.PROFILES.get(host, "default"))
+
+    @property
+    def timeout(self) -> Timeout:
+        """TIMEOUT over the defaults."""
+        try:
+            return Timeout(**self.TIMEOUT)
+        except TypeError:
+            known = ", ".join(item.name for item in fields(Timeout))
+            raise ConfigurationError(f"{NAME}['TIMEOUT'] takes {known}, in seconds.") from None
+
+
+def unknown_settings() -> list[str]:
+    """Names in settings.CYBS_JWT that mean nothing."""
+    known = {item.name for item in fields(Settings)}
+    return sorted(set(_raw()) - known)
+
+
+@cache
+def current() -> Settings:
+    """The settings in force, or ConfigurationError."""
+    unknown = unknown_settings()
+    if unknown:
+        raise ConfigurationError(
+            f"{NAME} has no setting {', '.join(unknown)}. Is it a misspelling?"
+        )
+    loaded = Settings(**_raw())
+    _check(loaded)
+    return loaded
+
+
+@cache
+def operations() -> Operations:
+    """The MLE policy table with the project's overrides."""
+    try:
+        return default_operations().overridden(current().OPERATIONS)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{NAME}['OPERATIONS']: {error}") from None
+
+
+@cache
+def client_config() -> Config:
+    """The settings in the form that clients take."""
+    loaded = current()
+    for host, url in loaded.BASE_URLS.items():
+        _check_base_url(host, url)
+    return Config(
+        operations=operations(),
+        profiles={host: loaded.profile(host) for host in loaded.PROFILES},
+        response_mle=loaded.RESPONSE_MLE,
+        base_urls=dict(loaded.BASE_URLS),
+        timeout=loaded.timeout,
+        route=Route(
+            proxy=loaded.PROXY,
+            ca_bundle=str(loaded.CA_BUNDLE) if loaded.CA_BUNDLE else None,
+            max_connections=loaded.MAX_CONNECTIONS,
+        ),
+    )
+
+
+@cache
+def keyring() -> KeyRing:
+    """The ring that seals and opens, or KeyRingError; looked for at first use only."""
+    loaded = current()
+    if loaded.KEYRING is not None:
+        return KeyRing.from_mapping(loaded.KEYRING)
+    if loaded.KEYRING_FILE is not None:
+        return read_keyring(Path(loaded.KEYRING_FILE))
+    raise KeyRingError(
+        f"No key ring. Set {NAME}['KEYRING_FILE'] and run `manage.py cybs_keyring generate`."
+    )
+
+
+def _raw() -> Mapping[str, Any]:
+    raw = getattr(django_settings, NAME, {})
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(f"settings.{NAME} must be a dictionary.")
+    return raw
+
+
+def _check(loaded: Settings) -> None:
+    """Refuse what is of the wrong type, LIVE = "False" above all, or could never take effect."""
+    for name, kind in get_type_hints(Settings).items():
+        if not _fits(getattr(loaded, name), kind):
+            wanted = f"of the type {Settings.__annotations__[name]}"
+            if get_origin(kind) is Literal:
+                wanted = f"one of {', '.join(get_args(kind))}"
+            raise ConfigurationError(f"{NAME}[{name!r}] must be {wanted}.")
+    for name in ("MAX_CONNECTIONS", "ALERT_DAILY_LIMIT"):
+        if getattr(loaded, name) < 1:
+            raise ConfigurationError(f"{NAME}[{name!r}] must be at least 1.")
+    if not all(map(isfinite, loaded.TIMEOUT.values())):
+        raise ConfigurationError(f"{NAME}['TIMEOUT'] takes finite numbers of seconds.")
+    for name in ("BASE_URLS", "PROFILES"):
+        for host in getattr(loaded, name):
+            _check_host(name, host)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    origin, inner = get_origin(kind) or kind, get_args(kind)
+    if origin is Any:
+        return True
+    if origin is Literal:
+        return value in inner
+    if origin is UnionType:
+        return any(_fits(value, each) for each in inner)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(
+            _fits(key, inner[0]) and _fits(each, inner[1]) for key, each in value.items()
+        )
+    if origin is tuple:
+        return isinstance(value, tuple | list) and all(_fits(each, inner[0]) for each in value)
+    # True is an int to Python, never to us; a whole number is a float to everybody.
+    plain = (int, float) if origin is float else origin
+    return isinstance(value, plain) and (origin is bool or not isinstance(value, bool))
+
+
+def _check_host(name: str, host: str) -> None:
+    # One that never matches would leave a redirect out and send to the real gateway.
+    try:
+        known = parse_host(host) == host
+    except InvalidHost:
+        known = False
+    if not known:
+        raise ConfigurationError(
+            f"{NAME}[{name!r}] is keyed by bare hostnames in lower case, like "
+            f"apitest.cybersource.com, not by {host[:80]!r}."
+        )
+
+
+def _check_base_url(host: str, url: str) -> None:
+    schemes = ("https",) if is_live(host) else ("https", "http")
+    if not _is_origin(url) or urlsplit(url).scheme not in schemes:
+        raise ConfigurationError(
+            f"{NAME}['BASE_URLS'][{host!r}] must be an origin like https://egress.example.com; "
+            "http:// is for test hosts only."
+        )
+
+
+def _is_origin(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return named and url.isprintable() and not set(url) & set("@?# ")
+
+
+def _profile(spec: str | Mapping[str, Any]) -> Profile:
+    try:
+        return PROFILES[spec] if isinstance(spec, str) else replace(DEFAULT, **spec)
+    except (KeyError, TypeError):
+        raise ConfigurationError(
+            f"{NAME}['PROFILES'] maps a host to one of {', '.join(PROFILES)}, "
+            "or to fields of protocol.profiles.Profile."
+        ) from None
+
+
+@receiver(setting_changed, dispatch_uid="cybs_jwt.conf")
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == NAME:
+        for cached in (current, operations, client_config, keyring):
+            cached.cache_clear()

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from django_cybs_jwt.models.alerts import AlertDelivery, AlertRecipient, ExpiryAlert, JobRun
+from django_cybs_jwt.models.approvals import Approval
+from django_cybs_jwt.models.events import AuditHead, Epoch, KeyEvent
+from django_cybs_jwt.models.keys import (
+    Coverage,
+    Credential,
+    GatewayCertificate,
+    KeySlot,
+    KeyUse,
+    Purpose,
+    State,
+    Verdict,
+)
+from django_cybs_jwt.models.organizations import Organization
+
+__all__ = [
+    "AlertDelivery",
+    "AlertRecipient",
+    "Approval",
+    "AuditHead",
+    "Coverage",
+    "Credential",
+    "Epoch",
+    "ExpiryAlert",
+    "GatewayCertificate",
+    "JobRun",
+    "KeyEvent",
+    "KeySlot",
+    "KeyUse",
+    "Organization",
+    "Purpose",
+    "State",
+    "Verdict",
+]

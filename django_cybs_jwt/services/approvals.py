@@ -1,0 +1,304 @@
+"""Four eyes: what raises exposure or destroys takes two people when FOUR_EYES is on.
+
+An approval is bound to the key's fingerprint, the action and the row's lock_version, so it dies
+with any change of the row, and it is used once. Nobody approves his own request or upload; there
+is no user model here, so superusers have no bypass either.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.exceptions import ApprovalDenied, ApprovalRequired, InvalidTransition
+from django_cybs_jwt.models import Approval, Credential, KeyEvent, State
+from django_cybs_jwt.services import audit, lifecycle, paging
+from django_cybs_jwt.services.lifecycle import TABLE, Action
+
+LIFETIME: Final = timedelta(hours=24)
+BREAK_GLASS_LIFETIME: Final = timedelta(hours=1)
+MOST_REFUSALS: Final = 5
+LOCKED_OUT_FOR: Final = timedelta(minutes=15)
+
+EXPORT: Final = "export"
+ACTIONS: Final = (*sorted(action for action in Action if TABLE[action].raises_exposure), EXPORT)
+"""What takes two people."""
+
+_OPEN: Final = (Approval.Status.REQUESTED, Approval.Status.GRANTED)
+
+
+def require(action: str, credential: Credential, *, now: datetime) -> None:
+    """Use up a granted approval in the caller's transaction, or raise ApprovalRequired.
+
+    The request itself is stored by `request`, outside the transaction that this rolls back.
+    """
+    require_all(action, [credential], now=now)
+
+
+def require_all(action: str, credentials: Sequence[Credential], *, now: datetime) -> None:
+    """The same for several keys: all are approved, or none of the approvals is used up."""
+    if not conf.current().FOUR_EYES:
+        return
+    missing = [row for row in credentials if not _use_up(action, row, now=now)]
+    if missing:
+        names = ", ".join(row.key_id for row in missing)
+        raise ApprovalRequired(
+            f"FOUR_EYES is on: {action} of {names} takes a second person. "
+            f"{_last_word(action, missing[0], now)}"
+            "Ask with `manage.py cybs_approvals request`, then repeat this.",
+            action=str(action),
+            credentials=[str(row.pk) for row in missing],
+        )
+
+
+def is_granted(action: str, credential: Credential, *, now: datetime) -> bool:
+    """True when `require` would let it pass at *now*."""
+    return not conf.current().FOUR_EYES or _granted(action, credential, now).exists()
+
+
+def request(
+    action: str, credential: Credential, *, actor: str, now: datetime, reason: str = ""
+) -> Approval:
+    """Ask for an approval, or return the open one for the same version and action.
+
+    Raises InvalidTransition for what takes one person only, or is impossible in the key's state.
+    """
+    organization = credential.organization
+    with (
+        audit.denials("request-approval", actor=actor, organization=organization),
+        transaction.atomic(),
+    ):
+        _check_named(actor)
+        current = lifecycle.locked(credential.pk)
+        _check_possible(action, current)
+        open_one = _bound(current, action).filter(status__in=_OPEN, expires_at__gt=now).first()
+        if open_one is not None:
+            return open_one
+        approval = Approval.objects.create(
+            credential=current,
+            action=str(action),
+            fingerprint=current.fingerprint,
+            lock_version=current.lock_version,
+            requested_by=actor,
+            requested_at=now,
+            expires_at=now + LIFETIME,
+            reason=reason,
+        )
+        _record("request-approval", approval, actor=actor, now=now, reason=reason)
+    return approval
+
+
+def request_missing(
+    refused: ApprovalRequired, *, actor: str, now: datetime, reason: str = ""
+) -> list[Approval]:
+    """Ask for what *refused* says is missing; empty when its keys were rolled back with it."""
+    wanted = Credential.objects.select_related("organization").filter(
+        pk__in=refused.facts["credentials"]
+    )
+    action = refused.facts["action"]
+    return [request(action, row, actor=actor, now=now, reason=reason) for row in wanted]
+
+
+def approve(approval_id: uuid.UUID, *, actor: str, now: datetime, reason: str = "") -> Approval:
+    """Grant a request of somebody else, or raise ApprovalDenied; *reason* goes to the audit."""
+    with _deciding("approve", approval_id, actor=actor) as approval:
+        _check_not_locked_out(actor, now)
+        _check_undecided(approval, (Approval.Status.REQUESTED,), now=now)
+        _check_unchanged(approval)
+        _check_second_person(approval, actor)
+        _decide(approval, Approval.Status.GRANTED, actor=actor, now=now)
+        _record("approve", approval, actor=actor, now=now, reason=reason)
+    return approval
+
+
+def reject(approval_id: uuid.UUID, *, actor: str, now: datetime, reason: str = "") -> Approval:
+    """Turn a request down, or take an unused approval back; the one who asked may do it too."""
+    with _deciding("reject", approval_id, actor=actor) as approval:
+        _check_undecided(approval, _OPEN, now=now)
+        _decide(approval, Approval.Status.REJECTED, actor=actor, now=now)
+        _record("reject", approval, actor=actor, now=now, reason=reason)
+    return approval
+
+
+def break_glass(approval_id: uuid.UUID, *, actor: str, now: datetime, reason: str) -> Approval:
+    """Grant a request alone, for one hour at most, and page everyone.
+
+    Only the command line calls this: it takes access to the machine.
+    """
+    with _deciding("break-glass", approval_id, actor=actor) as approval:
+        if not reason:
+            raise ApprovalDenied("Breaking the glass takes a reason.")
+        _check_undecided(approval, (Approval.Status.REQUESTED,), now=now)
+        _check_unchanged(approval)
+        approval.break_glass = True
+        approval.expires_at = min(approval.expires_at, now + BREAK_GLASS_LIFETIME)
+        _decide(approval, Approval.Status.GRANTED, actor=actor, now=now)
+        _record("break-glass", approval, actor=actor, now=now, reason=reason)
+        transaction.on_commit(
+            lambda: paging.page(approval, actor=actor, reason=reason), robust=True
+        )
+    return approval
+
+
+def listing() -> QuerySet[Approval]:
+    """Every request, newest first, with its key and organization."""
+    return (
+        Approval.objects.select_related("credential__organization", "credential__slot")
+        .defer("credential__sealed_secret", "credential__sealed_p12")
+        .order_by("-requested_at")
+    )
+
+
+def waiting(*, now: datetime) -> QuerySet[Approval]:
+    """Requests that somebody must decide."""
+    return usable(now=now).filter(status=Approval.Status.REQUESTED)
+
+
+def usable(*, now: datetime) -> QuerySet[Approval]:
+    """What waits for a decision or for its use: not over, and of keys that did not change."""
+    return listing().filter(
+        status__in=_OPEN,
+        expires_at__gt=now,
+        lock_version=F("credential__lock_version"),
+        fingerprint=F("credential__fingerprint"),
+    )
+
+
+def _bound(credential: Credential, action: str) -> QuerySet[Approval]:
+    return Approval.objects.filter(
+        credential=credential,
+        action=str(action),
+        fingerprint=credential.fingerprint,
+        lock_version=credential.lock_version,
+    )
+
+
+def _granted(action: str, credential: Credential, now: datetime) -> QuerySet[Approval]:
+    return _bound(credential, action).filter(status=Approval.Status.GRANTED, expires_at__gt=now)
+
+
+def _use_up(action: str, credential: Credential, *, now: datetime) -> bool:
+    """Compare and set: of many at once, one sees the row change."""
+    granted = _granted(action, credential, now)
+    return any(
+        granted.filter(pk=pk).update(status=Approval.Status.USED)
+        for pk in list(granted.values_list("pk", flat=True))
+    )
+
+
+def _last_word(action: str, credential: Credential, now: datetime) -> str:
+    """Why the newest request does not count, as a sentence and a space."""
+    last = Approval.objects.filter(credential=credential, action=str(action)).first()
+    if last is None:
+        return ""
+    if last.status == Approval.Status.USED:
+        return f"Approval {last.pk} was used. "
+    if last.status == Approval.Status.REJECTED:
+        return f"Request {last.pk} was rejected. "
+    if not _is_of(last, credential):
+        return f"{credential.key_id} has changed since {last.pk} was asked for. "
+    if last.expires_at <= now:
+        return f"{last.pk} ended at {last.expires_at:%Y-%m-%d %H:%M} UTC. "
+    return f"Request {last.pk} waits for somebody else. "
+
+
+@contextmanager
+def _deciding(action: str, approval_id: uuid.UUID, *, actor: str) -> Iterator[Approval]:
+    """The locked row in a transaction of its own, whose refusals are audited."""
+    organization = listing().get(pk=approval_id).credential.organization
+    with audit.denials(action, actor=actor, organization=organization), transaction.atomic():
+        _check_named(actor)
+        # No join: it would lock the key's row after this one, where `require` does the reverse.
+        yield Approval.objects.select_for_update().get(pk=approval_id)
+
+
+def _is_of(approval: Approval, credential: Credential) -> bool:
+    bound = (approval.lock_version, approval.fingerprint)
+    return bound == (credential.lock_version, credential.fingerprint)
+
+
+def _check_possible(action: str, credential: Credential) -> None:
+    if action not in ACTIONS:
+        raise InvalidTransition(f"{action!r} takes one person. Two take: {', '.join(ACTIONS)}.")
+    if credential.state == State.DESTROYED:
+        raise InvalidTransition(f"{credential.key_id} is {credential.state}; nothing is left.")
+    if action in (Action.ACTIVATE, Action.RESUME):
+        # Not `destroy`: offboarding retires an active key first, under the same approval.
+        lifecycle.target(Action(action), credential)
+
+
+def _check_named(actor: str) -> None:
+    if not actor.strip():
+        raise ApprovalDenied("Two people must have two names. Give yours with --user.")
+
+
+def _check_undecided(approval: Approval, statuses: Sequence[str], *, now: datetime) -> None:
+    if approval.status not in statuses:
+        raise ApprovalDenied(f"Request {approval.pk} is {approval.status}. Ask again.")
+    if approval.expires_at <= now:
+        ended = f"{approval.expires_at:%Y-%m-%d %H:%M} UTC"
+        raise ApprovalDenied(f"Request {approval.pk} ended at {ended}. Ask again.")
+
+
+def _check_unchanged(approval: Approval) -> None:
+    if not _is_of(approval, approval.credential):
+        raise ApprovalDenied(
+            f"{approval.credential.key_id} has changed since {approval.pk} was asked for. "
+            "Ask again."
+        )
+
+
+def _check_second_person(approval: Approval, actor: str) -> None:
+    first = {_plain(approval.requested_by), _plain(approval.credential.uploaded_by)}
+    if _plain(actor) in first:
+        raise ApprovalDenied(
+            f"Request {approval.pk}: whoever asked for it or uploaded the key cannot approve it."
+        )
+
+
+def _check_not_locked_out(actor: str, now: datetime) -> None:
+    refused = KeyEvent.objects.filter(
+        actor=actor,
+        action="approve",
+        outcome=KeyEvent.Outcome.DENIED,
+        at__gt=now - LOCKED_OUT_FOR,
+    )
+    if refused.count() >= MOST_REFUSALS:
+        minutes = LOCKED_OUT_FOR // timedelta(minutes=1)
+        raise ApprovalDenied(
+            f"{MOST_REFUSALS} refused approvals within {minutes} minutes. Wait, or ask another."
+        )
+
+
+def _plain(name: str) -> str:
+    """Alice, alice and a full-width Alice are one person."""
+    return unicodedata.normalize("NFKC", name).strip().casefold()
+
+
+def _decide(approval: Approval, status: str, *, actor: str, now: datetime) -> None:
+    approval.status = status
+    approval.decided_by = actor
+    approval.decided_at = now
+    approval.save()
+
+
+def _record(
+    action: str, approval: Approval, *, actor: str, now: datetime, reason: str = ""
+) -> None:
+    credential = approval.credential
+    entry = audit.Entry(
+        action=action,
+        actor=actor,
+        organization=str(credential.organization),
+        credential=credential,
+        reason=f"{approval.action} {approval.pk} {reason}".rstrip(),
+    )
+    audit.record(entry, now=now)

@@ -1,0 +1,191 @@
+"""Write the audit chain. Each row's digest covers the row and the digest before it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.exceptions import CybsError
+from django_cybs_jwt.models import AuditHead, Credential, KeyEvent, Organization
+
+logger = logging.getLogger(__name__)
+
+_watched: ContextVar[bool] = ContextVar("cybs_jwt_denials", default=False)
+
+CHAINED = (
+    "id",
+    "seq",
+    "at",
+    "actor",
+    "action",
+    "outcome",
+    "organization",
+    "credential",
+    "key_id",
+    "fingerprint",
+    "from_state",
+    "to_state",
+    "reason",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What one audit row will say. No secret belongs in any field."""
+
+    action: str
+    actor: str
+    organization: str
+    credential: Credential | None = None
+    from_state: str = ""
+    to_state: str = ""
+    reason: str = ""
+    outcome: str = KeyEvent.Outcome.DONE
+
+
+def record(entry: Entry, *, now: datetime | None = None) -> KeyEvent:
+    """Append one row in the caller's transaction: both commit, or neither does."""
+    with transaction.atomic():
+        head = _lock_head()
+        event = _event(entry, seq=head.seq + 1, at=now or timezone.now())
+        event.digest = chain_digest(head.digest, event)
+        event.save(force_insert=True)
+        head.seq, head.digest = event.seq, event.digest
+        head.save(update_fields=["seq", "digest"])
+    return event
+
+
+def take_turn() -> None:
+    """Wait for every other change; the caller's transaction then has the chain to itself."""
+    _lock_head()
+
+
+@contextmanager
+def denials(action: str, *, actor: str, organization: Organization) -> Iterator[None]:
+    """Audit a refusal of ours inside the block as denied, then let it go on.
+
+    Of nested blocks the outermost speaks: it stands outside the transaction that rolls back.
+    """
+    if _watched.get():
+        yield
+        return
+    token = _watched.set(True)
+    try:
+        yield
+    except CybsError as error:
+        reason = f"{type(error).__name__}: {error}"
+        record_denied(
+            Entry(action=action, actor=actor, organization=str(organization), reason=reason)
+        )
+        raise
+    finally:
+        _watched.reset(token)
+
+
+@contextmanager
+def rehearsal() -> Iterator[None]:
+    """Roll back at the end what is done inside; refusals are not audited, as none is an attempt."""
+    token = _watched.set(True)
+    try:
+        with transaction.atomic():
+            yield
+            transaction.set_rollback(True)
+    finally:
+        _watched.reset(token)
+
+
+def record_denied(entry: Entry) -> None:
+    """Append a denied row that stays when the caller's transaction rolls back."""
+    denied = replace(entry, outcome=KeyEvent.Outcome.DENIED)
+    if not connection.in_atomic_block:
+        record(denied)
+    elif connection.vendor == "sqlite":
+        # SQLite has one writer, and that is the transaction about to roll back.
+        logger.error("Denied, not in the audit chain (open SQLite transaction): %s", denied)
+    else:
+        _record_apart(denied)
+
+
+def _record_apart(entry: Entry) -> None:
+    """Write on a connection of its own, so that the caller's rollback does not take it."""
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        try:
+            executor.submit(_record_impatiently, entry).result()
+        except DatabaseError:
+            logger.exception("Denied, not in the audit chain: %s", entry)
+
+
+def _record_impatiently(entry: Entry) -> None:
+    try:
+        with transaction.atomic():
+            if connection.vendor == "postgresql":
+                # The caller may hold the head row; waiting for it would never end.
+                with connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL lock_timeout = '2s'")
+            elif connection.vendor == "mysql":
+                with connection.cursor() as cursor:
+                    cursor.execute("SET SESSION innodb_lock_wait_timeout = 2")
+            record(entry)
+    finally:
+        connection.close()
+
+
+def chain_digest(previous: str, event: KeyEvent) -> str:
+    """HMAC-SHA256 under the ring's audit key, as 64 hex digits."""
+    key = conf.keyring().audit_key()
+    return hmac.new(key, previous.encode() + _canonical(event), hashlib.sha256).hexdigest()
+
+
+def chained(event: KeyEvent) -> dict[str, Any]:
+    """What the digest of a row covers, ready for JSON."""
+    row: dict[str, Any] = {name: getattr(event, name) for name in CHAINED}
+    row["id"] = str(event.id)
+    row["credential"] = str(event.credential) if event.credential else None
+    # In UTC, as the row is read back, whatever zone the caller's clock had.
+    row["at"] = event.at.astimezone(UTC).isoformat(timespec="microseconds")
+    return row
+
+
+def _canonical(event: KeyEvent) -> bytes:
+    return json.dumps(chained(event), sort_keys=True, separators=(",", ":")).encode()
+
+
+def _lock_head() -> AuditHead:
+    # Locked before anything is read: MySQL shows a transaction what was there at its first read.
+    locking = AuditHead.objects.select_for_update().filter(pk=1)
+    head = locking.first()
+    if head is None:
+        AuditHead.objects.get_or_create(pk=1)
+        head = locking.get()
+    return head
+
+
+def _event(entry: Entry, *, seq: int, at: datetime) -> KeyEvent:
+    credential = entry.credential
+    return KeyEvent(
+        seq=seq,
+        at=at,
+        actor=entry.actor,
+        action=entry.action,
+        outcome=entry.outcome,
+        organization=entry.organization,
+        credential=credential.id if credential else None,
+        key_id=credential.key_id if credential else "",
+        fingerprint=credential.fingerprint if credential else "",
+        from_state=entry.from_state,
+        to_state=entry.to_state,
+        reason=entry.reason,
+    )

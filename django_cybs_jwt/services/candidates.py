@@ -1,0 +1,136 @@
+"""The rows that decide about many merchants' keys, read at once.
+
+`resolution.candidates` and `gateway_certificates.candidates` ask once for each merchant; this
+asks five times for all. What is found goes to the same pure rules.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from django_cybs_jwt.models import (
+    Credential,
+    GatewayCertificate,
+    KeySlot,
+    Organization,
+    State,
+)
+
+AT_ONCE: Final = 2000
+
+# What the rules look at and a report shows: of a key a third of its columns, nothing sealed.
+_COLUMNS: Final = (
+    "organization_id",
+    "kind",
+    "key_id",
+    "algorithm",
+    "state",
+    "expires_at",
+    "activated_at",
+    "activate_at",
+    "verify_outcome",
+    "slot__purpose",
+    "slot__coverage",
+)
+_CERTIFICATE_COLUMNS: Final = ("organization_id", "host", "not_before", "not_after", "preferred")
+
+
+def portions(wanted: QuerySet[Organization]) -> Iterator[list[Organization]]:
+    """Two thousand organizations at a time, by id and host.
+
+    From the last one seen onward: no cursor stays open, and memory does not grow.
+    """
+    ordered = wanted.order_by("org_id", "host")
+    found = list(ordered[:AT_ONCE])
+    while found:
+        yield found
+        last = found[-1]
+        further = Q(org_id__gt=last.org_id) | Q(org_id=last.org_id, host__gt=last.host)
+        found = list(ordered.filter(further)[:AT_ONCE])
+
+
+class Candidates:
+    """All keys and request-MLE certificates that matter for some merchants."""
+
+    def __init__(self, merchants: Sequence[Organization]) -> None:
+        """Reads everything; *merchants* get their parents set from it."""
+        self._selecting = _selecting(merchants)
+        owners = self._load_organizations(merchants)
+        self._keys = _keys(owners)
+        self._certificates = _certificates(owners.values())
+
+    def has_own_key(self, merchant: Organization) -> bool:
+        """True when any key, in whatever state, is the merchant's own."""
+        return merchant.pk in self._keys
+
+    def selecting_slots(self, merchant: Organization) -> frozenset[UUID]:
+        """The slots whose list of merchants names this one."""
+        return frozenset(self._selecting[merchant.pk])
+
+    def keys(self, merchant: Organization) -> list[Credential]:
+        """What `resolution.candidates` reads, marked the same way; valid until the next call."""
+        selecting = self._selecting[merchant.pk]
+        owners = dict.fromkeys([*(row.pk for row in merchant.chain()), *selecting.values()])
+        rows = [row for owner in owners for row in self._keys.get(owner, ())]
+        for row in rows:
+            row.selects = row.slot_id in selecting  # type: ignore[attr-defined]
+        return rows
+
+    def certificates(self, owner: Organization) -> list[GatewayCertificate]:
+        """What `gateway_certificates.candidates` reads: the owner's own and its host's."""
+        return [*self._certificates.get(owner.pk, ()), *self._certificates.get(owner.host, ())]
+
+    def _load_organizations(self, merchants: Sequence[Organization]) -> dict[UUID, Organization]:
+        """The merchants, whatever stands above them, and the owners of slots that select them."""
+        wanted = {merchant.parent_id for merchant in merchants if merchant.parent_id}
+        wanted |= {owner for slots in self._selecting.values() for owner in slots.values()}
+        above = Organization.objects.select_related("parent__parent").filter(pk__in=wanted)
+        found = {one.pk: one for row in above for one in row.chain()}
+        for merchant in merchants:
+            if merchant.parent_id is not None:
+                merchant.parent = found[merchant.parent_id]
+        return found | {merchant.pk: merchant for merchant in merchants}
+
+
+def _selecting(merchants: Sequence[Organization]) -> dict[UUID, dict[UUID, UUID]]:
+    """By merchant, each slot that selects it and that slot's owner."""
+    links = KeySlot.merchants.through.objects.filter(organization__in=merchants)
+    found: dict[UUID, dict[UUID, UUID]] = defaultdict(dict)
+    for merchant, slot, owner in links.values_list(
+        "organization_id", "keyslot_id", "keyslot__organization_id"
+    ):
+        found[merchant][slot] = owner
+    return found
+
+
+def _keys(owners: dict[UUID, Organization]) -> dict[UUID, list[Credential]]:
+    """By owner, every key that is not destroyed, without what is sealed."""
+    rows = (
+        Credential.objects.select_related("slot")
+        .only(*_COLUMNS)
+        .filter(organization__in=list(owners))
+        .exclude(state=State.DESTROYED)
+        .order_by()
+    )
+    found: dict[UUID, list[Credential]] = defaultdict(list)
+    for row in rows:
+        row.organization = owners[row.organization_id]
+        found[row.organization_id].append(row)
+    return found
+
+
+def _certificates(owners: Iterable[Organization]) -> dict[UUID | str, list[GatewayCertificate]]:
+    """By owner, and by host where they serve the whole host."""
+    pks, hosts = [owner.pk for owner in owners], {owner.host for owner in owners}
+    rows = GatewayCertificate.objects.only(*_CERTIFICATE_COLUMNS).filter(
+        Q(organization__in=pks) | Q(organization=None, host__in=hosts)
+    )
+    found: dict[UUID | str, list[GatewayCertificate]] = defaultdict(list)
+    for row in rows:
+        found[row.organization_id or row.host].append(row)
+    return found

@@ -1,0 +1,131 @@
+"""Meta keys: which merchants a slot's key may sign for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from django.db import transaction
+from django.db.models import Q
+
+from django_cybs_jwt.exceptions import OrganizationConflict
+from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, Purpose
+from django_cybs_jwt.services import audit, epoch, organizations
+
+_LONGEST_NAME: Final = 60
+
+
+def slot_for(
+    organization: Organization, purpose: str, *, name: str = "", covers: str | None = None
+) -> KeySlot:
+    """The slot of that name, made when it is not there yet.
+
+    A transacting merchant's key covers nobody else; an existing slot keeps its coverage.
+    """
+    wanted = covers or Coverage.OWN
+    if wanted != Coverage.OWN and organization.kind == Organization.Kind.MERCHANT:
+        raise OrganizationConflict(
+            "A transacting merchant cannot own a meta key. Import it for the portfolio or account."
+        )
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise OrganizationConflict(
+            f"A slot's name has at most {_LONGEST_NAME} printable characters."
+        )
+    slot, made = KeySlot.objects.get_or_create(
+        organization=organization, purpose=purpose, name=name, defaults={"coverage": wanted}
+    )
+    if not made and covers is not None and slot.coverage != covers:
+        raise OrganizationConflict(
+            f"Slot {str(slot)!r} covers {slot.coverage!r} already. Use another --slot name."
+        )
+    return slot
+
+
+def add(owner: str, merchants: Sequence[str], *, actor: str, slot: str = "") -> list[Organization]:
+    """Let *owner*'s slots of that name serve *merchants*; returns all it serves then."""
+    return _change("cover", owner, merchants, actor=actor, slot=slot)
+
+
+def remove(
+    owner: str, merchants: Sequence[str], *, actor: str, slot: str = ""
+) -> list[Organization]:
+    """Stop *owner*'s slots of that name from serving *merchants*."""
+    return _change("uncover", owner, merchants, actor=actor, slot=slot)
+
+
+def listing(owner: str, *, slot: str = "") -> list[Organization]:
+    """The merchants that *owner*'s signing slot of that name serves."""
+    organization = organizations.find(owner)
+    return _served(_meta_slots(organization, slot))
+
+
+def affected(credential: Credential) -> list[Organization]:
+    """The organizations a key speaks for: its owner, and whom its slot covers."""
+    slot, owner = credential.slot, credential.organization
+    return [owner, *covered(slot)]
+
+
+def _change(
+    action: str, owner: str, merchants: Sequence[str], *, actor: str, slot: str
+) -> list[Organization]:
+    organization = organizations.find(owner)
+    with audit.denials(action, actor=actor, organization=organization), transaction.atomic():
+        slots = _meta_slots(organization, slot)
+        if any(item.coverage != Coverage.SELECTED for item in slots):
+            raise OrganizationConflict(
+                f"{organization.org_id}'s key covers all its descendants; there is no list of them."
+            )
+        chosen = [_coverable(name, organization) for name in merchants]
+        for item in slots:
+            (item.merchants.add if action == "cover" else item.merchants.remove)(*chosen)
+        reason = " ".join(merchant.org_id for merchant in chosen)
+        audit.record(
+            audit.Entry(action=action, actor=actor, organization=str(organization), reason=reason)
+        )
+        epoch.bump()
+    return _served(slots)
+
+
+def _meta_slots(organization: Organization, name: str) -> list[KeySlot]:
+    """Signing and response slots of one name change together: the gateway ties them."""
+    slots = list(
+        organization.slots.filter(name=name).exclude(coverage=Coverage.OWN).order_by("-purpose")
+    )
+    if not any(slot.purpose == Purpose.SIGNING for slot in slots):
+        raise OrganizationConflict(
+            f"{organization.org_id} has no meta key in slot {name!r}. "
+            "Import one with --covers selected or --covers all."
+        )
+    return slots
+
+
+def _coverable(name: str, owner: Organization) -> Organization:
+    qualified = name if "@" in name else f"{name}@{owner.host}"
+    merchant = organizations.find(qualified)
+    if merchant.host != owner.host:
+        raise OrganizationConflict(
+            f"{merchant} is not on {owner.host}; the key is of no use there."
+        )
+    if merchant.parent is not None and owner not in merchant.chain()[1:]:
+        raise OrganizationConflict(
+            f"{merchant.org_id} stands under {merchant.parent.org_id}, not under {owner.org_id}."
+        )
+    return merchant
+
+
+def _served(slots: list[KeySlot]) -> list[Organization]:
+    return covered(next(slot for slot in slots if slot.purpose == Purpose.SIGNING))
+
+
+def covered(slot: KeySlot) -> list[Organization]:
+    """The merchants a slot's key may speak for besides its owner."""
+    if slot.coverage == Coverage.OWN:
+        return []
+    if slot.coverage == Coverage.SELECTED:
+        return list(slot.merchants.order_by("org_id"))
+    owner = slot.organization_id
+    return list(
+        Organization.objects.select_related("parent__parent")
+        .filter(Q(parent=owner) | Q(parent__parent=owner))
+        .order_by("org_id")
+    )

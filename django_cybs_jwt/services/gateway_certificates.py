@@ -1,0 +1,133 @@
+"""Request-MLE certificates: kept from an owner's own files, or added for a whole host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from django.db import transaction
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+
+from django_cybs_jwt.exceptions import ExpiredKey, KeyMaterialError, WrongKeyFile
+from django_cybs_jwt.models import (
+    Credential,
+    GatewayCertificate,
+    Organization,
+    Purpose,
+    State,
+)
+from django_cybs_jwt.protocol import GatewayCertificate as WireCertificate
+from django_cybs_jwt.protocol import pem
+from django_cybs_jwt.protocol.certificate_facts import clean_text
+from django_cybs_jwt.protocol.hosts import parse_host
+from django_cybs_jwt.protocol.keys import spki_fingerprint
+from django_cybs_jwt.protocol.shared_secrets import parse_key_id
+from django_cybs_jwt.services import audit, epoch
+from django_cybs_jwt.services.tracebacks import forgetful
+
+
+def keep(
+    owner: Organization, certificates: Iterable[x509.Certificate], credential: Credential
+) -> None:
+    """Store what an owner's upload carried, for that owner alone; used once its key is.
+
+    A weak or nameless one is left out: it could never encrypt. An ended one stays, to be named
+    in errors.
+    """
+    for certificate in certificates:
+        try:
+            wire = WireCertificate.from_x509(certificate)
+            parse_key_id(wire.kid)
+        except KeyMaterialError:
+            continue
+        row = _build(wire, certificate, host=owner.host, source=f"P12 {credential.key_id}")
+        row.organization = owner
+        row.credential, row.in_use = credential, False
+        row.save(force_insert=True)
+
+
+@forgetful
+def add(
+    data: bytes, *, host: str, actor: str, now: datetime, preferred: bool = False
+) -> GatewayCertificate:
+    """Store a certificate that serves every organization of *host*; audited.
+
+    *preferred* puts it before the ones that owners' files carry.
+    """
+    certificate = pem.load_certificate(data)
+    wire = WireCertificate.from_x509(certificate)
+    if not wire.kid:
+        raise WrongKeyFile("The certificate's subject has no serialNumber, so it has no key ID.")
+    parse_key_id(wire.kid)
+    if wire.not_after <= now:
+        raise ExpiredKey(f"The certificate ended on {wire.not_after:%Y-%m-%d}. Get the newer one.")
+    row = _build(wire, certificate, host=parse_host(host), source=f"added by {actor}")
+    row.preferred = preferred
+    with transaction.atomic():
+        row.save(force_insert=True)
+        reason = f"kid {row.key_id} fingerprint {row.fingerprint}"
+        audit.record(
+            audit.Entry(
+                action="gateway-cert", actor=actor, organization=f"@{row.host}", reason=reason
+            ),
+            now=now,
+        )
+        epoch.bump()
+    return row
+
+
+def listing() -> QuerySet[GatewayCertificate]:
+    """Every certificate with its owner."""
+    return GatewayCertificate.objects.select_related("organization")
+
+
+def candidates(owner: Organization) -> list[GatewayCertificate]:
+    """All rows that may serve *owner*: its own and its host's. One query."""
+    return list(
+        GatewayCertificate.objects.order_by().filter(
+            Q(organization=owner) | Q(organization=None, host=owner.host)
+        )
+    )
+
+
+def choose(rows: Sequence[GatewayCertificate], *, now: datetime) -> GatewayCertificate | None:
+    """The certificate to encrypt for: preferred, own, host-wide; the newest valid one of each.
+
+    Where none is valid, the newest ended one, so that the error can name it.
+    """
+
+    def rank(row: GatewayCertificate) -> tuple[bool, bool, bool, datetime, datetime]:
+        valid = row.not_before <= now < row.not_after
+        own = row.organization_id is not None
+        # The end too: of two that began together every process takes the same one.
+        return valid, row.preferred, own, row.not_before, row.not_after
+
+    return max(rows, key=rank, default=None)
+
+
+def hosts_without_certificate(*, now: datetime) -> dict[str, int]:
+    """Hosts where active signing keys have no valid certificate: host -> how many keys."""
+    signing = Credential.objects.filter(state=State.ACTIVE, slot__purpose=Purpose.SIGNING)
+    valid = GatewayCertificate.objects.filter(not_before__lte=now, not_after__gt=now)
+    own = valid.filter(organization=OuterRef("organization"))
+    shared = valid.filter(organization=None, host=OuterRef("organization__host"))
+    lacking = signing.exclude(Exists(own)).exclude(Exists(shared))
+    counted = lacking.values("organization__host").annotate(keys=Count("pk"))
+    return dict(counted.values_list("organization__host", "keys"))
+
+
+def _build(
+    wire: WireCertificate, certificate: x509.Certificate, *, host: str, source: str
+) -> GatewayCertificate:
+    return GatewayCertificate(
+        host=host,
+        key_id=wire.kid,
+        certificate=certificate.public_bytes(Encoding.PEM).decode(),
+        common_name=clean_text(wire.common_name),
+        fingerprint=spki_fingerprint(wire.public_key),
+        not_before=wire.not_before,
+        not_after=wire.not_after,
+        source=source[:200],
+    )

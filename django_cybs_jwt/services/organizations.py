@@ -1,0 +1,155 @@
+"""Name, add, list and disable organizations."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, get_args
+
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+
+from django_cybs_jwt.exceptions import (
+    OrganizationAmbiguous,
+    OrganizationConflict,
+    OrganizationNotFound,
+)
+from django_cybs_jwt.models import Organization
+from django_cybs_jwt.protocol.hosts import is_live, parse_host
+from django_cybs_jwt.protocol.keys import ResponseMLE
+from django_cybs_jwt.services import audit, epoch
+
+_ORG_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}\Z")
+_LONGEST_NAME: Final = 200
+_PARENTS: Final = {
+    Organization.Kind.PORTFOLIO: (),
+    Organization.Kind.ACCOUNT: (Organization.Kind.PORTFOLIO,),
+    Organization.Kind.MERCHANT: (Organization.Kind.PORTFOLIO, Organization.Kind.ACCOUNT),
+}
+
+
+def find(name: str) -> Organization:
+    """The organization called `ORG_ID` or `ORG_ID@HOST`, with its parents: one query.
+
+    Raises OrganizationNotFound, or OrganizationAmbiguous where the id exists on several hosts.
+    """
+    org_id, _, host = name.partition("@")
+    found = Organization.objects.order_by().select_related("parent__parent").filter(org_id=org_id)
+    if host:
+        found = found.filter(host=host.lower())
+    # A database answers a NUL with an error of its own; no stored name has one.
+    rows = list(found[:10]) if name.isprintable() else []
+    if not rows:
+        raise OrganizationNotFound(
+            f"No organization {name[:80]!r}. `manage.py cybs_org list` shows what is stored."
+        )
+    if len(rows) > 1:
+        hosts = " or ".join(sorted(map(str, rows)))
+        raise OrganizationAmbiguous(f"{org_id} exists on several hosts: say {hosts}.")
+    return rows[0]
+
+
+def add(
+    org_id: str,
+    *,
+    kind: str,
+    host: str,
+    parent: str | None = None,
+    live: bool = False,
+    name: str = "",
+) -> Organization:
+    """Store an organization, or raise OrganizationConflict.
+
+    *live* is for hosts without a preset only; a known host knows its side.
+    """
+    if not _ORG_ID.match(org_id):
+        raise OrganizationConflict(f"{org_id[:80]!r} is not an organization id of the gateway.")
+    if kind not in Organization.Kind.values:
+        raise OrganizationConflict(f"{kind!r} is not one of {', '.join(Organization.Kind.values)}.")
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise OrganizationConflict(f"A name has at most {_LONGEST_NAME} printable characters.")
+    host = parse_host(host)
+    organization = Organization(
+        org_id=org_id,
+        kind=kind,
+        host=host,
+        live=_side(host, live=live),
+        name=name,
+    )
+    if parent is not None:
+        organization.parent = _find_parent(parent, organization)
+    try:
+        with transaction.atomic():
+            organization.save(force_insert=True)
+            epoch.bump()
+    except IntegrityError:
+        raise OrganizationConflict(f"{organization} is stored already.") from None
+    return organization
+
+
+def disable(name: str, *, actor: str, reason: str = "") -> Organization:
+    """Stop an organization: nothing is signed for it, by its own key or another's."""
+    organization = find(name)
+    with transaction.atomic():
+        Organization.objects.filter(pk=organization.pk).update(active=False)
+        _record("disable", organization, actor=actor, reason=reason)
+        epoch.bump()
+    organization.active = False
+    return organization
+
+
+def set_response_mle(name: str, policy: str, *, actor: str) -> Organization:
+    """Give an organization its own RESPONSE_MLE policy; empty follows the project's."""
+    if policy not in ("", *get_args(ResponseMLE)):
+        raise OrganizationConflict(f"{policy!r} is not one of {', '.join(get_args(ResponseMLE))}.")
+    organization = find(name)
+    with transaction.atomic():
+        Organization.objects.filter(pk=organization.pk).update(response_mle=policy)
+        _record("response-mle", organization, actor=actor, reason=policy or "the project's")
+        epoch.bump()
+    organization.response_mle = policy
+    return organization
+
+
+def _record(action: str, organization: Organization, *, actor: str, reason: str = "") -> None:
+    audit.record(
+        audit.Entry(action=action, actor=actor, organization=str(organization), reason=reason)
+    )
+
+
+def listing() -> QuerySet[Organization]:
+    """Every organization with its parent."""
+    return Organization.objects.select_related("parent")
+
+
+def _side(host: str, *, live: bool) -> bool:
+    known = is_live(host)
+    if known is None:
+        # A free hostname is what it was called first: two sides of one host would defeat LIVE.
+        first = Organization.objects.filter(host=host).values_list("live", flat=True).first()
+        if first is not None and first != live:
+            side = "live" if first else "test"
+            raise OrganizationConflict(f"{host} is stored as a {side} host already.")
+        return live
+    if live and not known:
+        raise OrganizationConflict(f"{host} is a test host of the gateway; leave --live out.")
+    return known
+
+
+def _find_parent(name: str, child: Organization) -> Organization:
+    try:
+        parent = find(name)
+    except OrganizationAmbiguous:
+        parent = find(f"{name}@{child.host}")
+    allowed = _PARENTS[Organization.Kind(child.kind)]
+    if parent.kind not in allowed:
+        kinds = " or ".join(allowed) or "nothing"
+        raise OrganizationConflict(
+            f"A {child.kind} stands under {kinds}, not under a {parent.kind}."
+        )
+    if parent.live != child.live:
+        raise OrganizationConflict("Parent and child must both be live or both be test.")
+    if parent.host != child.host:
+        raise OrganizationConflict(
+            f"{parent} is on another host; its keys are of no use on {child.host}."
+        )
+    return parent

@@ -1,0 +1,162 @@
+"""Send one message now, in this process; or only sign it, or only decrypt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from typing import Any
+
+from django.utils import timezone
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.client import MLE, AsyncClient, Client, Config, GatewayAuth, Reply
+from django_cybs_jwt.client.exchange import open_message, seal_message
+from django_cybs_jwt.services import signing, usage
+from django_cybs_jwt.services.tracebacks import aforgetful, forgetful
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedRequest:
+    """A request that any HTTP client may send, unchanged, within two minutes."""
+
+    method: str
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    key_id: str
+    request_encrypted: bool
+    claims: dict[str, Any]
+
+    def redacted(self) -> dict[str, Any]:
+        """What would be sent, without signature and body: safe for a terminal or a ticket."""
+        headers = {**self.headers, "authorization": "Bearer <redacted>"}
+        return {
+            "method": self.method,
+            "url": self.url,
+            "headers": headers,
+            "key_id": self.key_id,
+            "claims": self.claims,
+            "request_encrypted": self.request_encrypted,
+            "body_bytes": len(self.body),
+        }
+
+
+def client(org_id: str) -> Client:
+    """An httpx client for one merchant; its keys are looked up at each request."""
+    return Client(partial(signing.keys_for, org_id), _config())
+
+
+def aclient(org_id: str) -> AsyncClient:
+    """The asynchronous twin of `client`."""
+    return AsyncClient(partial(signing.akeys_for, org_id), _config())
+
+
+def auth(org_id: str) -> GatewayAuth:
+    """An httpx.Auth for a client of your own; decrypt its replies with `decrypt`."""
+    return GatewayAuth(
+        partial(signing.keys_for, org_id),
+        partial(signing.akeys_for, org_id),
+        _config(),
+    )
+
+
+@forgetful
+def send(
+    org_id: str,
+    method: str,
+    path: str,
+    *,
+    json: Any = None,
+    content: bytes | None = None,
+    mle: bool | None = None,
+    timeout: float | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Send one request and return its decrypted reply; nothing is retried or added.
+
+    *timeout* in seconds replaces connect, read, write and pool for this call.
+    Raises MessageError, KeyResolutionError, NotSent or OutcomeUnknown.
+    """
+    options = _options(json, content, mle, timeout, headers)
+    with client(org_id) as http:
+        response = http.request(method, path, **options)
+    return Reply.of(response, received_at=timezone.now())
+
+
+@aforgetful
+async def asend(
+    org_id: str,
+    method: str,
+    path: str,
+    *,
+    json: Any = None,
+    content: bytes | None = None,
+    mle: bool | None = None,
+    timeout: float | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """The asynchronous twin of `send`."""
+    options = _options(json, content, mle, timeout, headers)
+    async with aclient(org_id) as http:
+        response = await http.request(method, path, **options)
+    return Reply.of(response, received_at=timezone.now())
+
+
+@forgetful
+def sign(
+    org_id: str,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    *,
+    mle: bool | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> SignedRequest:
+    """Seal a request without sending it; *url* is where the settings point its host."""
+    config, keys = _config(), signing.keys_for(org_id)
+    sealed = seal_message(config, keys, method, path, body, mle=mle, headers=headers or {})
+    return SignedRequest(
+        method=sealed.method,
+        url=config.origin(sealed.host) + sealed.path,
+        headers=dict(sealed.headers),
+        body=sealed.body,
+        key_id=sealed.kid,
+        request_encrypted=sealed.request_encrypted,
+        claims=sealed.claims,
+    )
+
+
+@forgetful
+def decrypt(org_id: str, body: bytes, *, status: int = 200) -> bytes:
+    """The plain bytes of a reply body; one that came in clear is returned as it is.
+
+    Raises MLEDecryptError when it is encrypted and does not open.
+    """
+    return open_message(_config(), signing.keys_for(org_id), body, status=status).content
+
+
+def _config() -> Config:
+    return _counting(conf.client_config())
+
+
+@lru_cache(maxsize=1)
+def _counting(config: Config) -> Config:
+    return replace(config, signed=usage.signed, opened=usage.opened)
+
+
+def _options(
+    json: Any,
+    content: bytes | None,
+    mle: bool | None,
+    timeout: float | None,
+    headers: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    options: dict[str, Any] = {"extensions": {MLE: mle}, "headers": headers}
+    if json is not None:
+        options["json"] = json
+    if content is not None:
+        options["content"] = content
+    if timeout is not None:
+        options["timeout"] = timeout
+    return options

@@ -1,0 +1,159 @@
+"""Count which key was used when, without slowing a send.
+
+The gateway does not show which key signed a request, so this is the only proof that an old one
+is idle. A send adds one to a number in memory; a thread writes the sums every few seconds.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from django.db import DatabaseError, connection, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce, Greatest
+
+from django_cybs_jwt.models import Credential, KeyUse, State
+
+logger = logging.getLogger(__name__)
+
+FLUSH_EVERY: Final = 5.0  # seconds
+IDLE_DAYS: Final = 7
+"""Days without a use after which a retired key may be deleted at the gateway."""
+
+# Hours are kept while they prove something: beside an overlap, or after a key's time.
+_WATCHED: Final = ~Q(state=State.ACTIVE) | Q(slot__credentials__state=State.RETIRING)
+
+
+Uses = dict[tuple[str, datetime, str], tuple[int, datetime]]
+
+
+class _Counts:
+    """Uses since the last flush: by key, hour and kind, how many and the last moment."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.pending: Uses = {}
+        self.held = False
+        self.writer: threading.Thread | None = None
+
+    def add(self, reference: str, kind: str, moment: datetime) -> None:
+        moment = moment.astimezone(UTC)
+        key = (reference, moment.replace(minute=0, second=0, microsecond=0), kind)
+        with self.lock:
+            self._merge({key: (1, moment)})
+            if self.writer is None and not self.held:
+                self.writer = threading.Thread(target=_write, name="cybs-usage", daemon=True)
+                self.writer.start()
+
+    def take(self) -> Uses:
+        with self.lock:
+            taken, self.pending = self.pending, {}
+        return taken
+
+    def give_back(self, taken: Uses) -> None:
+        with self.lock:
+            self._merge(taken)
+
+    def _merge(self, uses: Uses) -> None:
+        for key, (count, moment) in uses.items():
+            before, latest = self.pending.get(key, (0, moment))
+            self.pending[key] = (before + count, max(latest, moment))
+
+
+_counts = _Counts()
+
+
+def signed(reference: str, moment: datetime) -> None:
+    """Note that the key *reference* signed a request at *moment*."""
+    if reference:
+        _counts.add(reference, "signed", moment)
+
+
+def opened(reference: str, moment: datetime) -> None:
+    """Note that the key *reference* opened a reply at *moment*."""
+    if reference:
+        _counts.add(reference, "opened", moment)
+
+
+def flush() -> int:
+    """Write what was counted in this process; returns how many uses. Nothing is lost on error."""
+    taken = _counts.take()
+    written = 0
+    while taken:
+        (key, use) = taken.popitem()
+        try:
+            # One key a transaction: two rows locked at once could meet a rotation head on.
+            with transaction.atomic():
+                _store(*key, *use)
+        except DatabaseError:
+            _counts.give_back({key: use, **taken})
+            logger.exception("Key uses are kept in memory and written later")
+            break
+        written += use[0]
+    return written
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """While open, uses are counted and only `flush` writes them: for test suites."""
+    before, _counts.held = _counts.held, True
+    try:
+        yield
+    finally:
+        _counts.held = before
+        _counts.take()
+
+
+def is_safe_to_delete(credential: Credential, *, now: datetime) -> bool:
+    """True for a key out of use that was idle long enough: delete it in the Business Center."""
+    if credential.state not in (State.RETIRED, State.COMPROMISED, State.DESTROYED):
+        return False
+    since = [credential.retired_at or credential.compromised_at or credential.destroyed_at]
+    since.append(credential.last_used_at)
+    latest = max((moment for moment in since if moment is not None), default=None)
+    return latest is None or latest + timedelta(days=IDLE_DAYS) <= now
+
+
+def _write() -> None:
+    while True:
+        time.sleep(FLUSH_EVERY)
+        try:
+            flush()
+        except Exception:  # a thread that ends would end the counting
+            logger.exception("Key uses were not written")
+        finally:
+            connection.close()
+
+
+def _store(reference: str, hour: datetime, kind: str, count: int, moment: datetime) -> None:
+    found = Credential.objects.filter(pk=reference)
+    latest = Greatest(Coalesce(F("last_used_at"), moment), moment)
+    if not found.update(use_count=F("use_count") + count, last_used_at=latest):
+        return  # destroyed rows stay; one that is gone was never committed
+    if found.filter(_WATCHED).exists():
+        row, _ = KeyUse.objects.get_or_create(credential_id=reference, hour=hour)
+        KeyUse.objects.filter(pk=row.pk).update(**{kind: F(kind) + count})
+
+
+def _after_fork() -> None:
+    # The parent writes its own counts; the child starts from nothing, with a thread of its own.
+    global _counts  # noqa: PLW0603
+    _counts = _Counts()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@atexit.register
+def _last_words() -> None:
+    if _counts.pending:
+        flush()

@@ -1,0 +1,218 @@
+"""Prove that a key works: offline first, then one harmless signed call to the gateway."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.client import Client, Reply
+from django_cybs_jwt.exceptions import (
+    CybsError,
+    InvalidTransition,
+    MLEDecryptError,
+    NoKey,
+    OrganizationInactive,
+    SendError,
+)
+from django_cybs_jwt.models import Coverage, Credential, Organization, Purpose, State, Verdict
+from django_cybs_jwt.protocol import MerchantKeys
+from django_cybs_jwt.services import audit, coverage, lifecycle, opened_keys, signing
+from django_cybs_jwt.services.lifecycle import Action
+
+logger = logging.getLogger(__name__)
+
+PROBE: Final = "/tss/v2/transactions/1"
+"""A transaction that never is: 404 proves the credentials, 401 refuses them."""
+
+_TRIED: Final = frozenset({State.STAGED, State.VERIFIED, State.ACTIVE, State.RETIRING})
+_ACCEPTED: Final = frozenset({200, 404})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What came out, why, and the gateway's correlation id; *explanation* for a 401."""
+
+    verdict: Verdict
+    detail: str
+    reference: str = ""
+    explanation: str = ""
+
+
+def verify(
+    credential: Credential, *, actor: str, now: datetime, acting_as: str | None = None
+) -> Verification:
+    """Try a key and store the outcome on its row; a STAGED key that is accepted is VERIFIED.
+
+    *acting_as* is the merchant to speak for; for a meta key the first one it signs for by default.
+    A Response MLE key is tried with its owner's signing key. Sends one GET, changes nothing there.
+    """
+    _check_allowed(credential, acting_as)
+    outcome = _try(credential, acting_as)
+    _store(credential, outcome, actor=actor, now=now)
+    return outcome
+
+
+def request(credentials: QuerySet[Credential], *, now: datetime) -> int:
+    """Mark rows to be verified by whoever ticks next; returns how many."""
+    return credentials.filter(state__in=_TRIED).update(verify_requested_at=now)
+
+
+def verify_requested(*, now: datetime, actor: str = "schedule", most: int = 100) -> int:
+    """Verify rows that were marked, the oldest mark first; returns how many were tried."""
+    marked = Credential.objects.select_related("organization", "slot").filter(
+        verify_requested_at__lte=now
+    )
+    rows = list(marked.order_by("verify_requested_at")[:most])
+    return sum(_verify_marked(row, actor=actor, now=now) for row in rows)
+
+
+def _verify_marked(row: Credential, *, actor: str, now: datetime) -> int:
+    try:
+        verify(row, actor=actor, now=now)
+    except Exception:  # one row must not keep the others from their turn
+        logger.exception("Verification of %s failed", row.pk)
+        Credential.objects.filter(pk=row.pk).update(verify_requested_at=None)
+        return 0
+    return 1
+
+
+def _check_allowed(credential: Credential, acting_as: str | None) -> None:
+    """A key out of use signs nothing, not even to be tried; nor does a disabled owner's."""
+    if credential.state not in _TRIED:
+        raise InvalidTransition(f"{credential.key_id} is {credential.state}; it signs nothing.")
+    if not credential.organization.active:
+        raise OrganizationInactive(f"{credential.organization} is disabled.")
+    owner = credential.organization
+    known = {row.org_id for slot in owner.slots.all() for row in coverage.covered(slot)}
+    if acting_as is not None and acting_as not in known | {owner.org_id}:
+        raise NoKey(f"{owner.org_id}'s key does not cover {acting_as}.")
+
+
+def _try(credential: Credential, acting_as: str | None) -> Verification:
+    try:
+        _prove_offline(credential)
+        keys = _trial_keys(credential, acting_as)
+    except CybsError as error:
+        return Verification(verdict=Verdict.REFUSED, detail=f"{error}")
+    try:
+        return _ask(credential, keys)
+    except MLEDecryptError as error:
+        return Verification(verdict=Verdict.REFUSED, detail=f"{error}")
+    except SendError as error:
+        return Verification(verdict=Verdict.INCONCLUSIVE, detail=f"{error}")
+
+
+def _prove_offline(credential: Credential) -> None:
+    material = opened_keys.material(credential)
+    if isinstance(material, bytes):
+        return  # opening it has already held it against its fingerprint
+    public = _public_key(credential, material)
+    try:
+        if credential.slot.purpose == Purpose.SIGNING:
+            signature = material.sign(b"proof", PKCS1v15(), hashes.SHA256())
+            public.verify(signature, b"proof", PKCS1v15(), hashes.SHA256())
+        else:
+            oaep = OAEP(MGF1(hashes.SHA256()), hashes.SHA256(), None)
+            material.decrypt(public.encrypt(b"proof", oaep), oaep)
+    except (InvalidSignature, ValueError):
+        raise CybsError("The private key does not belong to its certificate.") from None
+
+
+def _public_key(credential: Credential, material: RSAPrivateKey) -> RSAPublicKey:
+    if not credential.certificate:
+        return material.public_key()
+    certificate = x509.load_pem_x509_certificate(credential.certificate.encode())
+    public = certificate.public_key()
+    if not isinstance(public, RSAPublicKey):
+        raise CybsError("The certificate carries no RSA key.")
+    return public
+
+
+def _trial_keys(credential: Credential, acting_as: str | None) -> MerchantKeys:
+    owner = credential.organization
+    signing.check_side(owner.live, owner.host)
+    merchant = acting_as or _speaks_for(credential)
+    if credential.slot.purpose == Purpose.SIGNING:
+        key = signing.signing_key(credential, owner)
+        return MerchantKeys(merchant=merchant, host=owner.host, signing=key, response_mle="never")
+    current = signing.keys_for(f"{merchant}@{owner.host}")
+    key_id = credential.key_id
+    return replace(
+        current,
+        response_keys={key_id: signing.response_key(credential, owner)},
+        response_kid=key_id,
+        response_mle="ask",
+    )
+
+
+def _speaks_for(credential: Credential) -> str:
+    """The owner, or for a portfolio or account a merchant that its own key signs for."""
+    owner = credential.organization
+    if owner.kind == owner.Kind.MERCHANT:
+        return owner.org_id
+    slots = owner.slots.filter(purpose=Purpose.SIGNING).exclude(coverage=Coverage.OWN)
+    covered = [merchant for slot in slots for merchant in coverage.covered(slot)]
+    return next((row.org_id for row in covered if _has_no_own_key(row)), owner.org_id)
+
+
+def _has_no_own_key(merchant: Organization) -> bool:
+    return not merchant.slots.filter(purpose=Purpose.SIGNING, coverage=Coverage.OWN).exists()
+
+
+def _ask(credential: Credential, keys: MerchantKeys) -> Verification:
+    with Client(lambda: keys, conf.client_config()) as http:
+        reply = Reply.of(http.get(PROBE), received_at=timezone.now())
+    report = partial(Verification, reference=(reply.correlation_id or "")[:64])
+    if reply.status_code == 401:
+        return report(
+            verdict=Verdict.REFUSED,
+            detail="The gateway refused the token (401).",
+            explanation=str(reply.explain()),
+        )
+    if reply.status_code not in _ACCEPTED:
+        return report(
+            verdict=Verdict.INCONCLUSIVE, detail=f"The gateway answered {reply.status_code}."
+        )
+    if credential.slot.purpose == Purpose.RESPONSE_MLE and not reply.encrypted:
+        return report(
+            verdict=Verdict.INCONCLUSIVE, detail="The token is accepted, the reply came in clear."
+        )
+    return report(verdict=Verdict.ACCEPTED, detail="The gateway accepted it.")
+
+
+def _store(credential: Credential, outcome: Verification, *, actor: str, now: datetime) -> None:
+    with transaction.atomic():
+        current = lifecycle.locked(credential.pk)
+        current.verify_requested_at = None
+        current.verify_checked_at = now
+        current.verify_outcome = outcome.verdict
+        current.verify_detail = outcome.detail[:300]
+        current.verify_reference = outcome.reference
+        if outcome.verdict == Verdict.ACCEPTED and current.state == State.STAGED:
+            lifecycle.move(current, Action.VERIFY, actor=actor, now=now, reason=outcome.detail)
+            return
+        # Not a change that signing or an approval must see: the version does not count up.
+        current.save()
+        entry = audit.Entry(
+            action=Action.VERIFY,
+            actor=actor,
+            organization=str(current.organization),
+            credential=current,
+            from_state=current.state,
+            to_state=current.state,
+            reason=f"{outcome.verdict}: {outcome.detail}",
+        )
+        audit.record(entry, now=now)

@@ -1,0 +1,215 @@
+"""Adding, finding and disabling organizations."""
+
+from __future__ import annotations
+
+import pytest
+
+from django_cybs_jwt.exceptions import (
+    CybsError,
+    InvalidHost,
+    OrganizationAmbiguous,
+    OrganizationConflict,
+    OrganizationNotFound,
+)
+from django_cybs_jwt.models import KeyEvent, Organization
+from django_cybs_jwt.protocol.hosts import PRESETS
+from django_cybs_jwt.services import organizations
+from tests.unit.services import enrolment
+from tests.unit.services.enrolment import HOST, LIVE_HOST, OTHER_HOST
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
+
+
+@pytest.mark.parametrize("host", PRESETS)
+def test_a_known_host_knows_its_side(host: str) -> None:
+    assert enrolment.organization(host=host).live is PRESETS[host].live
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_free_hostname_is_on_the_side_that_is_said(live: bool) -> None:
+    row = organizations.add("acme", kind="merchant", host="gateway.example.com", live=live)
+    assert row.live is live
+
+
+def test_a_test_host_cannot_be_called_live() -> None:
+    with pytest.raises(OrganizationConflict, match="is a test host"):
+        organizations.add("acme", kind="merchant", host=HOST, live=True)
+
+
+def test_a_host_is_stored_in_lower_case() -> None:
+    assert enrolment.organization(host=HOST.upper()).host == HOST
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "user@apitest.cybersource.com",
+        "apitest.cybersource.com/path",
+        "apitest.cybersource.com.",
+        "[2001:db8::1]",
+        "2001:db8::1",
+        "127.0.0.1",
+        "http:",
+        "https://apitest.cybersource.com",
+        "apitest.cybersource.com:443",
+        "localhost",
+        "a b.example.com",
+        "ü.example.com",
+        "-a.example.com",
+        "a" * 254 + ".com",
+        "a.example.com\n",
+        "a.example.com?x",
+    ],
+)
+def test_what_is_no_bare_hostname_is_refused(host: str) -> None:
+    with pytest.raises(InvalidHost):
+        organizations.add("acme", kind="merchant", host=host)
+    assert not Organization.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "org_id",
+    [
+        "",
+        " ",
+        "a b",
+        "a@b",
+        "a/b",
+        "../x",
+        "'",
+        "a\n",
+        "ü",
+        "-a",
+        ".a",
+        "a" * 61,
+        "<script>",
+        "a\0",
+    ],
+)
+def test_what_is_no_organization_id_is_refused(org_id: str) -> None:
+    with pytest.raises(OrganizationConflict) as caught:
+        organizations.add(org_id, kind="merchant", host=HOST)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("org_id", ["a", "A1", "wfgdmerchant_01", "a.b-c_d", "0" * 60])
+def test_organization_ids_of_the_gateway_are_taken_as_they_are(org_id: str) -> None:
+    assert organizations.add(org_id, kind="merchant", host=HOST).org_id == org_id
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(OrganizationConflict, match="portfolio, account, merchant"):
+        organizations.add("acme", kind="reseller", host=HOST)
+
+
+def test_one_id_is_stored_once_on_a_host_and_again_on_another() -> None:
+    enrolment.organization()
+    with pytest.raises(OrganizationConflict, match="is stored already"):
+        enrolment.organization()
+    assert enrolment.organization(host=OTHER_HOST).pk
+
+
+@pytest.mark.parametrize(
+    ("child", "parent", "legal"),
+    [
+        ("merchant", "account", True),
+        ("merchant", "portfolio", True),
+        ("account", "portfolio", True),
+        ("merchant", "merchant", False),
+        ("account", "account", False),
+        ("account", "merchant", False),
+        ("portfolio", "portfolio", False),
+        ("portfolio", "account", False),
+    ],
+)
+def test_which_kind_stands_under_which(child: str, parent: str, legal: bool) -> None:
+    enrolment.organization("parent", kind=parent)
+    if legal:
+        assert enrolment.organization("child", kind=child, parent="parent").parent is not None
+    else:
+        with pytest.raises(OrganizationConflict, match=f"A {child} stands under"):
+            enrolment.organization("child", kind=child, parent="parent")
+
+
+def test_parent_and_child_are_on_one_side() -> None:
+    enrolment.organization("portfolio", kind="portfolio", host=LIVE_HOST)
+    with pytest.raises(OrganizationConflict, match="both be live or both be test"):
+        enrolment.organization("acme", parent="portfolio")
+
+
+def test_a_parent_that_is_not_stored_is_not_found() -> None:
+    with pytest.raises(OrganizationNotFound):
+        enrolment.organization("acme", parent="nobody")
+
+
+def test_an_ambiguous_parent_is_the_one_on_the_childs_host() -> None:
+    for host in (HOST, OTHER_HOST):
+        enrolment.organization("portfolio", kind="portfolio", host=host)
+    child = enrolment.organization("acme", host=OTHER_HOST, parent="portfolio")
+    assert child.parent is not None
+    assert child.parent.host == OTHER_HOST
+
+
+def test_finding_by_name_costs_one_query_and_brings_the_parents(
+    django_assert_num_queries: object,
+) -> None:
+    enrolment.family()
+    with django_assert_num_queries(1):  # type: ignore[operator]
+        found = organizations.find("acme")
+        assert [row.org_id for row in found.chain()] == ["acme", "account", "portfolio"]
+
+
+def test_an_ambiguous_name_tells_every_way_to_say_it() -> None:
+    for host in (HOST, OTHER_HOST):
+        enrolment.organization(host=host)
+    with pytest.raises(OrganizationAmbiguous) as caught:
+        organizations.find("acme")
+    assert str(caught.value) == (
+        f"acme exists on several hosts: say acme@{HOST} or acme@{OTHER_HOST}."
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["' OR 1=1 --", "a" * 100_000, "acme\0", "@", "@@", "acme@h@h", "\u202e"]
+)
+def test_a_hostile_name_is_not_found_and_not_repeated_at_length(name: str) -> None:
+    with pytest.raises(CybsError) as caught:
+        organizations.find(name)
+    assert isinstance(caught.value, OrganizationNotFound)
+    assert len(str(caught.value)) < 300
+
+
+def test_disabling_is_stored_and_audited() -> None:
+    enrolment.organization()
+    row = organizations.disable("acme", actor="operator", reason="closed")
+    assert row.active is False
+    assert Organization.objects.get().active is False
+    event = KeyEvent.objects.get()
+    assert (event.action, event.actor, event.reason) == ("disable", "operator", "closed")
+
+
+def test_the_list_brings_each_parent_without_a_query_of_its_own(
+    django_assert_num_queries: object,
+) -> None:
+    enrolment.family()
+    with django_assert_num_queries(1):  # type: ignore[operator]
+        rows = [(row.org_id, row.parent and row.parent.org_id) for row in organizations.listing()]
+    assert rows == [("account", "portfolio"), ("acme", "account"), ("portfolio", None)]
+
+
+def test_a_chain_of_parents_ends_even_when_rows_go_round_in_a_circle() -> None:
+    """Written past the services, a loop must not hang a payment."""
+    portfolio, account, _ = enrolment.family()
+    Organization.objects.filter(pk=portfolio.pk).update(parent=account)
+    assert len(organizations.find("acme").chain()) <= 3
+
+
+@pytest.mark.parametrize("name", ["x" * 201, "a\nb", "a\0", "\u202egnp.exe"])
+def test_a_name_is_short_and_printable(name: str) -> None:
+    with pytest.raises(OrganizationConflict, match="200 printable"):
+        organizations.add("acme", kind="merchant", host=HOST, name=name)
+
+
+def test_a_name_may_be_in_any_language() -> None:
+    assert organizations.add("acme", kind="merchant", host=HOST, name="Größe 店").name == "Größe 店"

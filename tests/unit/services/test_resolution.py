@@ -1,0 +1,345 @@
+"""Which key signs for a merchant: every case of the rule, each by its name."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from django_cybs_jwt import cybs
+from django_cybs_jwt.exceptions import (
+    KeyNotUsable,
+    LiveRefused,
+    NoKey,
+    OrganizationAmbiguous,
+    OrganizationInactive,
+    OrganizationNotFound,
+)
+from django_cybs_jwt.models import Credential, Organization, State
+from django_cybs_jwt.services import coverage, organizations, signing, withdrawal
+from tests.unit.services import enrolment
+from tests.unit.services.enrolment import HOST, LIVE_HOST, OTHER_HOST
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
+
+STOPS = [State.SUSPENDED, State.COMPROMISED, State.RETIRING]
+PASSES = [State.STAGED, State.VERIFIED, State.RETIRED]
+
+
+def meta_key(owner: Organization, covers: str, *merchants: str, **options: Any) -> Credential:
+    credential = enrolment.shared_secret(owner, covers=covers, **options)
+    if merchants:
+        coverage.add(owner.org_id, merchants, actor="tests", slot=options.get("slot", ""))
+        signing.forget()
+    return credential
+
+
+def test_the_own_key_signs_before_every_meta_key() -> None:
+    portfolio, account, acme = enrolment.family()
+    own = enrolment.shared_secret(acme)
+    meta_key(account, "all")
+    meta_key(portfolio, "selected", "acme")
+    assert signing.keys_for("acme").signing.kid == own.key_id
+
+
+def test_a_slot_that_selects_the_merchant_signs_before_an_ancestor_that_covers_all() -> None:
+    portfolio, account, _ = enrolment.family()
+    meta_key(account, "all")
+    selecting = meta_key(portfolio, "selected", "acme")
+    assert signing.keys_for("acme").signing.kid == selecting.key_id
+
+
+def test_the_nearest_ancestor_that_covers_all_signs() -> None:
+    portfolio, account, _ = enrolment.family()
+    meta_key(portfolio, "all")
+    nearest = meta_key(account, "all")
+    assert signing.keys_for("acme").signing.kid == nearest.key_id
+
+
+def test_a_farther_ancestor_signs_when_the_nearer_has_no_key() -> None:
+    portfolio, _, _ = enrolment.family()
+    farther = meta_key(portfolio, "all")
+    assert signing.keys_for("acme").signing.kid == farther.key_id
+
+
+def test_an_ancestors_key_for_itself_serves_nobody_below() -> None:
+    portfolio, _, _ = enrolment.family()
+    enrolment.shared_secret(portfolio)
+    with pytest.raises(NoKey):
+        signing.keys_for("acme")
+
+
+def test_a_meta_key_that_selects_others_serves_only_them() -> None:
+    portfolio, _, _ = enrolment.family()
+    enrolment.organization("other", parent="account")
+    meta_key(portfolio, "selected", "other")
+    assert signing.keys_for("other").signing.owner == "portfolio"
+    with pytest.raises(NoKey):
+        signing.keys_for("acme")
+
+
+def test_a_merchant_listed_at_a_slot_that_selects_nobody_is_not_served() -> None:
+    """Rows written past the services give no right to a key."""
+    portfolio, _, acme = enrolment.family()
+    own_only = enrolment.shared_secret(portfolio)
+    own_only.slot.merchants.add(acme)
+    with pytest.raises(NoKey):
+        signing.keys_for("acme")
+
+
+def test_a_strangers_meta_key_for_all_serves_no_other_family() -> None:
+    enrolment.family()
+    stranger = enrolment.organization("stranger", kind="portfolio")
+    meta_key(stranger, "all")
+    with pytest.raises(NoKey):
+        signing.keys_for("acme")
+
+
+def test_a_merchant_outside_the_tree_may_be_selected() -> None:
+    """A platform's key serves merchants that stand under nobody."""
+    enrolment.organization("acme")
+    platform = enrolment.organization("platform", kind="portfolio")
+    selecting = meta_key(platform, "selected", "acme")
+    assert signing.keys_for("acme").signing.kid == selecting.key_id
+
+
+@pytest.mark.parametrize("state", STOPS)
+def test_an_own_key_that_may_not_be_used_is_an_error_never_a_fall_through(state: State) -> None:
+    portfolio, account, acme = enrolment.family()
+    own = enrolment.shared_secret(acme)
+    meta_key(account, "all")
+    meta_key(portfolio, "selected", "acme")
+    enrolment.put(own, state)
+    with pytest.raises(KeyNotUsable, match=f"acme's own key: {own.key_id} is {state.value}"):
+        signing.keys_for("acme")
+
+
+@pytest.mark.parametrize("state", STOPS)
+def test_a_selecting_key_that_may_not_be_used_stops_the_search_too(state: State) -> None:
+    portfolio, account, _ = enrolment.family()
+    meta_key(account, "all")
+    enrolment.put(meta_key(portfolio, "selected", "acme"), state)
+    with pytest.raises(KeyNotUsable, match="meta keys that select it"):
+        signing.keys_for("acme")
+
+
+@pytest.mark.parametrize("state", STOPS)
+def test_a_nearer_ancestors_unusable_key_stops_the_search_too(state: State) -> None:
+    portfolio, account, _ = enrolment.family()
+    meta_key(portfolio, "all")
+    enrolment.put(meta_key(account, "all"), state)
+    with pytest.raises(KeyNotUsable, match="account's meta key"):
+        signing.keys_for("acme")
+
+
+def test_an_own_certificate_that_ended_is_an_error_never_a_fall_through() -> None:
+    _, account, acme = enrolment.family()
+    meta_key(account, "all")
+    own = enrolment.rsa_key(acme, purpose="signing")
+    assert own.not_after is not None
+    with pytest.raises(KeyNotUsable, match=f"{own.key_id} ended on {own.not_after:%Y-%m-%d}"):
+        signing.keys_for("acme", now=own.not_after)
+
+
+def test_an_own_shared_secret_past_its_typed_date_is_an_error_never_a_fall_through() -> None:
+    _, account, acme = enrolment.family()
+    meta_key(account, "all")
+    end = timezone.now() + timedelta(days=1)
+    own = enrolment.shared_secret(acme, expires_at=end)
+    assert signing.keys_for("acme", now=end - timedelta(seconds=1)).signing.kid == own.key_id
+    signing.forget()
+    with pytest.raises(KeyNotUsable, match="Import its successor"):
+        signing.keys_for("acme", now=end)
+
+
+@pytest.mark.parametrize("state", PASSES)
+def test_an_own_slot_with_keys_not_in_use_passes_to_the_next_level(state: State) -> None:
+    _, account, acme = enrolment.family()
+    own = enrolment.shared_secret(acme)
+    covering = meta_key(account, "all")
+    enrolment.put(own, state)
+    assert signing.keys_for("acme").signing.kid == covering.key_id
+
+
+def test_a_retired_key_and_a_staged_successor_pass_to_the_next_level() -> None:
+    _, account, acme = enrolment.family()
+    covering = meta_key(account, "all")
+    first = enrolment.shared_secret(acme)
+    withdrawal.retire(first, actor="tests", now=timezone.now(), reason="moved")
+    enrolment.shared_secret(acme, activate=False)
+    signing.forget()
+    assert signing.keys_for("acme").signing.kid == covering.key_id
+
+
+def test_an_older_suspended_key_of_the_same_slot_does_not_stop_its_successor() -> None:
+    acme = enrolment.organization()
+    older = enrolment.shared_secret(acme)
+    newer = enrolment.shared_secret(acme, activate=False)
+    enrolment.put(older, State.SUSPENDED)
+    enrolment.put(newer, State.ACTIVE, activated_at=timezone.now())
+    assert signing.keys_for("acme").signing.kid == newer.key_id
+
+
+def test_of_two_active_keys_at_one_level_the_newest_activation_signs_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    portfolio, _, _ = enrolment.family()
+    now = timezone.now()
+    meta_key(portfolio, "all", slot="a", now=now - timedelta(hours=2))
+    newest = meta_key(portfolio, "all", slot="b", now=now)
+    meta_key(portfolio, "all", slot="c", now=now - timedelta(hours=1))
+    with caplog.at_level(logging.WARNING, logger="django_cybs_jwt"):
+        assert signing.keys_for("acme").signing.kid == newest.key_id
+    assert [record.getMessage() for record in caplog.records] == [
+        "portfolio's meta key: 3 active keys, using the newest"
+    ]
+
+
+def test_two_selecting_slots_of_different_owners_are_one_level(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    enrolment.organization("acme")
+    now = timezone.now()
+    for days, name in enumerate(["newer", "older"]):
+        owner = enrolment.organization(name, kind="portfolio")
+        meta_key(owner, "selected", "acme", now=now - timedelta(days=days))
+    with caplog.at_level(logging.WARNING, logger="django_cybs_jwt"):
+        assert signing.keys_for("acme").signing.owner == "newer"
+    assert "2 active keys" in caplog.text
+
+
+def test_one_active_key_at_a_level_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    enrolment.shared_secret(enrolment.organization())
+    with caplog.at_level(logging.DEBUG, logger="django_cybs_jwt"):
+        signing.keys_for("acme")
+    assert caplog.records == []
+
+
+def test_nothing_found_says_what_was_looked_at_and_the_cure() -> None:
+    enrolment.family()
+    with pytest.raises(NoKey) as caught:
+        signing.keys_for("acme")
+    assert (
+        "Looked at: acme's own key, meta keys that select it, account's meta key, "
+        "portfolio's meta key." in str(caught.value)
+    )
+    assert "cybs_import" in str(caught.value)
+
+
+def test_under_a_meta_key_issuer_and_response_key_are_the_owners_the_merchant_stays() -> None:
+    portfolio, _, acme = enrolment.family()
+    signer = meta_key(portfolio, "all")
+    response = enrolment.rsa_key(portfolio)
+    enrolment.rsa_key(acme)
+    signed = cybs.sign("acme", "GET", "/tss/v2/transactions/1")
+    assert signed.claims["iss"] == "portfolio"
+    assert signed.claims["v-c-merchant-id"] == "acme"
+    assert signed.claims["v-c-response-mle-kid"] == response.key_id
+    assert signed.key_id == signer.key_id
+    assert set(signing.keys_for("acme").response_keys) == {response.key_id}
+
+
+def test_with_an_own_key_issuer_and_response_key_are_the_merchants() -> None:
+    portfolio, _, acme = enrolment.family()
+    meta_key(portfolio, "all")
+    enrolment.rsa_key(portfolio)
+    enrolment.shared_secret(acme)
+    response = enrolment.rsa_key(acme)
+    signed = cybs.sign("acme", "GET", "/tss/v2/transactions/1")
+    assert (signed.claims["iss"], signed.claims["v-c-merchant-id"]) == ("acme", "acme")
+    assert signed.claims["v-c-response-mle-kid"] == response.key_id
+
+
+def test_an_owner_without_a_response_key_announces_none() -> None:
+    _, _, acme = enrolment.family()
+    enrolment.shared_secret(acme)
+    assert signing.keys_for("acme").response_kid is None
+
+
+def test_under_a_meta_key_a_response_slot_that_covers_the_merchant_goes_before_the_plain_one() -> (
+    None
+):
+    portfolio, _, _ = enrolment.family()
+    meta_key(portfolio, "all")
+    enrolment.rsa_key(portfolio, slot="own")
+    covering = enrolment.rsa_key(
+        portfolio, key=enrolment.material.rsa_key(name="second"), slot="meta", covers="all"
+    )
+    assert signing.keys_for("acme").response_kid == covering.key_id
+
+
+@pytest.mark.parametrize("state", [State.SUSPENDED, State.COMPROMISED])
+def test_replies_open_under_active_retiring_and_retired_keys_only(state: State) -> None:
+    acme = enrolment.organization()
+    enrolment.shared_secret(acme)
+    names = {}
+    for number, each in enumerate([State.ACTIVE, State.RETIRING, State.RETIRED, state]):
+        key = enrolment.material.rsa_key(name=f"response {number}")
+        row = enrolment.rsa_key(acme, key=key, slot=str(number))
+        enrolment.put(row, each)
+        names[each] = row.key_id
+    found = signing.keys_for("acme").response_keys
+    assert set(found) == {names[State.ACTIVE], names[State.RETIRING], names[State.RETIRED]}
+
+
+def test_a_disabled_merchant_signs_nothing() -> None:
+    enrolment.shared_secret(enrolment.organization())
+    organizations.disable("acme", actor="tests")
+    signing.forget()
+    with pytest.raises(OrganizationInactive, match="acme@"):
+        signing.keys_for("acme")
+
+
+def test_a_disabled_owners_meta_key_signs_nothing() -> None:
+    portfolio, _, _ = enrolment.family()
+    meta_key(portfolio, "all")
+    organizations.disable("portfolio", actor="tests")
+    signing.forget()
+    with pytest.raises(OrganizationInactive, match="portfolio@"):
+        signing.keys_for("acme")
+
+
+def test_an_id_on_several_hosts_is_named_with_its_host() -> None:
+    for host in (HOST, OTHER_HOST):
+        enrolment.shared_secret(enrolment.organization(host=host))
+    with pytest.raises(OrganizationAmbiguous, match=f"acme@{HOST} or acme@{OTHER_HOST}"):
+        signing.keys_for("acme")
+    assert signing.keys_for(f"acme@{OTHER_HOST.upper()}").host == OTHER_HOST
+    assert signing.keys_for(f"acme@{HOST}").host == HOST
+
+
+@pytest.mark.parametrize("name", ["nobody", f"acme@{OTHER_HOST}", "", "@", "acme@", "ACME"])
+def test_an_unknown_name_is_not_found(name: str) -> None:
+    enrolment.organization()
+    if name == "acme@":  # nothing behind the @ is no host: the plain name
+        assert organizations.find(name).org_id == "acme"
+        return
+    with pytest.raises(OrganizationNotFound):
+        signing.keys_for(name)
+
+
+def test_live_is_refused_before_any_key_is_looked_for_or_opened(
+    django_assert_num_queries: Any,
+) -> None:
+    acme = enrolment.organization(host=LIVE_HOST)
+    with django_assert_num_queries(2), pytest.raises(LiveRefused, match=LIVE_HOST):
+        signing.keys_for("acme")
+    enrolment.change(enrolment.shared_secret(acme), sealed_secret=b"damaged")
+    with pytest.raises(LiveRefused):
+        signing.keys_for("acme")
+
+
+@pytest.mark.parametrize("later", [{}, {"LIVE": False}])
+def test_live_must_be_true_even_for_keys_that_are_in_memory(
+    settings: Any, later: dict[str, bool]
+) -> None:
+    enrolment.shared_secret(enrolment.organization(host=LIVE_HOST))
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "LIVE": True}
+    assert signing.keys_for("acme").host == LIVE_HOST
+    ring = settings.CYBS_JWT["KEYRING"]
+    settings.CYBS_JWT = {"KEYRING": ring, **later}
+    with pytest.raises(LiveRefused):
+        signing.keys_for("acme")

@@ -1,0 +1,306 @@
+"""Switch keys now, later, back; what is refused, and what time decides by itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from django_cybs_jwt import cybs
+from django_cybs_jwt.exceptions import InvalidTransition, KeyNotUsable
+from django_cybs_jwt.models import Credential, KeyEvent, Organization, State
+from django_cybs_jwt.services import rotation, signing, verification, withdrawal
+from django_cybs_jwt.testing.simulation import Simulation
+
+NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def acme(cybs_simulator: Simulation) -> Organization:
+    return cybs_simulator.merchant("acme", signs_with="shared_secret", response_mle=False)
+
+
+@pytest.fixture
+def old(acme: Organization) -> Credential:
+    return Credential.objects.get(organization=acme)
+
+
+@pytest.fixture
+def new(cybs_simulator: Simulation, acme: Organization) -> Credential:
+    row = cybs_simulator.import_shared_secret(acme, activate=False)
+    verification.verify(row, actor="anna", now=NOW)
+    return row
+
+
+def states(*rows: Credential) -> list[str]:
+    return [Credential.objects.get(pk=row.pk).state for row in rows]
+
+
+def signer(now: datetime) -> str:
+    signing.forget()
+    return cybs.keys_for("acme", now=now).signing.kid
+
+
+def test_rotate__makes_the_new_key_active_and_keeps_the_old_for_the_overlap(
+    old: Credential, new: Credential
+) -> None:
+    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+
+    assert states(old, new) == ["RETIRING", "ACTIVE"]
+    assert Credential.objects.get(pk=old.pk).overlap_until == NOW + HOUR
+    assert signer(NOW) == new.key_id
+
+
+def test_rotate__without_overlap_retires_the_old_key_at_once(
+    old: Credential, new: Credential
+) -> None:
+    rotation.rotate(new, actor="anna", now=NOW, overlap=timedelta(0))
+
+    assert states(old, new) == ["RETIRED", "ACTIVE"]
+
+
+def test_rotate__refuses_an_unverified_key_and_force_takes_a_reason(
+    cybs_simulator: Simulation, acme: Organization, old: Credential
+) -> None:
+    row = cybs_simulator.import_shared_secret(acme, activate=False)
+
+    with pytest.raises(InvalidTransition, match="not verified"):
+        rotation.rotate(row, actor="anna", now=NOW)
+    with pytest.raises(InvalidTransition, match="takes a reason"):
+        rotation.rotate(row, actor="anna", now=NOW, force=True)
+    rotation.rotate(row, actor="anna", now=NOW, force=True, reason="gateway is down")
+
+    assert states(old, row) == ["RETIRING", "ACTIVE"]
+    assert KeyEvent.objects.filter(action="activate", reason="gateway is down").exists()
+
+
+def test_rotate__is_refused_inside_an_open_overlap_and_possible_after_it(
+    cybs_simulator: Simulation, acme: Organization, old: Credential, new: Credential
+) -> None:
+    third = cybs_simulator.import_shared_secret(acme, activate=False)
+    verification.verify(third, actor="anna", now=NOW)
+    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+
+    with pytest.raises(InvalidTransition, match="in its overlap until 2027-03-01 13:00 UTC"):
+        rotation.rotate(third, actor="anna", now=NOW + HOUR / 2)
+    rotation.rotate(third, actor="anna", now=NOW + HOUR)
+
+    assert states(new, third) == ["RETIRING", "ACTIVE"]
+
+
+def test_roll_back__returns_to_the_old_key_and_closes_the_overlap(
+    old: Credential, new: Credential
+) -> None:
+    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+
+    rotation.roll_back(old.slot, actor="anna", now=NOW + HOUR / 2)
+
+    assert states(old, new) == ["ACTIVE", "RETIRING"]
+    assert signer(NOW + HOUR / 2) == old.key_id
+    with pytest.raises(InvalidTransition, match="no open overlap"):
+        rotation.roll_back(old.slot, actor="anna", now=NOW + HOUR / 2)
+
+
+def test_roll_back__after_the_overlap_is_refused(old: Credential, new: Credential) -> None:
+    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+
+    with pytest.raises(InvalidTransition, match="no open overlap"):
+        rotation.roll_back(old.slot, actor="anna", now=NOW + HOUR)
+
+
+def test_roll_back__to_an_ended_key_is_refused(old: Credential, new: Credential) -> None:
+    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+    Credential.objects.filter(pk=old.pk).update(expires_at=NOW)
+
+    with pytest.raises(InvalidTransition, match="ended"):
+        rotation.roll_back(old.slot, actor="anna", now=NOW + HOUR / 2)
+
+
+def test_roll_back__to_a_compromised_key_is_refused(old: Credential, new: Credential) -> None:
+    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+    withdrawal.compromise(old, actor="anna", now=NOW, reason="leaked")
+
+    with pytest.raises(InvalidTransition, match="no open overlap"):
+        rotation.roll_back(old.slot, actor="anna", now=NOW)
+
+
+def test_rolled_back_key__may_be_tried_again(old: Credential, new: Credential) -> None:
+    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+    rotation.roll_back(old.slot, actor="anna", now=NOW)
+
+    rotation.rotate(new, actor="anna", now=NOW)
+
+    assert states(old, new) == ["RETIRING", "ACTIVE"]
+
+
+def test_schedule__holds_at_its_time_though_nothing_ticks(old: Credential, new: Credential) -> None:
+    at = NOW + 3 * HOUR
+    rotation.rotate(new, actor="anna", now=NOW, at=at, overlap=HOUR)
+
+    assert states(old, new) == ["ACTIVE", "VERIFIED"]
+    assert signer(at - timedelta(seconds=1)) == old.key_id
+    assert signer(at) == new.key_id
+
+
+def test_schedule__is_carried_out_by_the_tick_with_its_overlap(
+    old: Credential, new: Credential
+) -> None:
+    at = NOW + 3 * HOUR
+    rotation.rotate(new, actor="anna", now=NOW, at=at, overlap=HOUR)
+
+    assert rotation.carry_out_due(now=at - HOUR) == []
+    assert len(rotation.carry_out_due(now=at)) == 1
+    assert states(old, new) == ["RETIRING", "ACTIVE"]
+    assert len(rotation.carry_out_due(now=at + HOUR)) == 1
+    assert states(old, new) == ["RETIRED", "ACTIVE"]
+    assert rotation.carry_out_due(now=at + 2 * HOUR) == []
+
+
+def test_warm_cache__lets_a_schedule_take_over_on_time(old: Credential, new: Credential) -> None:
+    at = NOW + timedelta(minutes=1)
+    rotation.rotate(new, actor="anna", now=NOW, at=at)
+    signing.forget()
+
+    before = cybs.keys_for("acme", now=NOW).signing.kid
+    after = cybs.keys_for("acme", now=at).signing.kid
+
+    assert (before, after) == (old.key_id, new.key_id)
+
+
+def test_schedule__for_a_key_that_will_have_ended_is_refused(
+    old: Credential, new: Credential
+) -> None:
+    Credential.objects.filter(pk=new.pk).update(expires_at=NOW + HOUR)
+
+    with pytest.raises(InvalidTransition, match="ended"):
+        rotation.rotate(new, actor="anna", now=NOW, at=NOW + 2 * HOUR)
+
+
+def test_suspended_active_key__frees_its_place_for_another(
+    old: Credential, new: Credential
+) -> None:
+    withdrawal.suspend(old, actor="anna", now=NOW, reason="doubt")
+
+    rotation.rotate(new, actor="anna", now=NOW)
+
+    assert states(old, new) == ["SUSPENDED", "ACTIVE"]
+    with pytest.raises(InvalidTransition, match="another active key"):
+        withdrawal.resume(old, actor="anna", now=NOW, reason="no doubt")
+
+
+def test_replies__under_both_kids_decrypt_during_and_after_the_overlap(
+    cybs_simulator: Simulation,
+) -> None:
+    organization = cybs_simulator.merchant("books", signs_with="shared_secret")
+    old = Credential.objects.get(organization=organization, slot__purpose="response-mle")
+    new = cybs_simulator.import_p12(organization, "response-mle", activate=False)
+    verification.verify(new, actor="anna", now=NOW)
+    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+
+    def keyring(now: datetime) -> tuple[set[str], str | None]:
+        signing.forget()
+        keys = cybs.keys_for("books", now=now)
+        return set(keys.response_keys), keys.response_kid
+
+    assert keyring(NOW) == ({old.key_id, new.key_id}, new.key_id)
+    rotation.carry_out_due(now=NOW + HOUR)
+    assert Credential.objects.get(pk=old.pk).state == State.RETIRED
+    assert keyring(NOW + HOUR) == ({old.key_id, new.key_id}, new.key_id)
+
+
+def test_due_schedule__is_what_a_roll_back_rolls_back(old: Credential, new: Credential) -> None:
+    at = NOW + HOUR
+    rotation.rotate(new, actor="anna", now=NOW, at=at, overlap=HOUR)
+
+    rotation.roll_back(old.slot, actor="anna", now=at)
+
+    assert states(old, new) == ["ACTIVE", "RETIRING"]
+
+
+def test_due_schedule__is_what_a_compromise_meets_and_the_old_key_stays_away(
+    old: Credential, new: Credential
+) -> None:
+    at = NOW + HOUR
+    rotation.rotate(new, actor="anna", now=NOW, at=at, overlap=HOUR)
+
+    withdrawal.compromise(new, actor="anna", now=at, reason="leaked")
+
+    assert states(old, new) == ["RETIRING", "COMPROMISED"]
+    with pytest.raises(KeyNotUsable, match="COMPROMISED"):
+        signer(at)
+
+
+def test_switch__overrides_what_was_planned_for_later(
+    cybs_simulator: Simulation, acme: Organization, old: Credential, new: Credential
+) -> None:
+    third = cybs_simulator.import_shared_secret(acme, activate=False)
+    verification.verify(third, actor="anna", now=NOW)
+    rotation.rotate(new, actor="anna", now=NOW, at=NOW + 5 * HOUR)
+
+    rotation.rotate(third, actor="anna", now=NOW, overlap=HOUR)
+    rotation.carry_out_due(now=NOW + 6 * HOUR)
+
+    assert states(new, third) == ["VERIFIED", "ACTIVE"]
+    assert KeyEvent.objects.filter(action="unschedule", credential=new.pk).exists()
+
+
+def test_verify__leaves_a_schedule_in_place(
+    cybs_simulator: Simulation, acme: Organization, old: Credential
+) -> None:
+    row = cybs_simulator.import_shared_secret(acme, activate=False)
+    rotation.rotate(row, actor="anna", now=NOW, at=NOW + HOUR, force=True, reason="test")
+
+    verification.verify(row, actor="anna", now=NOW)
+
+    assert Credential.objects.get(pk=row.pk).activate_at == NOW + HOUR
+
+
+def test_resume__changes_no_history(old: Credential, new: Credential) -> None:
+    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+    before = Credential.objects.get(pk=new.pk).activated_at
+    for row in (old, new):
+        withdrawal.suspend(row, actor="anna", now=NOW, reason="doubt")
+        withdrawal.resume(row, actor="anna", now=NOW + HOUR / 2, reason="no doubt")
+
+    assert Credential.objects.get(pk=new.pk).activated_at == before
+    assert Credential.objects.get(pk=old.pk).overlap_until == NOW + HOUR
+
+
+def test_rotate__refuses_a_key_that_the_gateway_refused_later(
+    old: Credential, new: Credential
+) -> None:
+    Credential.objects.filter(pk=new.pk).update(verify_outcome="refused")
+
+    with pytest.raises(InvalidTransition, match="not verified"):
+        rotation.rotate(new, actor="anna", now=NOW)
+
+
+def test_rotate__after_an_untaken_overlap_needs_no_tick(old: Credential, new: Credential) -> None:
+    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+
+    rotation.rotate(old, actor="anna", now=NOW + HOUR, force=True, reason="back for good")
+
+    assert states(old, new) == ["ACTIVE", "RETIRING"]
+
+
+@pytest.mark.parametrize(
+    ("start", "at"),
+    [
+        (datetime(2028, 2, 28, 23, tzinfo=UTC), datetime(2028, 2, 29, 23, tzinfo=UTC)),
+        (datetime(2027, 3, 28, 0, 30, tzinfo=UTC), datetime(2027, 3, 28, 1, 30, tzinfo=UTC)),
+        (datetime(2027, 10, 31, 0, 30, tzinfo=UTC), datetime(2027, 10, 31, 1, 30, tzinfo=UTC)),
+        (datetime(2029, 12, 31, 23, 59, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)),
+    ],
+    ids=["leap day", "clocks forward", "clocks back", "new year"],
+)
+def test_schedule__is_exact_across_calendar_traps(
+    settings: Any, old: Credential, new: Credential, start: datetime, at: datetime
+) -> None:
+    settings.TIME_ZONE = "Europe/Berlin"
+    rotation.rotate(new, actor="anna", now=start, at=at)
+
+    assert signer(at - timedelta(seconds=1)) == old.key_id
+    assert signer(at) == new.key_id

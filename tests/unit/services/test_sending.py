@@ -1,0 +1,279 @@
+"""The public calls, against the gateway in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from asgiref.sync import async_to_sync
+
+from django_cybs_jwt import cybs
+from django_cybs_jwt.client import pools
+from django_cybs_jwt.exceptions import (
+    EncryptionImpossible,
+    LiveRefused,
+    MLEDecryptError,
+    NoKey,
+    OutcomeUnknown,
+    ReplyNotEncrypted,
+)
+from django_cybs_jwt.models import Credential, Organization, State
+from django_cybs_jwt.services import signing
+from django_cybs_jwt.simulator.faults import Fault, FaultKind
+from django_cybs_jwt.testing import material
+from django_cybs_jwt.testing.simulation import Simulation
+from tests.unit.services import enrolment
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
+
+PATH = "/pts/v2/payments"
+PAYMENT = {
+    "clientReferenceInformation": {"code": "order-1"},
+    "orderInformation": {"amountDetails": {"totalAmount": "10.00", "currency": "EUR"}},
+    "paymentInformation": {
+        "card": {"number": "4111111111111111", "expirationMonth": "12", "expirationYear": "2031"}
+    },
+}
+
+
+@pytest.fixture
+def simulator(cybs_simulator: Simulation) -> Simulation:
+    acme = enrolment.organization()
+    gateway = cybs_simulator.certificate.certificate
+    for purpose in ("signing", "response-mle"):
+        key = material.rsa_key(name=f"sending {purpose}")
+        enrolment.rsa_key(acme, purpose=purpose, key=key, gateway=gateway)
+    signing.forget()
+    return cybs_simulator
+
+
+def asend(*arguments: Any, **options: Any) -> cybs.Reply:
+    async def call() -> cybs.Reply:
+        return await cybs.asend(*arguments, **options)
+
+    return async_to_sync(call)()
+
+
+both = pytest.mark.parametrize("send", [cybs.send, asend], ids=["send", "asend"])
+Send = Callable[..., cybs.Reply]
+
+
+@both
+def test_a_payment_goes_out_and_comes_back_encrypted(simulator: Simulation, send: Send) -> None:
+    reply = send("acme", "POST", PATH, json=PAYMENT)
+    assert (reply.status_code, reply.request_encrypted, reply.encrypted) == (201, True, True)
+    assert reply.json()["status"] == "AUTHORIZED"
+    (entry,) = simulator.ledger
+    assert (entry.org_id, entry.kid, entry.code) == ("acme", reply.key_id, "order-1")
+    assert reply.elapsed.total_seconds() > 0
+    assert reply.raise_for_status() is reply
+
+
+@both
+def test_bytes_are_sent_as_they_are(simulator: Simulation, send: Send) -> None:
+    body = json.dumps(PAYMENT, indent=4).encode()
+    assert send("acme", "POST", PATH, content=body, mle=False).status_code == 201
+
+
+@both
+def test_headers_and_timeout_are_passed_on(simulator: Simulation, send: Send) -> None:
+    seen: list[httpx.Request] = []
+
+    class Watching:
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            seen.append(request)
+            return httpx.Response(404, json={})
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return self.handle_request(request)
+
+    with pools.replaced(Watching()):
+        send("acme", "GET", "/x", headers={"v-c-client-id": "t1"}, timeout=1.5)
+    (request,) = seen
+    assert request.headers["v-c-client-id"] == "t1"
+    assert set(request.extensions["timeout"].values()) == {1.5}
+    assert request.url == f"https://{enrolment.HOST}/x"
+
+
+@both
+def test_a_lost_answer_is_an_unknown_outcome_and_is_not_sent_again(
+    simulator: Simulation, send: Send
+) -> None:
+    simulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    with pytest.raises(OutcomeUnknown):
+        send("acme", "POST", PATH, json=PAYMENT)
+    assert len(simulator.ledger) == 1
+
+
+@both
+def test_without_a_key_nothing_is_sent(simulator: Simulation, send: Send) -> None:
+    enrolment.organization("keyless")
+    with pytest.raises(NoKey):
+        send("keyless", "POST", PATH, json=PAYMENT)
+    assert simulator.ledger == []
+
+
+@both
+def test_a_live_organization_sends_nothing_while_live_is_off(
+    simulator: Simulation, send: Send
+) -> None:
+    enrolment.shared_secret(enrolment.organization("live", host=enrolment.LIVE_HOST))
+    signing.forget()
+    with pytest.raises(LiveRefused, match="Nothing was sent"):
+        send("live", "GET", "/x")
+
+
+@both
+def test_a_live_organization_sends_once_live_is_on(
+    simulator: Simulation, send: Send, settings: Any
+) -> None:
+    enrolment.shared_secret(enrolment.organization("live", host=enrolment.LIVE_HOST))
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "LIVE": True}
+    signing.forget()
+    assert send("live", "GET", "/tss/v2/transactions/1").status_code == 404
+
+
+@both
+def test_encryption_that_is_asked_for_and_impossible_sends_nothing(
+    simulator: Simulation, send: Send
+) -> None:
+    enrolment.shared_secret(enrolment.organization("plain"))
+    signing.forget()
+    with pytest.raises(EncryptionImpossible):
+        send("plain", "POST", PATH, json=PAYMENT)
+    assert simulator.ledger == []
+    assert send("plain", "POST", PATH, json=PAYMENT, mle=False).request_encrypted is False
+
+
+@both
+def test_the_projects_policy_for_replies_holds(
+    simulator: Simulation, send: Send, settings: Any
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "RESPONSE_MLE": "required"}
+    simulator.faults.add(Fault(kind=FaultKind.PLAIN_REPLY))
+    with pytest.raises(ReplyNotEncrypted):
+        send("acme", "POST", PATH, json=PAYMENT)
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "RESPONSE_MLE": "never"}
+    assert send("acme", "POST", PATH, json=PAYMENT).encrypted is False
+
+
+@pytest.mark.parametrize("policy", ["required", "ask", "never"])
+def test_an_organizations_own_policy_goes_before_the_projects(
+    simulator: Simulation, settings: Any, policy: str
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "RESPONSE_MLE": "ask"}
+    Organization.objects.filter(org_id="acme").update(response_mle=policy)
+    signing.forget()
+    assert cybs.keys_for("acme").response_mle == policy
+    assert cybs.send("acme", "POST", PATH, json=PAYMENT).encrypted is (policy != "never")
+
+
+def test_an_unknown_policy_in_a_row_leaves_it_to_the_project(simulator: Simulation) -> None:
+    Organization.objects.filter(org_id="acme").update(response_mle="perhaps")
+    signing.forget()
+    assert cybs.keys_for("acme").response_mle is None
+
+
+@pytest.mark.parametrize("state", [State.RETIRING, State.RETIRED])
+def test_a_reply_under_a_key_that_was_replaced_still_opens(
+    simulator: Simulation, state: State
+) -> None:
+    old = Credential.objects.get(slot__purpose="response-mle")
+    encrypted = captured_reply()
+    enrolment.put(old, state)
+    opened = json.loads(cybs.decrypt("acme", encrypted))
+    assert opened["status"] == "AUTHORIZED"
+
+
+@pytest.mark.parametrize("state", [State.SUSPENDED, State.COMPROMISED, State.STAGED])
+def test_a_reply_under_a_key_that_may_not_be_used_does_not_open(
+    simulator: Simulation, state: State
+) -> None:
+    encrypted = captured_reply()
+    enrolment.put(Credential.objects.get(slot__purpose="response-mle"), state)
+    with pytest.raises(MLEDecryptError):
+        cybs.decrypt("acme", encrypted)
+
+
+def captured_reply() -> bytes:
+    """The encrypted body, as a client of the user's own receives it."""
+    signed = cybs.sign("acme", "POST", PATH, json.dumps(PAYMENT).encode())
+    transport = pools._replacement
+    assert transport is not None
+    response = transport.handle_request(
+        httpx.Request(signed.method, signed.url, headers={**signed.headers}, content=signed.body)
+    )
+    return response.read()
+
+
+def test_what_sign_returns_can_be_sent_unchanged_by_any_client(simulator: Simulation) -> None:
+    reply = captured_reply()
+    assert b'"encryptedResponse"' in reply
+    assert json.loads(cybs.decrypt("acme", reply))["status"] == "AUTHORIZED"
+    assert len(simulator.ledger) == 1
+
+
+def test_sign_returns_method_url_headers_and_body(simulator: Simulation, settings: Any) -> None:
+    egress = "https://egress.example.com"
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "BASE_URLS": {enrolment.HOST: egress}}
+    signed = cybs.sign("acme", "post", f"{PATH}?a=1", b"{}", headers={"v-c-client-id": "x"})
+    assert (signed.method, signed.url) == ("POST", f"{egress}{PATH}?a=1")
+    assert signed.headers["authorization"].startswith("Bearer ey")
+    assert signed.headers["v-c-client-id"] == "x"
+    assert b"encryptedRequest" in signed.body
+    assert signed.claims["request-host"] == enrolment.HOST
+    assert signed.claims["request-method"] == "post"
+
+
+def test_a_reply_in_clear_is_returned_as_it_is(simulator: Simulation) -> None:
+    assert cybs.decrypt("acme", b'{"status":"X"}') == b'{"status":"X"}'
+    assert cybs.decrypt("acme", b"") == b""
+
+
+def test_clients_look_their_keys_up_at_each_request(simulator: Simulation) -> None:
+    with cybs.client("acme") as client:
+        assert client.get("/tss/v2/transactions/1").status_code == 404
+        row = Credential.objects.get(slot__purpose="signing")
+        enrolment.put(row, State.SUSPENDED)
+        with pytest.raises(Exception, match="is SUSPENDED"):
+            client.get("/tss/v2/transactions/1")
+
+
+def test_an_asynchronous_client_is_the_same(simulator: Simulation) -> None:
+    async def call() -> int:
+        async with cybs.aclient("acme") as client:
+            response = await client.post(PATH, json=PAYMENT)
+            assert response.json()["status"] == "AUTHORIZED"
+            assert response.extensions["cybs"].encrypted
+            return response.status_code
+
+    assert async_to_sync(call)() == 201
+
+
+def test_auth_signs_and_encrypts_in_a_client_of_ones_own(simulator: Simulation) -> None:
+    transport = pools._replacement
+    assert isinstance(transport, httpx.BaseTransport)
+    with httpx.Client(auth=cybs.auth("acme"), transport=transport) as client:
+        response = client.post(f"https://{enrolment.HOST}{PATH}", json=PAYMENT)
+    assert response.status_code == 201
+    assert json.loads(cybs.decrypt("acme", response.content))["status"] == "AUTHORIZED"
+
+
+def test_a_name_with_its_host_is_understood_everywhere(simulator: Simulation) -> None:
+    enrolment.organization("acme", host=enrolment.OTHER_HOST)
+    name = f"acme@{enrolment.HOST}"
+    assert cybs.send(name, "POST", PATH, json=PAYMENT).status_code == 201
+    assert cybs.sign(name, "GET", "/x").claims["v-c-merchant-id"] == "acme"
+    assert cybs.keys_for(name).merchant == "acme"
+
+
+def test_a_redacted_request_tells_everything_but_signature_and_body(simulator: Simulation) -> None:
+    signed = cybs.sign("acme", "POST", PATH, json.dumps(PAYMENT).encode(), mle=False)
+    facts = signed.redacted()
+    assert facts["headers"]["authorization"] == "Bearer <redacted>"
+    assert facts["body_bytes"] == len(signed.body)
+    assert "body" not in facts
+    assert (facts["key_id"], facts["claims"]) == (signed.key_id, signed.claims)

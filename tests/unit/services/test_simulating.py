@@ -1,0 +1,172 @@
+"""What the simulator knows of the database: what the remote gateway would know."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from django.utils import timezone
+
+from django_cybs_jwt import cybs
+from django_cybs_jwt.client import pools
+from django_cybs_jwt.exceptions import MLEDecryptError
+from django_cybs_jwt.models import Credential, State
+from django_cybs_jwt.services import coverage, opened_keys, signing
+from django_cybs_jwt.services.simulating import DatabaseRegistry
+from django_cybs_jwt.testing.simulation import Simulation
+from tests.unit.services import enrolment
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
+
+REGISTRY = DatabaseRegistry()
+
+
+def test_a_shared_secret_is_known_by_its_bytes() -> None:
+    file = enrolment.material.shared_secret()
+    end = timezone.now() + timedelta(days=1)
+    row = enrolment.shared_secret(
+        enrolment.organization(), secret=file.secret, expires_at=end, activate=False
+    )
+    key = REGISTRY.signing_key("acme", row.key_id)
+    assert key is not None
+    assert (key.algorithm_family, key.secret, key.not_after) == (
+        "HMAC",
+        enrolment.decoded(file.secret),
+        end,
+    )
+
+
+def test_an_rsa_key_is_known_by_its_public_half() -> None:
+    private_key = enrolment.material.rsa_key(name="simulating")
+    acme = enrolment.organization()
+    row = enrolment.rsa_key(acme, purpose="signing", key=private_key)
+    key = REGISTRY.signing_key("acme", row.key_id)
+    assert key is not None
+    assert (key.algorithm_family, key.public_key) == ("RSA", private_key.public_key())
+
+
+def test_a_response_key_is_known_to_its_owner_only() -> None:
+    row = enrolment.rsa_key(enrolment.organization())
+    enrolment.organization("other")
+    assert REGISTRY.response_key("acme", row.key_id) is not None
+    assert REGISTRY.response_key("other", row.key_id) is None
+    assert REGISTRY.signing_key("acme", row.key_id) is None
+
+
+@pytest.mark.parametrize("state", [state for state in State if state != State.DESTROYED])
+def test_our_states_are_nothing_to_the_gateway(state: State) -> None:
+    row = enrolment.shared_secret(enrolment.organization())
+    enrolment.put(row, state)
+    assert REGISTRY.signing_key("acme", row.key_id) is not None
+
+
+def test_a_destroyed_key_is_gone() -> None:
+    row = enrolment.shared_secret(enrolment.organization())
+    gone: dict[str, Any] = {"sealed_secret": None, "sealed_p12": None, "live_key_id": None}
+    enrolment.put(row, State.DESTROYED, **gone)
+    assert REGISTRY.signing_key("acme", row.key_id) is None
+
+
+@pytest.mark.parametrize("kid", ["", "nothing", "' OR 1=1", "x" * 10_000, "../.."])
+def test_an_unknown_key_id_is_nobodys(kid: str) -> None:
+    enrolment.shared_secret(enrolment.organization())
+    assert REGISTRY.signing_key("acme", kid) is None
+    assert REGISTRY.response_key("acme", kid) is None
+
+
+def test_what_a_key_covers() -> None:
+    portfolio, account, _ = enrolment.family()
+    enrolment.organization("stranger")
+    own = enrolment.shared_secret(portfolio, slot="own")
+    everybody = enrolment.shared_secret(portfolio, slot="all", covers="all")
+    some = enrolment.shared_secret(account, covers="selected")
+    coverage.add("account", ["acme"], actor="tests")
+    covered = {
+        (row.key_id, merchant)
+        for row, issuer in [(own, "portfolio"), (everybody, "portfolio"), (some, "account")]
+        for merchant in ("portfolio", "account", "acme", "stranger")
+        if REGISTRY.covers(issuer, row.key_id, merchant)
+    }
+    assert covered == {
+        (own.key_id, "portfolio"),
+        (everybody.key_id, "portfolio"),
+        (everybody.key_id, "account"),
+        (everybody.key_id, "acme"),
+        (some.key_id, "account"),
+        (some.key_id, "acme"),
+    }
+    assert not REGISTRY.covers("portfolio", "nothing", "acme")
+
+
+def test_hosts_of_a_merchant() -> None:
+    for host in (enrolment.HOST, enrolment.OTHER_HOST):
+        enrolment.organization(host=host)
+    assert REGISTRY.hosts("acme") == {enrolment.HOST, enrolment.OTHER_HOST}
+    assert REGISTRY.hosts("nobody") == frozenset()
+
+
+# The fixtures that a host project's own suite uses
+
+
+PAYMENT = {
+    "clientReferenceInformation": {"code": "order-1"},
+    "orderInformation": {"amountDetails": {"totalAmount": "10.00", "currency": "EUR"}},
+    "paymentInformation": {
+        "card": {"number": "4111111111111111", "expirationMonth": "12", "expirationYear": "2031"}
+    },
+}
+
+
+@pytest.mark.parametrize("signs_with", ["p12", "shared_secret"])
+def test_a_merchant_is_enrolled_in_one_line_and_can_pay(
+    cybs_simulator: Simulation, signs_with: str
+) -> None:
+    cybs_simulator.merchant("acme", signs_with=signs_with)
+    if signs_with == "shared_secret":  # its response P12 brought the certificate
+        assert Credential.objects.filter(kind="shared_secret").exists()
+    reply = cybs.send("acme", "POST", "/pts/v2/payments", json=PAYMENT)
+    assert (reply.status_code, reply.request_encrypted, reply.encrypted) == (201, True, True)
+    assert [entry.code for entry in cybs_simulator.ledger] == ["order-1"]
+
+
+def test_a_portfolio_pays_for_a_merchant_without_a_key(cybs_simulator: Simulation) -> None:
+    cybs_simulator.merchant("portfolio", kind="portfolio", covers="all")
+    cybs_simulator.merchant("acme", parent="portfolio", signs_with=None)
+    reply = cybs.send("acme", "POST", "/pts/v2/payments", json=PAYMENT)
+    assert (reply.status_code, reply.request_encrypted) == (201, True)
+    (entry,) = cybs_simulator.ledger
+    assert (entry.org_id, entry.signed_by) == ("acme", "portfolio")
+
+
+def test_a_merchant_without_response_key_gets_plain_replies(cybs_simulator: Simulation) -> None:
+    cybs_simulator.merchant("acme", response_mle=False)
+    assert cybs.send("acme", "POST", "/pts/v2/payments", json=PAYMENT).encrypted is False
+
+
+def test_outside_the_context_requests_leave_the_process_again(cybs_ring: object) -> None:
+    before = pools._replacement
+    with Simulation().in_process():
+        assert pools._replacement is not before
+    assert pools._replacement is before
+
+
+def test_a_reply_for_another_merchant_does_not_open(cybs_simulator: Simulation) -> None:
+    """B63: the kid names a key, and it is not one of this owner's."""
+    cybs_simulator.merchant("acme")
+    cybs_simulator.merchant("other")
+    signed = cybs.sign("other", "GET", "/tss/v2/transactions/1")
+    transport = pools._replacement
+    assert transport is not None
+    theirs = transport.handle_request(
+        httpx.Request(signed.method, signed.url, headers=signed.headers)
+    ).read()
+    assert b"encryptedResponse" in theirs
+    with pytest.raises(MLEDecryptError):
+        cybs.decrypt("acme", theirs)
+
+
+def test_an_opened_key_never_leaves_a_test(cybs_ring: object) -> None:
+    assert not opened_keys._entries
+    assert not signing._cache.assembled

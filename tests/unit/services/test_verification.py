@@ -1,0 +1,184 @@
+"""A key is proved offline and with one harmless call, and the outcome is kept on its row."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from django_cybs_jwt.exceptions import InvalidTransition, NoKey
+from django_cybs_jwt.models import Credential, KeyEvent, Verdict
+from django_cybs_jwt.services import coverage, verification, withdrawal
+from django_cybs_jwt.simulator import Fault, FaultKind
+from django_cybs_jwt.testing.simulation import Simulation
+
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+pytestmark = pytest.mark.django_db
+
+
+def stored(row: Credential) -> Credential:
+    return Credential.objects.get(pk=row.pk)
+
+
+@pytest.mark.parametrize("kind", ["p12", "shared_secret"])
+def test_signing_key__that_the_gateway_accepts_is_verified(
+    cybs_simulator: Simulation, kind: str
+) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with=None)
+    importer = (
+        cybs_simulator.import_shared_secret(organization, activate=False)
+        if kind == "shared_secret"
+        else cybs_simulator.import_p12(organization, "signing", activate=False)
+    )
+
+    outcome = verification.verify(importer, actor="anna", now=NOW)
+
+    row = stored(importer)
+    assert outcome.verdict == Verdict.ACCEPTED
+    assert (row.state, row.verified_at, row.verify_checked_at) == ("VERIFIED", NOW, NOW)
+    assert row.verify_reference == outcome.reference != ""
+    assert KeyEvent.objects.filter(action="verify", credential=row.pk).count() == 1
+
+
+def test_response_key__is_verified_by_a_reply_that_it_opens(cybs_simulator: Simulation) -> None:
+    organization = cybs_simulator.merchant("acme", response_mle=False)
+    row = cybs_simulator.import_p12(organization, "response-mle", activate=False)
+
+    assert verification.verify(row, actor="anna", now=NOW).verdict == Verdict.ACCEPTED
+    assert stored(row).state == "VERIFIED"
+
+
+def test_response_key__that_the_gateway_ignores_stays_staged(cybs_simulator: Simulation) -> None:
+    organization = cybs_simulator.merchant("acme", response_mle=False)
+    row = cybs_simulator.import_p12(organization, "response-mle", activate=False)
+    cybs_simulator.faults.add(Fault(kind=FaultKind.PLAIN_REPLY, times=1))
+
+    outcome = verification.verify(row, actor="anna", now=NOW)
+
+    assert outcome.verdict == Verdict.INCONCLUSIVE
+    assert (stored(row).state, stored(row).verify_outcome) == ("STAGED", "inconclusive")
+
+
+def test_response_key__that_does_not_open_the_reply_is_refused(
+    cybs_simulator: Simulation,
+) -> None:
+    organization = cybs_simulator.merchant("acme", response_mle=False)
+    row = cybs_simulator.import_p12(organization, "response-mle", activate=False)
+    cybs_simulator.faults.add(Fault(kind=FaultKind.BROKEN_JWE, times=1))
+
+    assert verification.verify(row, actor="anna", now=NOW).verdict == Verdict.REFUSED
+
+
+def test_unknown_key__is_refused_with_an_explanation(cybs_simulator: Simulation) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(organization, activate=False)
+    Credential.objects.filter(pk=row.pk).update(key_id="another-kid", live_key_id="another-kid")
+    forgotten = stored(row)
+    forgotten.key_id = row.key_id  # the gateway knows it under the other name only
+
+    outcome = verification.verify(forgotten, actor="anna", now=NOW)
+
+    assert outcome.verdict == Verdict.REFUSED
+    assert "HTTP 401" in outcome.explanation
+    assert stored(row).state == "STAGED"
+
+
+@pytest.mark.parametrize("fault", [FaultKind.RESET_BEFORE, FaultKind.TRUNCATE])
+def test_no_answer__is_inconclusive(cybs_simulator: Simulation, fault: FaultKind) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(organization, activate=False)
+    cybs_simulator.faults.add(Fault(kind=fault, times=1))
+
+    assert verification.verify(row, actor="anna", now=NOW).verdict == Verdict.INCONCLUSIVE
+    assert stored(row).state == "STAGED"
+
+
+def test_server_error__is_inconclusive(cybs_simulator: Simulation) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(organization, activate=False)
+    cybs_simulator.faults.add(Fault(kind=FaultKind.STATUS, status=503, times=1))
+
+    assert verification.verify(row, actor="anna", now=NOW).verdict == Verdict.INCONCLUSIVE
+
+
+def test_active_key__keeps_its_state_and_its_version_when_verified(
+    cybs_simulator: Simulation,
+) -> None:
+    organization = cybs_simulator.merchant("acme", response_mle=False)
+    row = Credential.objects.get(organization=organization)
+
+    verification.verify(row, actor="anna", now=NOW)
+
+    assert stored(row).state == "ACTIVE"
+    assert stored(row).verify_outcome == "accepted"
+    assert stored(row).lock_version == row.lock_version
+
+
+def test_meta_key__speaks_for_a_merchant_that_it_covers(cybs_simulator: Simulation) -> None:
+    portfolio = cybs_simulator.merchant("mall", kind="portfolio", signs_with=None)
+    cybs_simulator.merchant("garden", parent="mall", signs_with=None)
+    row = cybs_simulator.import_p12(portfolio, "signing", covers="selected", activate=False)
+    coverage.add("mall", ["garden"], actor="anna")
+
+    outcome = verification.verify(row, actor="anna", now=NOW)
+
+    assert outcome.verdict == Verdict.ACCEPTED
+    assert verification._speaks_for(row) == "garden"
+
+
+def test_tampered_row__is_refused_without_a_call(cybs_simulator: Simulation) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(organization, activate=False)
+    Credential.objects.filter(pk=row.pk).update(fingerprint="0" * 64)
+
+    outcome = verification.verify(stored(row), actor="anna", now=NOW)
+
+    assert outcome.verdict == Verdict.REFUSED
+    assert outcome.reference == ""
+
+
+def test_marked_rows__are_verified_by_the_tick_and_counted_from_the_rows(
+    cybs_simulator: Simulation,
+) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with=None)
+    for _ in range(3):
+        cybs_simulator.import_shared_secret(organization, activate=False)
+    rows = Credential.objects.filter(organization=organization)
+
+    assert verification.request(rows, now=NOW) == 3
+    assert verification.verify_requested(now=NOW, most=2) == 2
+    assert rows.exclude(verify_requested_at=None).count() == 1
+    assert verification.verify_requested(now=NOW) == 1
+    assert set(rows.values_list("state", flat=True)) == {"VERIFIED"}
+
+
+def test_outcome__holds_no_token_and_no_secret(cybs_simulator: Simulation) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(organization, activate=False)
+    cybs_simulator.faults.add(Fault(kind=FaultKind.CLOCK_SKEW, seconds=600, times=1))
+
+    outcome = verification.verify(row, actor="anna", now=NOW)
+
+    assert outcome.verdict == Verdict.REFUSED
+    assert "BAD  clock" in outcome.explanation
+    assert "eyJ" not in f"{outcome}"
+
+
+@pytest.mark.parametrize("verb", ["suspend", "compromise", "retire"])
+def test_key_out_of_use__signs_nothing_not_even_to_be_tried(
+    cybs_simulator: Simulation, verb: str
+) -> None:
+    organization = cybs_simulator.merchant("acme", response_mle=False)
+    row = Credential.objects.get(organization=organization)
+    getattr(withdrawal, verb)(row, actor="anna", now=NOW, reason="test")
+
+    with pytest.raises(InvalidTransition, match="signs nothing"):
+        verification.verify(stored(row), actor="anna", now=NOW)
+
+
+def test_merchant_that_the_key_does_not_cover__is_refused(cybs_simulator: Simulation) -> None:
+    organization = cybs_simulator.merchant("acme", response_mle=False)
+    row = Credential.objects.get(organization=organization)
+
+    with pytest.raises(NoKey, match="does not cover stranger"):
+        verification.verify(row, actor="anna", now=NOW, acting_as="stranger")
