@@ -1,0 +1,58 @@
+"""Keys, slots, certificates and the audit chain as rows."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from django_cybs_jwt.admin.read_only import ReadOnlyAdmin
+from django_cybs_jwt.models import Credential, GatewayCertificate, KeyEvent, KeySlot
+
+
+@admin.register(Credential)
+class CredentialAdmin(ReadOnlyAdmin):
+    """Every version of every key; sealed columns are never loaded."""
+
+    # What is looked for first stands where a narrow screen still shows it.
+    list_display = ["organization", "purpose", "key_id", "state", "expires_at", "kind"]
+    list_filter = ["state", "kind", "slot__purpose", "organization__live"]
+    list_select_related = ["organization", "slot"]
+    search_fields = ["organization__org_id", "key_id"]
+    exclude = ["live_key_id", "active_slot", "lock_version"]
+
+    def get_queryset(self, request):  # type: ignore[no-untyped-def]
+        """Leave the sealed columns in the database."""
+        return super().get_queryset(request).defer("sealed_secret", "sealed_p12")
+
+    @admin.display(ordering="slot__purpose")
+    def purpose(self, row: Credential) -> str:
+        """What the key is for."""
+        return row.slot.get_purpose_display()
+
+
+@admin.register(KeySlot)
+class KeySlotAdmin(ReadOnlyAdmin):
+    """Where keys live, and whom they cover."""
+
+    list_display = ["organization", "purpose", "name", "coverage"]
+    list_filter = ["purpose", "coverage"]
+    list_select_related = ["organization"]
+    search_fields = ["organization__org_id", "name"]
+
+
+@admin.register(GatewayCertificate)
+class GatewayCertificateAdmin(ReadOnlyAdmin):
+    """What requests are encrypted for."""
+
+    list_display = ["host", "organization", "key_id", "common_name", "not_after", "preferred"]
+    list_filter = ["host", "preferred"]
+    list_select_related = ["organization"]
+    search_fields = ["organization__org_id", "key_id"]
+
+
+@admin.register(KeyEvent)
+class KeyEventAdmin(ReadOnlyAdmin):
+    """The audit chain, newest first."""
+
+    list_display = ["seq", "at", "actor", "action", "outcome", "organization", "key_id", "reason"]
+    list_filter = ["action", "outcome"]
+    search_fields = ["organization", "key_id", "actor"]

@@ -1,0 +1,146 @@
+"""System checks cybs_jwt.W001 to W012: what is wrong before it costs a payment.
+
+All are warnings, because an error would lock out `migrate` and `cybs_keyring generate`,
+which run before a ring exists. What a warning speaks of fails closed at its first use.
+`manage.py check --fail-level WARNING` makes a deployment stop on them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any, Final
+
+from django.conf import settings as django_settings
+from django.core import checks
+from django.core.checks import CheckMessage, Warning  # noqa: A004  # Django's own name
+from django.db import DatabaseError, connections
+from django.utils import timezone
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.exceptions import ConfigurationError, KeyRingError
+from django_cybs_jwt.protocol.hosts import is_live
+from django_cybs_jwt.sealing.keyring import is_world_readable
+
+TESTING_RING: Final = "testing"
+"""KEK id of the ring that django_cybs_jwt.testing ships for everyone to see."""
+
+
+def register() -> None:
+    """Wire the checks; the one that reads rows runs only where databases are checked."""
+    checks.register(check_settings, "cybs_jwt")
+    checks.register(check_keyring, "cybs_jwt")
+    checks.register(check_sqlite, "cybs_jwt")
+    checks.register(check_rows, checks.Tags.database)
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """W001, W005, W006, W009, W010, W011."""
+    try:
+        loaded = conf.current()
+        conf.operations()
+        conf.client_config()
+        for host in loaded.PROFILES:
+            loaded.profile(host)
+    except ConfigurationError as error:
+        return [_warn(1, str(error), "Correct settings.CYBS_JWT; docs/settings.md lists it.")]
+    return list(_settings_faults(loaded))
+
+
+def check_keyring(**_: Any) -> list[CheckMessage]:
+    """W002, W003, W004, W007."""
+    try:
+        ring = conf.keyring()
+        path = conf.current().KEYRING_FILE
+    except KeyRingError as error:
+        return [_warn(2, str(error), "Nothing can be sealed or opened until there is a ring.")]
+    except ConfigurationError:
+        return []  # W001 speaks of it
+    found: list[CheckMessage] = []
+    if any(ring.equals_or_derives(secret) for secret in _secret_keys()):
+        hint = "Generate a ring of its own: SECRET_KEY leaks more easily and is rotated alone."
+        found.append(_warn(3, "The key ring holds SECRET_KEY or what it derives.", hint))
+    if conf.current().KEYRING is None and path is not None and is_world_readable(path):
+        hint = f"chmod 600 {path}"
+        found.append(_warn(4, "Every account on this machine can read the key ring.", hint))
+    if conf.current().LIVE and TESTING_RING in ring.ids():
+        hint = "Generate a ring with `manage.py cybs_keyring generate` and import the keys again."
+        found.append(_warn(7, "LIVE is True with the published testing key ring.", hint))
+    return found
+
+
+def check_sqlite(**_: Any) -> list[CheckMessage]:
+    """W008."""
+    return [
+        _warn(
+            8,
+            f"SQLite database {alias!r} begins its transactions deferred.",
+            "Set OPTIONS['transaction_mode'] = 'IMMEDIATE'; two writers would fail at random.",
+        )
+        for alias, database in django_settings.DATABASES.items()
+        if database.get("ENGINE", "").endswith("sqlite3")
+        and str(database.get("OPTIONS", {}).get("transaction_mode", "")).upper()
+        not in ("IMMEDIATE", "EXCLUSIVE")
+    ]
+
+
+def check_rows(*, databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """W012: hosts in use that no request can be encrypted for."""
+    if "default" not in (databases or ()):
+        return []
+    return _guarded(_hosts_without_certificate)
+
+
+def _settings_faults(loaded: conf.Settings) -> Iterator[CheckMessage]:
+    for host in loaded.BASE_URLS:
+        if is_live(host):
+            yield _warn(
+                5,
+                f"Requests for the live host {host} are sent elsewhere by BASE_URLS.",
+                "Right for an egress proxy that you own; remove the entry otherwise.",
+            )
+    if loaded.LIVE and django_settings.DEBUG:
+        yield _warn(6, "LIVE is True and DEBUG is True.", "Set DEBUG = False.")
+    if loaded.CA_BUNDLE is not None and not Path(loaded.CA_BUNDLE).is_file():
+        yield _warn(9, f"CA_BUNDLE {loaded.CA_BUNDLE} is no file.", "Give the path of a PEM file.")
+    interpreter = loaded.P12_INTERPRETER
+    if interpreter is not None and shutil.which(interpreter) is None:
+        hint = "Give a Python that can import cryptography, or leave the setting out."
+        yield _warn(10, f"P12_INTERPRETER {interpreter} cannot be run.", hint)
+    if min(astuple(loaded.timeout)) <= 0:
+        hint = "Give seconds above zero; a gateway that never answers would hold a worker."
+        yield _warn(11, "A TIMEOUT is not above zero.", hint)
+
+
+def _hosts_without_certificate() -> list[CheckMessage]:
+    # Late: the models exist only once every app is loaded.
+    from django_cybs_jwt.services.gateway_certificates import hosts_without_certificate
+
+    return [
+        _warn(
+            12,
+            f"No valid request-MLE certificate for {count} signing key(s) on {host}.",
+            "Import a newer P12, or add the host's: manage.py cybs_gateway_cert add FILE "
+            f"--host {host}. Until then encrypted requests are refused, not sent in clear.",
+        )
+        for host, count in hosts_without_certificate(now=timezone.now()).items()
+    ]
+
+
+def _guarded(check: Callable[[], list[CheckMessage]]) -> list[CheckMessage]:
+    try:
+        with connections["default"].cursor():
+            return check()
+    except DatabaseError:
+        return []  # before the first migrate there are no rows to speak of
+
+
+def _secret_keys() -> list[str]:
+    fallbacks = getattr(django_settings, "SECRET_KEY_FALLBACKS", [])
+    return [key for key in (django_settings.SECRET_KEY, *fallbacks) if isinstance(key, str) and key]
+
+
+def _warn(number: int, message: str, hint: str) -> CheckMessage:
+    return Warning(message, hint=hint, id=f"cybs_jwt.W{number:03}")

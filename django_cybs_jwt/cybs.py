@@ -1,0 +1,36 @@
+"""The public face.
+
+    from django_cybs_jwt import cybs
+
+    reply = cybs.send("acme", "POST", "/pts/v2/payments", json=payment)
+
+Name a merchant `ORG_ID`, or `ORG_ID@HOST` where one id exists on several hosts.
+"""
+
+from __future__ import annotations
+
+from django_cybs_jwt.client import Reply
+from django_cybs_jwt.services.sending import (
+    SignedRequest,
+    aclient,
+    asend,
+    auth,
+    client,
+    decrypt,
+    send,
+    sign,
+)
+from django_cybs_jwt.services.signing import keys_for
+
+__all__ = [
+    "Reply",
+    "SignedRequest",
+    "aclient",
+    "asend",
+    "auth",
+    "client",
+    "decrypt",
+    "keys_for",
+    "send",
+    "sign",
+]

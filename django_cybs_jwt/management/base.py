@@ -1,0 +1,185 @@
+"""What every command shares: exit codes, JSON, secrets from outside the argument list.
+
+0 all well · 1 something was found or refused · 2 usage or configuration
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from django_cybs_jwt.exceptions import (
+    ApprovalRequired,
+    ConfigurationError,
+    CybsError,
+    KeyMaterialError,
+    MessageError,
+    OrganizationError,
+)
+from django_cybs_jwt.models import Approval, Credential, Organization
+from django_cybs_jwt.services import approvals, keys
+from django_cybs_jwt.services.tracebacks import forgetful
+
+LONGEST_ACTOR: Final = 150
+USAGE = (ConfigurationError, OrganizationError, MessageError)
+
+
+class CybsCommand(BaseCommand):
+    """A command of this app. System checks are left to `check`, so that none locks it out."""
+
+    requires_system_checks = []
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """The defaults of the options that every command takes."""
+        # Without abbreviations: --password would be taken for --password-env.
+        parser = super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
+        parser.set_defaults(json=False, user="")
+        return parser
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options that every command takes, before or behind its verb."""
+        # A default of its own would let the verb's parser overwrite what stood before the verb.
+        unset = argparse.SUPPRESS
+        parser.add_argument("--json", action="store_true", default=unset, help="Print JSON.")
+        parser.add_argument("--user", default=unset, help="Who does this, for the audit trail.")
+
+    @forgetful
+    def execute(self, *args: Any, **options: Any) -> Any:
+        """Turn our errors into one line and an exit code; ask where a second person is needed."""
+        try:
+            return self._execute(*args, **options)
+        except CybsError as error:
+            raise CommandError(str(error), returncode=self.exit_code(error)) from None
+
+    def _execute(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute(*args, **options)
+        except ApprovalRequired as error:
+            requested = approvals.request_missing(
+                error, actor=actor(options), now=timezone.now(), reason=options.get("reason") or ""
+            )
+            raise CommandError(how_to_approve(requested), returncode=1) from None
+
+    def exit_code(self, error: CybsError) -> int:
+        """2 for what the caller must correct, 1 for what was refused."""
+        return 2 if isinstance(error, USAGE) else 1
+
+    def say_json(self, value: Any) -> None:
+        """Print *value*; times come out as ISO 8601 with a zone."""
+        self.stdout.write(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+
+    def table(self, rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
+        """Print rows under their names, or a sentence where there are none."""
+        if not rows:
+            self.stdout.write(empty)
+            return
+        names = list(rows[0])
+        cells = [[_cell(row[name]) for name in names] for row in rows]
+        widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+        for line in [[name.upper().replace("_", " ") for name in names], *cells]:
+            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            self.stdout.write("  ".join(padded).rstrip())
+
+
+def account() -> str:
+    """The account on this machine; a container's may have a number and no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def actor(options: Mapping[str, Any]) -> str:
+    """Who the audit trail will name: --user, else the account on this machine."""
+    name = options["user"] or f"os:{account()}"
+    if len(name) > LONGEST_ACTOR:
+        raise CommandError(f"--user has at most {LONGEST_ACTOR} characters.", returncode=2)
+    return str(name)
+
+
+def how_to_approve(requested: Sequence[Approval]) -> str:
+    """What to tell whoever needs these approvals."""
+    if not requested:
+        return (
+            "FOUR_EYES is on, so nothing was stored. Import without --activate; "
+            "`cybs_verify` and `cybs_rotate` take the key into use, with a second person."
+        )
+    ids = " ".join(str(approval.pk) for approval in requested)
+    return (
+        f"Approval {ids} requested; somebody else runs: "
+        f"manage.py cybs_approvals approve {ids} --user NAME; then repeat this command."
+    )
+
+
+def find_credential(text: str, organization: Organization | None = None) -> Credential:
+    """The key with that id, of *organization* where one is given."""
+    try:
+        row = keys.listing().get(pk=text)
+    except (Credential.DoesNotExist, ValidationError, ValueError):
+        row = None
+    if row is None or (organization is not None and row.organization_id != organization.pk):
+        raise CommandError(f"No key {text[:80]!r}. `cybs_keys list` shows the ids.", returncode=2)
+    return row
+
+
+def read_file(name: str) -> bytes:
+    """The bytes of a file, `-` for standard input."""
+    if name == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise CommandError(f"{name}: {error.strerror}", returncode=2) from None
+
+
+def read_secret(variable: str | None, prompt: str) -> str:
+    """A secret from an environment variable, a prompt, or a line of standard input; UTF-8."""
+    try:
+        secret = _given(variable, prompt)
+        secret.encode()
+    except UnicodeError:  # which carries the whole text
+        raise KeyMaterialError("The password or secret is not UTF-8 text. Type it again.") from None
+    return secret
+
+
+def _given(variable: str | None, prompt: str) -> str:
+    if variable is not None:
+        if variable not in os.environ:
+            # Whoever puts the password itself there need not read it again in a log.
+            name = variable if variable.isidentifier() and variable.isupper() else "named"
+            raise CommandError(f"The variable {name} is not set.", returncode=2)
+        return os.environ[variable]
+    if sys.stdin.isatty():
+        return getpass.getpass(prompt)
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d}"
+    # A name or reason that somebody typed must not steer the terminal of whoever reads it.
+    return "".join(letter if letter.isprintable() else "?" for letter in str(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(type(value).__name__)

@@ -1,0 +1,95 @@
+"""Make the ring of key-encryption keys, and rotate the keys in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Final
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.management.base import CybsCommand, actor
+from django_cybs_jwt.sealing import KeyRing
+from django_cybs_jwt.services import key_ring
+
+RESTART: Final = "Back up the file apart from the database, and restart every process"
+NEXT: Final = {
+    "generate": f"{RESTART}: losing it means importing every key again.",
+    "add": f"It opens and does not seal yet. {RESTART}, then `cybs_keyring promote`.",
+    "promote": f"It seals from now on. {RESTART}, then `cybs_rewrap`.",
+    "block": f"It opens nothing any more; `unblock` undoes that. {RESTART}.",
+    "unblock": f"It opens again. {RESTART}.",
+}
+
+
+class Command(CybsCommand):
+    """Change the file of CYBS_JWT["KEYRING_FILE"], whole or not at all."""
+
+    help = "Make the key ring's file; add, promote and block its keys. docs/key-ring.md says when."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """The id stands behind the verb; a new key is called like the day by default."""
+        super().add_arguments(parser)
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        listing = verbs.add_parser("list", help="Every key, and how much is sealed under it.")
+        super().add_arguments(listing)
+        for name, next_step in NEXT.items():
+            verb = verbs.add_parser(name, help=next_step)
+            makes_one = name in ("generate", "add")
+            verb.add_argument("kek_id", nargs="?" if makes_one else None, default="")
+            if makes_one:
+                verb.add_argument("--id", default="", help="Name of the key; default: the day.")
+            if name == "block":
+                verb.add_argument("--force", action="store_true", help="Although it is in use.")
+            super().add_arguments(verb)
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Call one service."""
+        if options["verb"] == "list":
+            facts = [asdict(key) for key in key_ring.listing()]
+            if options["json"]:
+                self.say_json(facts)
+            else:
+                self.table(facts, empty="")
+            return
+        ring = self._change(options, timezone.now())
+        self._report(ring, options)
+
+    def _change(self, options: dict[str, Any], now: datetime) -> KeyRing:
+        verb = options["verb"]
+        service: Callable[..., KeyRing] = getattr(key_ring, verb)
+        extra = {"force": options["force"]} if verb == "block" else {}
+        kek_id = options["kek_id"] or options.get("id", "")
+        try:
+            return service(kek_id, actor=actor(options), now=now, **extra)
+        except FileExistsError:
+            raise CommandError(
+                f"{_file()} exists and is left alone: without its keys nothing stored can be read.",
+                returncode=1,
+            ) from None
+        except OSError as error:
+            raise CommandError(f"{_file()}: {error.strerror}", returncode=2) from None
+
+    def _report(self, ring: KeyRing, options: dict[str, Any]) -> None:
+        kek_id = options["kek_id"] or options.get("id") or ring.ids()[-1]
+        facts = {
+            "file": _file(),
+            "primary": ring.primary_id,
+            "id": kek_id,
+            "status": ring.status(kek_id).value,
+            "fingerprint": ring.fingerprint(kek_id),
+        }
+        if options["json"]:
+            self.say_json(facts)
+        else:
+            self.stdout.write(
+                f"Wrote {facts['file']}: key {kek_id} ({facts['fingerprint']}) is "
+                f"{facts['status']}. {NEXT[options['verb']]}"
+            )
+
+
+def _file() -> str:
+    return str(conf.current().KEYRING_FILE)

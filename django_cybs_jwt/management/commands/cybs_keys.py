@@ -1,0 +1,83 @@
+"""List keys, and take them out of use."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.core.management.base import CommandParser
+from django.utils import timezone
+
+from django_cybs_jwt.management.base import CybsCommand, actor, find_credential
+from django_cybs_jwt.models import Credential
+from django_cybs_jwt.services import keys, organizations, usage, withdrawal
+
+VERBS: Final = {
+    "suspend": (withdrawal.suspend, "Stop it for now; nothing signs in its place."),
+    "resume": (withdrawal.resume, "Bring a suspended key back."),
+    "compromise": (withdrawal.compromise, "Others know it. There is no way back."),
+    "retire": (withdrawal.retire, "Sign no more; replies under its kid still open."),
+    "destroy": (withdrawal.destroy, "Overwrite what is sealed; fingerprint and history stay."),
+}
+
+
+class Command(CybsCommand):
+    """What keys there are, in which state, when they end, when they were used."""
+
+    help = "List keys; suspend, resume, compromise, retire or destroy one."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """`list`, or a verb with the key's id and a reason."""
+        super().add_arguments(parser)
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        listing = verbs.add_parser("list", help="Every key, or those of one organization.")
+        listing.add_argument("org_id", nargs="?", help="ORG_ID or ORG_ID@HOST.")
+        super().add_arguments(listing)
+        for name, (_, help_text) in VERBS.items():
+            verb = verbs.add_parser(name, help=help_text)
+            verb.add_argument("credential_id")
+            verb.add_argument("--reason", required=True)
+            super().add_arguments(verb)
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Call one service."""
+        now = timezone.now()
+        if options["verb"] == "list":
+            found = keys.listing()
+            if options["org_id"]:
+                found = found.filter(organization=organizations.find(options["org_id"]))
+            rows = list(found)
+        else:
+            service, _ = VERBS[options["verb"]]
+            row = find_credential(options["credential_id"])
+            rows = [service(row, actor=actor(options), now=now, reason=options["reason"])]
+        facts = [_facts(row) for row in rows]
+        if options["json"]:
+            self.say_json([{**fact, **_use(row)} for fact, row in zip(facts, rows, strict=True)])
+        else:
+            self.table(facts, empty="No keys yet. `cybs_import` stores one.")
+
+
+def _facts(row: Credential) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "organization": row.organization.org_id,
+        "host": row.organization.host,
+        "purpose": row.slot.purpose,
+        "slot": row.slot.name,
+        "covers": row.slot.coverage,
+        "key_id": row.key_id,
+        "kind": row.kind,
+        "algorithm": row.algorithm,
+        "state": row.state,
+        "ends": row.expires_at,
+    }
+
+
+def _use(row: Credential) -> dict[str, Any]:
+    now = timezone.now()
+    return {
+        "verified": row.verify_outcome or None,
+        "uses": row.use_count,
+        "last_used": row.last_used_at,
+        "safe_to_delete": usage.is_safe_to_delete(row, now=now),
+    }

@@ -1,0 +1,115 @@
+"""Switch to another key, now or later, or switch back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from django_cybs_jwt.management.base import CybsCommand, actor, find_credential
+from django_cybs_jwt.models import Credential, KeySlot, Organization, Purpose, State
+from django_cybs_jwt.services import coverage, keys, organizations, rotation
+
+
+class Command(CybsCommand):
+    """The verified key becomes active; the one before it stays for the overlap."""
+
+    help = "Rotate an organization's key, or roll the last rotation back."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """ORG_ID --purpose P, and what to do."""
+        super().add_arguments(parser)
+        parser.add_argument("org_id", help="ORG_ID or ORG_ID@HOST.")
+        parser.add_argument("--purpose", required=True, choices=Purpose.values)
+        parser.add_argument("--slot", default="", help="Name of the slot; rarely needed.")
+        parser.add_argument(
+            "--to", metavar="ID", help="The key; the newest verified one by default."
+        )
+        parser.add_argument(
+            "--overlap",
+            type=_overlap,
+            default=rotation.DEFAULT_OVERLAP,
+            metavar="now|1h|24h|7d|SECONDS",
+            help="How long one step can roll back; 24h by default.",
+        )
+        parser.add_argument(
+            "--at", type=_moment, metavar="ISO", help="Later, for example 2027-01-31T03:00Z."
+        )
+        parser.add_argument("--rollback", action="store_true", help="Back to the key before.")
+        parser.add_argument(
+            "--force", action="store_true", help="Unverified, or in an open overlap."
+        )
+        parser.add_argument("--reason", default="")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Call one service, then say whom it affects."""
+        slot = _slot(options)
+        now = timezone.now()
+        who, reason = actor(options), options["reason"]
+        if options["rollback"]:
+            row = rotation.roll_back(slot, actor=who, now=now, reason=reason)
+        else:
+            row = rotation.rotate(
+                _successor(slot, options),
+                actor=who,
+                now=now,
+                overlap=options["overlap"],
+                at=options["at"],
+                force=options["force"],
+                reason=reason,
+            )
+        self._report(row, options)
+
+    def _report(self, row: Credential, options: dict[str, Any]) -> None:
+        affected = [merchant.org_id for merchant in coverage.affected(row)]
+        if options["json"]:
+            self.say_json(
+                {
+                    "id": row.id,
+                    "organization": row.organization.org_id,
+                    "purpose": row.slot.purpose,
+                    "key_id": row.key_id,
+                    "state": row.state,
+                    "activate_at": row.activate_at,
+                    "merchants": affected,
+                }
+            )
+            return
+        when = f"becomes active at {row.activate_at.isoformat()}" if row.activate_at else row.state
+        self.stdout.write(f"{row.key_id}: {when}. Merchants: {', '.join(affected) or 'none'}.")
+
+
+def _slot(options: dict[str, Any]) -> KeySlot:
+    organization: Organization = organizations.find(options["org_id"])
+    try:
+        return organization.slots.get(purpose=options["purpose"], name=options["slot"])
+    except KeySlot.DoesNotExist:
+        raise CommandError(
+            f"{organization} has no {options['purpose']} key yet. `cybs_import` stores one.",
+            returncode=2,
+        ) from None
+
+
+def _successor(slot: KeySlot, options: dict[str, Any]) -> Credential:
+    if options["to"]:
+        row = find_credential(options["to"], slot.organization)
+        if row.slot_id != slot.pk:
+            raise CommandError(f"{row.key_id} is not in this slot.", returncode=2)
+        return row
+    waiting = keys.listing().filter(slot=slot, state__in=[State.VERIFIED, State.STAGED])
+    newest = waiting.filter(state=State.VERIFIED).first() or waiting.first()
+    if newest is None:
+        raise CommandError("No key is waiting in this slot. Import its successor.", returncode=2)
+    return newest
+
+
+def _overlap(text: str) -> timedelta:
+    known = rotation.OVERLAPS.get(text)
+    return known if known is not None else timedelta(seconds=int(text))
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

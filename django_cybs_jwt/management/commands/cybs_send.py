@@ -1,0 +1,112 @@
+"""Send one request from the shell.
+
+Exit code 0 for 2xx, declines included; 1 for any other answer; 2 when nothing was sent
+(usage, configuration, no connection); 3 when the outcome is unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from django.core.management.base import CommandParser
+
+from django_cybs_jwt import cybs
+from django_cybs_jwt.exceptions import CybsError, OutcomeUnknown
+from django_cybs_jwt.management.base import CybsCommand, read_file
+
+MLE: Final = {"auto": None, "on": True, "off": False}
+
+
+class Command(CybsCommand):
+    """Sign, encrypt, send, decrypt, print."""
+
+    help = "Send one signed request. Exit code: 0 2xx, 1 other answer, 2 nothing sent, 3 unknown."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """ORG_ID METHOD PATH, like the API reference reads."""
+        super().add_arguments(parser)
+        parser.add_argument("org_id", help="ORG_ID or ORG_ID@HOST.")
+        parser.add_argument("method")
+        parser.add_argument("path", help="For example /pts/v2/payments.")
+        parser.add_argument("--data", metavar="FILE", help="The JSON body; - for standard input.")
+        parser.add_argument("--mle", choices=list(MLE), default="auto")
+        parser.add_argument("--dry-run", action="store_true", help="Sign and print, send nothing.")
+        parser.add_argument("--explain", action="store_true", help="Compare what was signed.")
+
+    def exit_code(self, error: CybsError) -> int:
+        """3 where bytes left and no answer came."""
+        return 3 if isinstance(error, OutcomeUnknown) else 2
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Print the answer; leave its class in the exit code."""
+        body = read_file(options["data"]) if options["data"] else b""
+        if options["dry_run"]:
+            self._dry_run(options, body)
+            return
+        reply = cybs.send(
+            options["org_id"],
+            options["method"],
+            options["path"],
+            content=body or None,
+            mle=MLE[options["mle"]],
+        )
+        if options["json"]:
+            self.say_json(_facts(reply))
+        else:
+            self._show(reply)
+        if options["explain"]:
+            self.stderr.write(str(reply.explain()))
+        if not reply.is_success:
+            raise SystemExit(1)
+
+    def _dry_run(self, options: dict[str, Any], body: bytes) -> None:
+        signed = cybs.sign(
+            options["org_id"],
+            options["method"],
+            options["path"],
+            body,
+            mle=MLE[options["mle"]],
+        )
+        facts = signed.redacted()
+        if options["json"]:
+            self.say_json(facts)
+            return
+        for name, value in facts.items():
+            self.stdout.write(f"{name}: {value}")
+
+    def _show(self, reply: cybs.Reply) -> None:
+        self.stdout.write(
+            f"HTTP {reply.status_code} · key {reply.key_id} · "
+            f"request {_lock(reply.request_encrypted)} · reply {_lock(reply.encrypted)} · "
+            f"{reply.elapsed.total_seconds() * 1000:.0f} ms · "
+            f"correlation id {reply.correlation_id or '-'}"
+        )
+        body = _body(reply)
+        if body is not None:
+            self.stdout.write(json.dumps(body, indent=2, ensure_ascii=False))
+
+
+def _facts(reply: cybs.Reply) -> dict[str, Any]:
+    return {
+        "status_code": reply.status_code,
+        "request_encrypted": reply.request_encrypted,
+        "encrypted": reply.encrypted,
+        "key_id": reply.key_id,
+        "correlation_id": reply.correlation_id,
+        "elapsed_ms": round(reply.elapsed.total_seconds() * 1000, 1),
+        "body": _body(reply),
+    }
+
+
+def _body(reply: cybs.Reply) -> Any:
+    if not reply.content:
+        return None
+    try:
+        return json.loads(reply.content)
+    except ValueError:
+        return reply.content.decode("utf-8", "replace")
+
+
+def _lock(encrypted: bool) -> str:
+    return "encrypted" if encrypted else "in clear"
