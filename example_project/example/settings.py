@@ -1,0 +1,82 @@
+"""Settings of the example platform. What an environment variable can change is read at the top."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from example.database import parse_database_url
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+DATA.mkdir(exist_ok=True)
+
+DATABASE_URL = os.environ.get("DATABASE_URL") or f"sqlite:///{DATA / 'db.sqlite3'}"
+KEYRING_FILE = os.environ.get("CYBS_KEYRING_FILE") or str(DATA / "keyring.json")
+CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL") or "filesystem://"
+BASE_URLS = json.loads(os.environ.get("CYBS_BASE_URLS") or "{}")
+
+# A platform of your own keeps this out of the source; the example has nothing to protect.
+SECRET_KEY = "example-only-not-a-secret"  # noqa: S105
+DEBUG = os.environ.get("DEBUG") == "1"
+ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "django_cybs_jwt",
+    "orders",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "example.urls"
+DATABASES = {"default": parse_database_url(DATABASE_URL)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "static/"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"django_cybs_jwt": {"handlers": ["console"], "level": "INFO"}},
+}
+
+# The tick: scheduled activations, ends of overlaps, alerts.
+CELERY_BEAT_SCHEDULE = {"cybs-jwt-tick": {"task": "django_cybs_jwt.tick", "schedule": 60.0}}
+if CELERY_BROKER_URL.startswith("filesystem"):
+    BROKER = DATA / "broker"
+    BROKER.mkdir(exist_ok=True)
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(BROKER),
+        "data_folder_out": str(BROKER),
+        "control_folder": str(BROKER / "control"),
+    }
+
+CYBS_JWT = {
+    "KEYRING_FILE": KEYRING_FILE,
+    "BASE_URLS": BASE_URLS,
+}

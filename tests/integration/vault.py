@@ -1,0 +1,140 @@
+"""Fill a database with sealed keys, import, re-wrap or sign beside others. A process of the tests.
+
+`fill N` makes N organizations with a P12 each: an RSA key, and 3 KB as its original file.
+`import` stores shared secrets until SIGTERM and names each when it is committed.
+`rewrap KEK_ID` proves every secret, makes a new key the primary, says so, and moves all to it.
+`sign SECONDS` signs 200 times a second and prints how long each took.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+import uuid
+from typing import Any
+
+import django
+
+HOST = "apitest.cybersource.com"
+DIFFERENT_KEYS = 8
+ORIGINAL = 3000
+SIGNATURES_A_SECOND = 200
+
+
+def fill(count: int) -> None:
+    from django.db import transaction
+
+    from django_cybs_jwt.models import Credential, KeySlot, Organization
+
+    keys = [_key() for _ in range(DIFFERENT_KEYS)]
+    for start in range(0, count, 1000):
+        rows = [_row(f"m{n}", *keys[n % len(keys)]) for n in range(start, min(count, start + 1000))]
+        with transaction.atomic():
+            Organization.objects.bulk_create(row.organization for row in rows)
+            KeySlot.objects.bulk_create(row.slot for row in rows)
+            Credential.objects.bulk_create(rows)
+            for row in rows:
+                _record(row)
+
+
+def _key() -> tuple[bytes, str]:
+    from django_cybs_jwt.protocol.keys import spki_fingerprint
+    from django_cybs_jwt.testing import material
+    from tests.unit.services.enrolment import pkcs8
+
+    key = material.rsa_key()
+    return pkcs8(key), spki_fingerprint(key.public_key())
+
+
+def _row(org_id: str, pkcs8: bytes, fingerprint: str) -> Any:
+    from django.utils import timezone
+
+    from django_cybs_jwt import conf
+    from django_cybs_jwt.models import Credential, KeySlot, Organization
+    from django_cybs_jwt.sealing import seal
+    from django_cybs_jwt.services.keys import sealing_context
+
+    owner = Organization(org_id=org_id, kind="merchant", host=HOST)
+    slot = KeySlot(organization=owner, purpose="signing")
+    row = Credential(
+        id=uuid.uuid4(), slot=slot, active_slot=slot, organization=owner, kind="p12",
+        key_id=org_id, live_key_id=org_id, algorithm="RS256", state="ACTIVE",
+        fingerprint=fingerprint, staged_at=timezone.now(), activated_at=timezone.now(),
+    )  # fmt: skip
+    for field, secret in (("sealed_secret", pkcs8), ("sealed_p12", os.urandom(ORIGINAL))):
+        blob = seal(secret, context=sealing_context(row, field), ring=conf.keyring())
+        setattr(row, field, blob)
+    return row
+
+
+def _record(row: Any) -> None:
+    from django_cybs_jwt.services import audit, keys
+
+    entry = audit.Entry(
+        action="import",
+        actor="tests",
+        organization=str(row.organization),
+        credential=row,
+        to_state="STAGED",
+        reason=keys.sealed_digests(row),
+    )
+    audit.record(entry)
+
+
+def import_without_pause() -> None:
+    from tests.unit.services import enrolment
+
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: stopping.append(number))
+    while not stopping:
+        owner = enrolment.organization(f"i{secrets.token_hex(8)}")
+        print(enrolment.shared_secret(owner).pk, flush=True)
+        time.sleep(0.01)
+
+
+def rewrap(kek_id: str) -> None:
+    from django.core.management import call_command
+
+    from django_cybs_jwt.services import sealed_proof
+
+    print(json.dumps([str(finding) for finding in sealed_proof.prove().findings()]), flush=True)
+    call_command("cybs_keyring", "add", kek_id, stdout=sys.stderr)
+    call_command("cybs_keyring", "promote", kek_id, stdout=sys.stderr)
+    print("moving", flush=True)
+    call_command("cybs_rewrap", "--batch", "50")
+
+
+def sign(seconds: float) -> None:
+    from django_cybs_jwt import cybs
+
+    def once() -> float:
+        began = time.perf_counter()
+        cybs.sign("m0", "POST", "/pts/v2/payments", b'{"a":1}', mle=False)
+        return time.perf_counter() - began
+
+    once()
+    print("signing", flush=True)
+    took = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        took.append(once())
+        time.sleep(1 / SIGNATURES_A_SECOND)
+    took.sort()
+    print(json.dumps({q: took[int(len(took) * q)] * 1000 for q in (0.5, 0.9, 0.99, 0.999)}))
+
+
+if __name__ == "__main__":
+    django.setup()
+    match sys.argv[1:]:
+        case ["fill", count]:
+            fill(int(count))
+        case ["import"]:
+            import_without_pause()
+        case ["rewrap", kek_id]:
+            rewrap(kek_id)
+        case ["sign", seconds]:
+            sign(float(seconds))

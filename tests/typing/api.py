@@ -1,0 +1,30 @@
+"""The public face as a type checker sees it; checked, never run."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+import httpx
+
+from django_cybs_jwt import cybs
+from django_cybs_jwt.client import AsyncClient, Client, Explanation
+from django_cybs_jwt.protocol import MerchantKeys
+
+
+def synchronous() -> None:
+    reply = cybs.send("acme", "POST", "/pts/v2/payments", json={"code": "1"})
+    assert_type(reply, cybs.Reply)
+    assert_type(reply.status_code, int)
+    assert_type(reply.explain(), Explanation)
+    assert_type(cybs.client("acme"), Client)
+    assert_type(cybs.client("acme").get("/tss/v2/transactions/1"), httpx.Response)
+    assert_type(cybs.sign("acme", "GET", "/tss/v2/transactions/1"), cybs.SignedRequest)
+    assert_type(cybs.decrypt("acme", b"{}"), bytes)
+    assert_type(cybs.keys_for("acme"), MerchantKeys)
+
+
+async def asynchronous() -> None:
+    assert_type(await cybs.asend("acme", "GET", "/tss/v2/transactions/1"), cybs.Reply)
+    assert_type(cybs.aclient("acme"), AsyncClient)
+    async with httpx.AsyncClient(auth=cybs.auth("acme")) as own:
+        assert_type(await own.get("https://apitest.cybersource.com/"), httpx.Response)

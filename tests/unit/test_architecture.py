@@ -1,0 +1,134 @@
+"""What the documents promise about the code, held against the code."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import django_cybs_jwt
+from django_cybs_jwt import conf, exceptions
+
+PACKAGE = Path(django_cybs_jwt.__file__).parent
+ROOT = PACKAGE.parent
+DOCS = ROOT / "docs"
+MODULES = [path for path in PACKAGE.rglob("*.py") if "migrations" not in path.parts]
+
+LONGEST_MODULE = 400
+LONGEST_FUNCTION = 45
+
+
+def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    tree = ast.parse(path.read_text())
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+def resolve(name: str) -> object:
+    parts = name.split(".")
+    for split in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(["django_cybs_jwt", *parts[:split]]))
+        except ModuleNotFoundError:
+            continue
+        for attribute in parts[split:]:
+            found = getattr(found, attribute)
+        return found
+    raise AssertionError(f"no module for {name}")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_module__stays_within_the_size_budget(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    longest = max(((node.end_lineno or 0) - node.lineno + 1 for node in functions(path)), default=0)
+
+    assert len(lines) <= LONGEST_MODULE
+    assert longest <= LONGEST_FUNCTION
+
+
+def test_no_module_is_a_drawer() -> None:
+    assert not {path.stem for path in MODULES} & {"utils", "helpers", "common", "misc"}
+
+
+def test_nothing_unpickles_or_evaluates() -> None:
+    banned = {"pickle", "marshal", "shelve", "yaml"}
+    for path in MODULES:
+        tree = ast.parse(path.read_text())
+        imported = {
+            alias.name.split(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        called = {
+            node.func.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+
+        assert not imported & banned, path
+        assert not called & {"eval", "exec"}, path
+
+
+def test_package__imports_nothing_by_itself() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+
+    assert [node.module for node in imports if isinstance(node, ast.ImportFrom)] == ["__future__"]
+    assert len(imports) == 1
+
+
+def test_tour__names_functions_that_exist() -> None:
+    text = (DOCS / "tour.md").read_text()
+    names = set(re.findall(r"`([a-z_0-9]+(?:\.\w+)+)`", text))
+
+    assert len(names) >= 15
+    for name in names:
+        assert resolve(name) is not None
+
+
+def test_settings_page__lists_every_setting() -> None:
+    listed = set(re.findall(r"^\| `([A-Z_0-9]+)`", (DOCS / "settings.md").read_text(), re.M))
+
+    assert listed == {item.name for item in fields(conf.Settings)}
+
+
+def test_checks_page__lists_every_id() -> None:
+    listed = re.findall(r"`cybs_jwt\.W(\d{3})`", (DOCS / "checks.md").read_text())
+    raised = re.findall(r"_warn\(\s*(\d+),", (PACKAGE / "checks.py").read_text())
+
+    assert sorted(map(int, listed)) == sorted(map(int, raised))
+
+
+def test_commands_page__lists_every_command() -> None:
+    listed = set(re.findall(r"`(cybs_\w+)", (DOCS / "commands.md").read_text()))
+
+    assert listed == {path.stem for path in (PACKAGE / "management/commands").glob("cybs_*.py")}
+
+
+def test_error_tree__is_drawn_as_it_is() -> None:
+    drawn = set(re.findall(r"\b([A-Z]\w+(?:Error|[a-z]))\b", exceptions.__doc__ or ""))
+    classes = {
+        name
+        for name, value in vars(exceptions).items()
+        if isinstance(value, type) and issubclass(value, exceptions.CybsError)
+    }
+
+    assert classes <= drawn
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=str)
+def test_links__lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_public_names__are_what_all_says() -> None:
+    for name in ("protocol", "sealing", "client", "simulator", "cybs", "models"):
+        module = importlib.import_module(f"django_cybs_jwt.{name}")
+        assert sorted(module.__all__) == list(dict.fromkeys(sorted(module.__all__)))
+        assert all(hasattr(module, item) for item in module.__all__)

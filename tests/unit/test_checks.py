@@ -1,0 +1,264 @@
+"""System checks: one test per id, the defaults pass, and none locks anybody out."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage, Tags, run_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+
+from django_cybs_jwt import checks
+from django_cybs_jwt.testing import material
+from django_cybs_jwt.testing import ring as published
+from tests.acceptance.shell import Project
+from tests.unit.services import enrolment
+from tests.unit.test_conf import HOST, LIVE_HOST, WRONG
+
+
+def ids(messages: Iterable[CheckMessage]) -> list[str]:
+    return [str(message.id).removeprefix("cybs_jwt.") for message in messages]
+
+
+def found(databases: list[str] | None = None) -> list[CheckMessage]:
+    tags = ["cybs_jwt", Tags.database]
+    return [
+        message
+        for message in run_checks(tags=tags, databases=databases)
+        if str(message.id).startswith("cybs_jwt.")
+    ]
+
+
+@pytest.fixture
+def ring_file(tmp_path: Path) -> Path:
+    file = tmp_path / "ring.json"
+    material_of = {"key": material.shared_secret().secret, "status": "enabled"}
+    ring = {
+        "primary": "2026",
+        "keys": {"2026": material_of},
+        "index_key": material.shared_secret().secret,
+        "audit_key": material.shared_secret().secret,
+    }
+    file.write_text(json.dumps(ring))
+    file.chmod(0o600)
+    return file
+
+
+@pytest.fixture
+def healthy(settings: Any, ring_file: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Settings without anything to warn of; the result changes one of them."""
+    immediate = {"transaction_mode": "IMMEDIATE"}
+    database = {"ENGINE": "django.db.backends.sqlite3", "OPTIONS": immediate}
+    monkeypatch.setitem(settings.DATABASES, "default", database)
+
+    def change(**values: Any) -> None:
+        settings.CYBS_JWT = {"KEYRING_FILE": str(ring_file), **values}
+
+    change()
+    return change
+
+
+def test_defaults_with_a_key_ring_pass(healthy: Any) -> None:
+    assert found() == []
+
+
+def test_w001_settings_that_cannot_be_read(healthy: Any) -> None:
+    healthy(LIFE=True)
+    assert ids(found()) == ["W001"]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_w001_names_every_wrong_value_and_no_check_breaks_on_it(healthy: Any, wrong: str) -> None:
+    healthy(**WRONG[wrong])
+    assert "W001" in ids(found())
+
+
+def test_w001_no_dictionary(settings: Any) -> None:
+    settings.CYBS_JWT = ["LIVE"]
+    assert "W001" in ids(found())
+
+
+def test_w002_no_ring(healthy: Any, ring_file: Path) -> None:
+    ring_file.unlink()
+    messages = found()
+    assert ids(messages) == ["W002"]
+    assert "cybs_keyring generate" in messages[0].msg
+
+
+def test_w002_a_ring_that_is_damaged(healthy: Any, ring_file: Path) -> None:
+    ring_file.write_text("{")
+    assert ids(found()) == ["W002"]
+
+
+@pytest.mark.parametrize("weak", [bytes(32), b"a" * 32, bytes(range(32)), b"short"])
+def test_w002_a_ring_that_is_weak(healthy: Any, ring_file: Path, weak: bytes) -> None:
+    ring = json.loads(ring_file.read_text())
+    ring["keys"]["2026"]["key"] = base64.b64encode(weak).decode()
+    ring_file.write_text(json.dumps(ring))
+    assert ids(found()) == ["W002"]
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
+def test_w003_a_ring_made_of_the_secret_key(
+    settings: Any, healthy: Any, ring_file: Path, name: str
+) -> None:
+    secret = json.loads(ring_file.read_text())["index_key"]
+    setattr(settings, name, secret if name == "SECRET_KEY" else [secret])
+    assert ids(found()) == ["W003"]
+
+
+def test_w004_a_ring_that_every_account_can_read(healthy: Any, ring_file: Path) -> None:
+    ring_file.chmod(0o644)
+    messages = found()
+    assert ids(messages) == ["W004"]
+    assert messages[0].hint == f"chmod 600 {ring_file}"
+
+
+def test_w005_a_live_host_that_is_redirected(healthy: Any) -> None:
+    healthy(BASE_URLS={LIVE_HOST: "https://egress.example.com"})
+    messages = found()
+    assert ids(messages) == ["W005"]
+    assert LIVE_HOST in messages[0].msg
+    healthy(BASE_URLS={HOST: "https://egress.example.com"})
+    assert found() == []
+
+
+def test_w006_live_while_debugging(settings: Any, healthy: Any) -> None:
+    healthy(LIVE=True)
+    assert found() == []
+    settings.DEBUG = True
+    assert ids(found()) == ["W006"]
+
+
+def test_w007_live_with_the_published_ring(healthy: Any) -> None:
+    healthy(KEYRING=published.testing_ring())
+    assert found() == []
+    healthy(KEYRING=published.testing_ring(), LIVE=True)
+    assert ids(found()) == ["W007"]
+
+
+@pytest.mark.parametrize("options", [{}, {"transaction_mode": "DEFERRED"}])
+def test_w008_sqlite_that_begins_deferred(
+    settings: Any, healthy: Any, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    monkeypatch.setitem(settings.DATABASES["default"], "OPTIONS", options)
+    assert ids(found()) == ["W008"]
+
+
+def test_w008_is_of_no_concern_to_another_database(
+    settings: Any, healthy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(settings.DATABASES, "default", {"ENGINE": "django.db.backends.postgresql"})
+    assert found() == []
+
+
+def test_w009_a_ca_bundle_that_is_not_there(healthy: Any, tmp_path: Path) -> None:
+    healthy(CA_BUNDLE=str(tmp_path / "none.pem"))
+    assert ids(found()) == ["W009"]
+
+
+@pytest.mark.parametrize("name", ["no-such-python", "/etc/passwd", "/"])
+def test_w010_an_interpreter_that_cannot_be_run(healthy: Any, name: str) -> None:
+    healthy(P12_INTERPRETER=name)
+    assert ids(found()) == ["W010"]
+
+
+@pytest.mark.parametrize("name", ["connect", "read", "write", "pool", "total"])
+@pytest.mark.parametrize("seconds", [0, -1.0])
+def test_w011_a_timeout_that_is_not_above_zero(healthy: Any, name: str, seconds: float) -> None:
+    healthy(TIMEOUT={name: seconds})
+    assert ids(found()) == ["W011"]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("cybs_ring")
+def test_w012_a_host_in_use_that_nothing_can_be_encrypted_for() -> None:
+    enrolment.shared_secret(enrolment.organization())
+    messages = checks.check_rows(databases=["default"])
+    assert ids(messages) == ["W012"]
+    assert f"1 signing key(s) on {HOST}" in messages[0].msg
+    assert "cybs_gateway_cert add" in str(messages[0].hint)
+    assert checks.check_rows(databases=None) == []
+
+
+def test_every_message_is_a_warning_with_a_hint_and_an_id_of_its_own(
+    settings: Any, tmp_path: Path
+) -> None:
+    settings.DEBUG = True
+    settings.CYBS_JWT = {
+        "KEYRING": published.testing_ring(),
+        "LIVE": True,
+        "BASE_URLS": {LIVE_HOST: "https://egress.example.com"},
+        "CA_BUNDLE": str(tmp_path / "none.pem"),
+        "P12_INTERPRETER": "no-such-python",
+        "TIMEOUT": {"read": 0},
+    }
+    messages = found()
+    assert len(ids(messages)) == len(set(ids(messages)))
+    assert len(messages) >= 6
+    for message in messages:
+        assert message.hint
+        assert not message.is_serious()
+
+
+def test_no_message_repeats_a_secret(settings: Any) -> None:
+    ring = published.testing_ring()
+    settings.SECRET_KEY = ring["index_key"]
+    settings.CYBS_JWT = {
+        "KEYRING": ring,
+        "BASE_URLS": {HOST: "https://user:hunter2@egress.example.com"},
+        "PROXY": "http://user:hunter2@proxy.example.com",
+    }
+    text = " ".join(f"{message}" for message in found())
+    assert "hunter2" not in text
+    for value in (ring["index_key"], ring["audit_key"], ring["keys"]["testing"]["key"]):
+        assert value not in text
+
+
+def test_the_checks_are_bound_to_the_check_command(healthy: Any, ring_file: Path) -> None:
+    ring_file.unlink()
+    err = StringIO()
+    call_command("check", stdout=StringIO(), stderr=err)
+    assert "cybs_jwt.W002" in err.getvalue()
+    with pytest.raises(SystemCheckError):
+        call_command("check", fail_level="WARNING", stdout=StringIO(), stderr=err)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("cybs_ring")
+def test_the_check_that_reads_rows_runs_only_where_databases_are_named() -> None:
+    enrolment.shared_secret(enrolment.organization())
+    err = StringIO()
+    call_command("check", stdout=StringIO(), stderr=err)
+    assert "W012" not in err.getvalue()
+    call_command("check", databases=["default"], stdout=StringIO(), stderr=err)
+    assert "W012" in err.getvalue()
+
+
+LOCKED_OUT: dict[str, dict[str, Any]] = {
+    "no ring": {},
+    "misspelled": {"LIFE": True},
+    "wrong types": {"TIMEOUT": {"read": "5"}, "BASE_URLS": ["x"], "LIVE": "False"},
+}
+
+
+@pytest.mark.parametrize("wrong", LOCKED_OUT)
+def test_no_check_locks_out_migrate(tmp_path: Path, wrong: str) -> None:
+    project = Project(tmp_path, LOCKED_OUT[wrong])
+    ended = project.run("migrate")
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert b"cybs_jwt.W00" in ended.stderr
+    assert b"Traceback" not in ended.stderr
+
+
+def test_no_check_locks_out_making_the_first_ring(tmp_path: Path) -> None:
+    project = Project(tmp_path, {"BASE_URLS": {LIVE_HOST: "https://egress.example.com"}})
+    ended = project.run("cybs_keyring", "generate")
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert project.keyring.stat().st_mode & 0o777 == 0o600
