@@ -175,7 +175,7 @@ def _generate(bits: int) -> RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def _named_key(bits: int, name: str) -> RSAPrivateKey:
     return _generate(bits)
 
