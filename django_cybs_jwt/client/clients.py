@@ -1,8 +1,7 @@
 """Client and AsyncClient: httpx clients whose requests leave sealed and whose replies arrive open.
 
 What goes in and out of `send` is plain; what httpx keeps in `response.request` and in its own
-exceptions is the sealed form. The local variables of a crash report's frames are the caller's to
-hide; `cybs.send` and its kin clear theirs.
+exceptions is the sealed form; a call that fails leaves no payload in a crash report's frames.
 They never retry, follow no redirect, keep no cookie and read no environment variable.
 """
 
@@ -22,6 +21,7 @@ from django_cybs_jwt.exceptions import InvalidBody
 from django_cybs_jwt.protocol import MerchantKeys
 from django_cybs_jwt.protocol.bodies import encode_json
 from django_cybs_jwt.protocol.paths import check_path
+from django_cybs_jwt.tracebacks import aforgetful, forgetful
 
 Provider = Callable[[], MerchantKeys]
 AsyncProvider = Callable[[], Awaitable[MerchantKeys]]
@@ -51,6 +51,7 @@ class Client(httpx.Client):
         _check_target(url)
         return super().build_request(method, url, **_encoded(options))
 
+    @forgetful
     def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
         """Seal, send once, read, open."""
         keys = self._provider()
@@ -69,6 +70,14 @@ class Client(httpx.Client):
         except httpx.RequestError as error:
             raise trace.classify(error) from error
         return open_reply(self._config, keys, sealed, wire, reading)
+
+    # httpx's own frames hold what it was given.
+    request = forgetful(httpx.Client.request)
+    get = forgetful(httpx.Client.get)
+    post = forgetful(httpx.Client.post)
+    put = forgetful(httpx.Client.put)
+    patch = forgetful(httpx.Client.patch)
+    delete = forgetful(httpx.Client.delete)
 
 
 class AsyncClient(httpx.AsyncClient):
@@ -93,6 +102,7 @@ class AsyncClient(httpx.AsyncClient):
         _check_target(url)
         return super().build_request(method, url, **_encoded(options))
 
+    @aforgetful
     async def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
         """See Client.send."""
         keys = await self._provider()
@@ -111,6 +121,13 @@ class AsyncClient(httpx.AsyncClient):
         except httpx.RequestError as error:
             raise trace.classify(error) from error
         return open_reply(self._config, keys, sealed, wire, reading)
+
+    request = aforgetful(httpx.AsyncClient.request)
+    get = aforgetful(httpx.AsyncClient.get)
+    post = aforgetful(httpx.AsyncClient.post)
+    put = aforgetful(httpx.AsyncClient.put)
+    patch = aforgetful(httpx.AsyncClient.patch)
+    delete = aforgetful(httpx.AsyncClient.delete)
 
 
 def _options(config: Config) -> dict[str, Any]:

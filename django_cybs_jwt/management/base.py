@@ -30,7 +30,7 @@ from django_cybs_jwt.exceptions import (
 )
 from django_cybs_jwt.models import Approval, Credential, Organization
 from django_cybs_jwt.services import approvals, keys
-from django_cybs_jwt.services.tracebacks import forgetful
+from django_cybs_jwt.tracebacks import forgetful
 
 LONGEST_ACTOR: Final = 150
 USAGE = (ConfigurationError, OrganizationError, MessageError)

@@ -25,7 +25,7 @@ from django_cybs_jwt.protocol.hosts import parse_host
 from django_cybs_jwt.protocol.keys import spki_fingerprint
 from django_cybs_jwt.protocol.shared_secrets import parse_key_id
 from django_cybs_jwt.services import audit, epoch
-from django_cybs_jwt.services.tracebacks import forgetful
+from django_cybs_jwt.tracebacks import forgetful
 
 
 def keep(

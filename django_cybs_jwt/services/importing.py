@@ -9,7 +9,7 @@ from django.db import transaction
 from django_cybs_jwt.models import Credential, Organization
 from django_cybs_jwt.services import audit, keys, rotation
 from django_cybs_jwt.services.inspection import Inspection
-from django_cybs_jwt.services.tracebacks import forgetful
+from django_cybs_jwt.tracebacks import forgetful
 
 
 @forgetful

@@ -26,7 +26,7 @@ from django_cybs_jwt.protocol.keys import (
     spki_fingerprint,
     subject_serial_number,
 )
-from django_cybs_jwt.services.tracebacks import forgetful
+from django_cybs_jwt.tracebacks import forgetful
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)

@@ -25,7 +25,7 @@ from django_cybs_jwt.protocol.file_password import encode_password
 from django_cybs_jwt.protocol.keys import Secret
 from django_cybs_jwt.services import inspection
 from django_cybs_jwt.services.inspection import Inspection, Wanted
-from django_cybs_jwt.services.tracebacks import forgetful
+from django_cybs_jwt.tracebacks import forgetful
 
 LARGEST: Final = 4 * 1024 * 1024
 MOST_ROWS: Final = 10_000

@@ -18,7 +18,7 @@ from django_cybs_jwt.models import Credential, KeySlot, Organization, Purpose, S
 from django_cybs_jwt.sealing import Context, payload_digest, seal
 from django_cybs_jwt.services import audit, coverage, epoch, gateway_certificates
 from django_cybs_jwt.services.inspection import Inspection
-from django_cybs_jwt.services.tracebacks import forgetful
+from django_cybs_jwt.tracebacks import forgetful
 
 _DIGITS: Final = 32
 """128 bits of a digest: enough that nobody finds another blob with it."""

@@ -21,7 +21,7 @@ from django_cybs_jwt.protocol.keys import spki_fingerprint
 from django_cybs_jwt.sealing import open_blob
 from django_cybs_jwt.services.inspection import secret_fingerprint
 from django_cybs_jwt.services.keys import sealing_context
-from django_cybs_jwt.services.tracebacks import forgetful
+from django_cybs_jwt.tracebacks import forgetful
 
 MOST: Final = 2048
 LIFETIME: Final = 300.0  # seconds

@@ -21,7 +21,7 @@ from django_cybs_jwt.services import audit, bulk_import, coverage, sdk_keys
 from django_cybs_jwt.services.bulk_import import Outcome
 from django_cybs_jwt.services.sdk_keys import Opened
 from django_cybs_jwt.services.sdk_settings import Configuration, Members
-from django_cybs_jwt.services.tracebacks import forgetful
+from django_cybs_jwt.tracebacks import forgetful
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

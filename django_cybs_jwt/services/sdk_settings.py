@@ -21,7 +21,7 @@ from django_cybs_jwt.protocol.certificate_facts import clean_text
 from django_cybs_jwt.protocol.hosts import PRESETS, parse_host
 from django_cybs_jwt.protocol.keys import Secret
 from django_cybs_jwt.services.key_manifest import read_key_file
-from django_cybs_jwt.services.tracebacks import forgetful
+from django_cybs_jwt.tracebacks import forgetful
 
 LARGEST: Final = 1024 * 1024
 

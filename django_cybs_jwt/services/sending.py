@@ -13,7 +13,7 @@ from django_cybs_jwt import conf
 from django_cybs_jwt.client import MLE, AsyncClient, Client, Config, GatewayAuth, Reply
 from django_cybs_jwt.client.exchange import open_message, seal_message
 from django_cybs_jwt.services import signing, usage
-from django_cybs_jwt.services.tracebacks import aforgetful, forgetful
+from django_cybs_jwt.tracebacks import aforgetful, forgetful
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

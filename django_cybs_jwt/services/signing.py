@@ -38,7 +38,7 @@ from django_cybs_jwt.services import (
     organizations,
     resolution,
 )
-from django_cybs_jwt.services.tracebacks import aforgetful, forgetful
+from django_cybs_jwt.tracebacks import aforgetful, forgetful
 
 logger = logging.getLogger(__name__)
 

@@ -141,6 +141,20 @@ def asend_over(transport: pools.Replacement) -> None:
         async_to_sync(pay)()
 
 
+def post_over(transport: pools.Replacement) -> None:
+    with pools.replaced(transport), cybs.client("acme") as client:
+        client.post(PAYMENTS[2], json=payment())
+
+
+def apost_over(transport: pools.Replacement) -> None:
+    async def pay() -> None:
+        async with cybs.aclient("acme") as client:
+            await client.post(PAYMENTS[2], json=payment())
+
+    with pools.replaced(transport):
+        async_to_sync(pay)()
+
+
 Patch = pytest.MonkeyPatch
 CRASHES: dict[str, Callable[[Patch], object]] = {
     "sign": lambda patch: (
@@ -157,6 +171,8 @@ CRASHES: dict[str, Callable[[Patch], object]] = {
     ),
     "transport": lambda _: send_over(Broken()),
     "transport async": lambda _: asend_over(Broken()),
+    "client": lambda _: post_over(Broken()),
+    "client async": lambda _: apost_over(Broken()),
     "not a number": lambda _: cybs.send(*PAYMENTS, json=payment(x=float("nan"))),
     "no json": lambda _: cybs.send(*PAYMENTS, json=payment(x=object())),
     "lone surrogate": lambda _: cybs.send(*PAYMENTS, json=payment(x="\ud800")),

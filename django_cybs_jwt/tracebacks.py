@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from traceback import clear_frames
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,7 +33,9 @@ def forgetful(function: Callable[P, R]) -> Callable[P, R]:
     return forgetting
 
 
-def aforgetful(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+def aforgetful(
+    function: Callable[P, Coroutine[Any, Any, R]],
+) -> Callable[P, Coroutine[Any, Any, R]]:
     """The twin of `forgetful` for what is awaited."""
 
     @functools.wraps(function)
