@@ -1,6 +1,9 @@
-"""Read-only pages: what is stored, and nothing that opens a secret."""
+"""The admin: what is stored, and screens that call one service each. No page opens a secret."""
 
 from __future__ import annotations
+
+from django.apps import apps
+from django.contrib.admin import AdminSite, site
 
 from django_cybs_jwt.admin.keys import (
     CredentialAdmin,
@@ -9,6 +12,7 @@ from django_cybs_jwt.admin.keys import (
     KeySlotAdmin,
 )
 from django_cybs_jwt.admin.organizations import OrganizationAdmin
+from django_cybs_jwt.admin.staff import StaffScopeAdmin
 
 __all__ = [
     "CredentialAdmin",
@@ -16,4 +20,13 @@ __all__ = [
     "KeyEventAdmin",
     "KeySlotAdmin",
     "OrganizationAdmin",
+    "StaffScopeAdmin",
+    "register_on",
 ]
+
+
+def register_on(other: AdminSite) -> None:
+    """Show the same pages on a site of the host's own."""
+    for model in apps.get_app_config("cybs_jwt").get_models():
+        if site.is_registered(model):
+            other.register(model, type(site.get_model_admin(model)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from django_cybs_jwt.admin.read_only import ReadOnlyAdmin
+from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.models import Credential, GatewayCertificate, KeyEvent, KeySlot
 
 
 @admin.register(Credential)
-class CredentialAdmin(ReadOnlyAdmin):
+class CredentialAdmin(CybsAdmin):
     """Every version of every key; sealed columns are never loaded."""
 
     # What is looked for first stands where a narrow screen still shows it.
@@ -18,10 +18,7 @@ class CredentialAdmin(ReadOnlyAdmin):
     list_select_related = ["organization", "slot"]
     search_fields = ["organization__org_id", "key_id"]
     exclude = ["live_key_id", "active_slot", "lock_version"]
-
-    def get_queryset(self, request):  # type: ignore[no-untyped-def]
-        """Leave the sealed columns in the database."""
-        return super().get_queryset(request).defer("sealed_secret", "sealed_p12")
+    sealed = ["sealed_secret", "sealed_p12"]
 
     @admin.display(ordering="slot__purpose")
     def purpose(self, row: Credential) -> str:
@@ -30,7 +27,7 @@ class CredentialAdmin(ReadOnlyAdmin):
 
 
 @admin.register(KeySlot)
-class KeySlotAdmin(ReadOnlyAdmin):
+class KeySlotAdmin(CybsAdmin):
     """Where keys live, and whom they cover."""
 
     list_display = ["organization", "purpose", "name", "coverage"]
@@ -40,7 +37,7 @@ class KeySlotAdmin(ReadOnlyAdmin):
 
 
 @admin.register(GatewayCertificate)
-class GatewayCertificateAdmin(ReadOnlyAdmin):
+class GatewayCertificateAdmin(CybsAdmin):
     """What requests are encrypted for."""
 
     list_display = ["host", "organization", "key_id", "common_name", "not_after", "preferred"]
@@ -50,7 +47,7 @@ class GatewayCertificateAdmin(ReadOnlyAdmin):
 
 
 @admin.register(KeyEvent)
-class KeyEventAdmin(ReadOnlyAdmin):
+class KeyEventAdmin(CybsAdmin):
     """The audit chain, newest first."""
 
     list_display = ["seq", "at", "actor", "action", "outcome", "organization", "key_id", "reason"]

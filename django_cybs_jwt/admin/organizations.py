@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from django_cybs_jwt.admin.read_only import ReadOnlyAdmin
+from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.models import Organization
 
 
 @admin.register(Organization)
-class OrganizationAdmin(ReadOnlyAdmin):
+class OrganizationAdmin(CybsAdmin):
     """Who sends, and where to."""
 
     list_display = ["org_id", "name", "kind", "parent", "host", "live", "active"]

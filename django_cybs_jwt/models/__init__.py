@@ -14,6 +14,7 @@ from django_cybs_jwt.models.keys import (
     Verdict,
 )
 from django_cybs_jwt.models.organizations import Organization
+from django_cybs_jwt.models.staff import StaffScope
 
 __all__ = [
     "AlertDelivery",
@@ -31,6 +32,7 @@ __all__ = [
     "KeyUse",
     "Organization",
     "Purpose",
+    "StaffScope",
     "State",
     "Verdict",
 ]

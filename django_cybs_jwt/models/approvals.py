@@ -39,6 +39,7 @@ class Approval(models.Model):
         verbose_name = _("approval")
         verbose_name_plural = _("approvals")
         ordering = ["-requested_at"]
+        permissions = [("approve_approval", "Can approve what others ask for")]
         constraints = [
             models.CheckConstraint(
                 name="cybs_nobody_approves_himself",

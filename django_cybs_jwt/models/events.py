@@ -54,6 +54,7 @@ class KeyEvent(models.Model):
         verbose_name = _("audit event")
         verbose_name_plural = _("audit events")
         ordering = ["-seq"]
+        permissions = [("audit_keyevent", "Can verify and export the audit trail")]
 
     def __str__(self) -> str:
         return f"{self.seq} {self.action} {self.organization}"

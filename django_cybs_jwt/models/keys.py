@@ -130,6 +130,13 @@ class Credential(models.Model):
         verbose_name = _("key")
         verbose_name_plural = _("keys")
         ordering = ["-staged_at"]
+        permissions = [
+            ("import_credential", "Can import keys"),
+            ("verify_credential", "Can verify keys with the gateway"),
+            ("rotate_credential", "Can rotate and withdraw keys, and choose whom they cover"),
+            ("destroy_credential", "Can destroy keys"),
+            ("export_credential", "Can ask for the export of keys"),
+        ]
         indexes = [
             models.Index(fields=["fingerprint"], name="cybs_key_fingerprint"),
             models.Index(fields=["expires_at"], name="cybs_key_ends"),

@@ -1,0 +1,165 @@
+"""What every page of this app shares: scope, permissions, and no change but by services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, reverse
+
+from django_cybs_jwt.admin.bulk import BulkAction
+from django_cybs_jwt.admin.password import PasswordScreen
+from django_cybs_jwt.admin.requests import scope_of
+from django_cybs_jwt.admin.screens import Screen
+from django_cybs_jwt.exceptions import CybsError
+from django_cybs_jwt.services import scope
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+else:
+    _ModelAdmin = admin.ModelAdmin  # generic for the type checker only
+
+
+class CybsAdmin(_ModelAdmin):
+    """Rows are seen by who may view them, inside his scope, and changed here by screens only.
+
+    *screens* are pages of their own, *bulk* what can be done to many rows of the list.
+    *sealed* columns stay in the database.
+    """
+
+    screens: Sequence[type[Screen]] = ()
+    bulk: Sequence[BulkAction] = ()
+    sealed: Sequence[str] = ()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """What the visitor sees; lists, autocomplete, actions, filters and pages all start here."""
+        rows = scope_of(request).visible(super().get_queryset(request))
+        return rows.defer(*self.sealed) if self.sealed else rows
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """The row, or 404: what is out of scope is not told from what is not there."""
+        row = super().get_object(request, object_id, from_field)
+        if row is None:
+            raise Http404
+        return row
+
+    def get_urls(self) -> list[URLPattern]:
+        """Screens come first: Django's own patterns end with one that takes anything."""
+        screens: list[type[Screen]] = [*self.screens, PasswordScreen]
+        return [*(screen.pattern(self) for screen in screens), *super().get_urls()]
+
+    def url(self, page: str, *arguments: Any) -> str:
+        """The address of a page of this model on this site, wherever the host has put it."""
+        return self.url_of(self.model, page, *arguments)
+
+    def url_of(self, model: type[Model], page: str, *arguments: Any) -> str:
+        """The address of a page of another model of this app."""
+        name = f"admin:cybs_jwt_{model.__name__.lower()}_{page}"
+        return reverse(name, args=arguments, current_app=self.admin_site.name)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Never."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never."""
+        return False
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Only the filters this page shows: any other lookup could guess at a column."""
+        items = (item[0] if isinstance(item, tuple) else item for item in self.list_filter)
+        shown = {item for item in items if isinstance(item, str)}
+        field = lookup.removesuffix("__exact").removesuffix("__isnull")
+        return field in shown or field == "id"
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """Offer only what the visitor sees."""
+        return super().formfield_for_foreignkey(
+            db_field, request, **_limited(db_field, request, options)
+        )
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """Offer only what the visitor sees."""
+        return super().formfield_for_manytomany(
+            db_field, request, **_limited(db_field, request, options)
+        )
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """The *bulk* actions that the visitor may take; Django's own deletion is none of them."""
+        if not self.bulk or "_popup" in request.GET:
+            return {}
+        allowed = [action for action in self.bulk if request.user.has_perm(action.permission)]
+        return {action.name: (action.run, action.name, action.label) for action in allowed}
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list, with its screens as tools."""
+        context = {**(extra_context or {}), "cybs_tools": self._tools(request, None)}
+        return self._told(request, lambda: super(CybsAdmin, self).changelist_view(request, context))
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: Mapping[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The row, with its screens as tools and what `facts` adds."""
+        row = self.get_object(request, object_id)
+        if not self.has_view_permission(request, row):
+            return super().change_view(request, object_id, form_url)  # which refuses
+        return self._told(
+            request,
+            lambda: super(CybsAdmin, self).change_view(
+                request,
+                object_id,
+                form_url,
+                {
+                    **(extra_context or {}),
+                    "cybs_tools": self._tools(request, row),
+                    **self.facts(request, row),
+                },
+            ),
+        )
+
+    def facts(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What a row's page shows besides its columns, for a template of its own."""
+        return {}
+
+    def _tools(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        """Links to the screens that the visitor may open here."""
+        return [
+            {
+                "title": screen.title,
+                "url": self.url(screen.name, *([row.pk] if screen.of_row else [])),
+            }
+            for screen in self.screens
+            if screen.of_row == (row is not None) and screen.is_offered(self, request, row)
+        ]
+
+    def _told(self, request: HttpRequest, respond: Callable[[], HttpResponse]) -> HttpResponse:
+        """A refusal of ours is a page that names the cure."""
+        try:
+            return respond()
+        except CybsError as error:
+            context = {**self.admin_site.each_context(request), "error": error}
+            return TemplateResponse(request, "cybs_jwt/refused.html", context, status=409)
+
+
+def _limited(db_field: Any, request: HttpRequest, options: dict[str, Any]) -> dict[str, Any]:
+    model = db_field.remote_field.model
+    if "queryset" in options or not scope.has_rule(model):
+        return options
+    rows = model._default_manager.all()  # noqa: SLF001  # public, for all its name
+    return {**options, "queryset": scope_of(request).visible(rows)}

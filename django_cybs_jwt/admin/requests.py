@@ -1,0 +1,47 @@
+"""What a request says about its visitor."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.contrib import messages
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from django_cybs_jwt.exceptions import ApprovalRequired, CybsError
+from django_cybs_jwt.services import approvals, scope
+
+LONGEST_ACTOR: Final = 150
+
+
+def scope_of(request: HttpRequest) -> scope.Scope:
+    """What the visitor sees; asked of the database once for each request."""
+    known: dict[str, scope.Scope] = request.__dict__.setdefault("cybs_jwt", {})
+    if "scope" not in known:
+        known["scope"] = scope.of(request.user)
+    return known["scope"]
+
+
+def actor(request: HttpRequest) -> str:
+    """Who the audit trail will name."""
+    name = request.user.get_username()
+    if not 0 < len(name) <= LONGEST_ACTOR:
+        raise CybsError(f"A user name of 1 to {LONGEST_ACTOR} characters is needed for the audit.")
+    return name
+
+
+def tell(request: HttpRequest, error: CybsError, *, reason: str = "") -> None:
+    """Show a refusal with its cure; where a second person is needed, ask for one."""
+    if isinstance(error, ApprovalRequired):
+        requested = approvals.request_missing(
+            error, actor=actor(request), now=timezone.now(), reason=reason
+        )
+        if requested:
+            keys = ", ".join(approval.credential.key_id for approval in requested)
+            text = _(
+                "This takes a second person. Approval is requested for %(keys)s; repeat it then."
+            )
+            messages.warning(request, text % {"keys": keys})
+            return
+    messages.error(request, str(error))

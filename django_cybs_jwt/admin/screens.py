@@ -1,0 +1,241 @@
+"""Screens: pages of this app beside Django's lists and rows. docs/admin.md tells how one is built.
+
+Who may not, gets 403; a row out of scope is 404; what changes something is POST with a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters
+
+from django_cybs_jwt.admin import sudo
+from django_cybs_jwt.admin.requests import scope_of, tell
+from django_cybs_jwt.exceptions import CybsError
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
+    from django_cybs_jwt.admin.base import CybsAdmin
+
+    Text = str | _StrPromise
+
+MOST_NAMES: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consequences:
+    """What a step will do, said before it is done: a sentence for each effect, and to whom.
+
+    *merchants* are `MID@HOST`; those that the visitor may not see are only counted.
+    """
+
+    sentences: Sequence[Text] = ()
+    merchants: Sequence[str] = ()
+
+    def shown(self, request: HttpRequest) -> dict[str, Any]:
+        """For the template."""
+        seen, hidden = scope_of(request).names(self.merchants)
+        return {
+            "sentences": self.sentences,
+            "merchants": seen[:MOST_NAMES],
+            "more": len(seen) - MOST_NAMES if len(seen) > MOST_NAMES else 0,
+            "hidden": hidden,
+            "count": len(self.merchants),
+        }
+
+
+class Screen:
+    """One page of a model's admin: GET shows it. It lives for one request.
+
+    *name* makes its address: `admin:cybs_jwt_<model>_<name>`. *permission* is one of
+    `services.permissions.Permission` or VIEW's. *of_row* puts it under a row. *asks_password* is
+    for what raises exposure or destroys.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[Text]
+    template: ClassVar[str]
+    permission: ClassVar[str]
+    of_row: ClassVar[bool] = False
+    asks_password: ClassVar[bool] = False
+
+    def __init__(self, admin: CybsAdmin, request: HttpRequest, row: Any = None) -> None:
+        self.admin = admin
+        self.request = request
+        self.row = row
+
+    @classmethod
+    def pattern(cls, admin: CybsAdmin) -> URLPattern:
+        """Where it is found; named as Django names its own."""
+        route = f"<path:object_id>/{cls.name}/" if cls.of_row else f"{cls.name}/"
+
+        @sensitive_post_parameters()
+        def view(request: HttpRequest, object_id: str | None = None) -> HttpResponseBase:
+            return cls.answer(admin, request, object_id)
+
+        name = f"cybs_jwt_{admin.opts.model_name}_{cls.name}"
+        return path(route, admin.admin_site.admin_view(view), name=name)
+
+    @classmethod
+    def answer(
+        cls, admin: CybsAdmin, request: HttpRequest, object_id: str | None
+    ) -> HttpResponseBase:
+        """Check who asks for what, then get or post."""
+        if not cls.is_permitted(admin, request):
+            raise PermissionDenied
+        row = admin.get_object(request, object_id) if object_id is not None else None
+        screen = cls(admin, request, row)
+        respond = getattr(screen, (request.method or "").lower().replace("head", "get"), None)
+        if request.method not in ("GET", "HEAD", "POST") or respond is None:
+            return HttpResponseNotAllowed(["GET", "POST"] if hasattr(cls, "post") else ["GET"])
+        if cls.asks_password and not sudo.is_fresh(request):
+            return screen.ask_password()
+        try:
+            return _rendered(respond())
+        except CybsError as error:
+            return screen.refused(error)
+
+    @classmethod
+    def is_permitted(cls, admin: CybsAdmin, request: HttpRequest) -> bool:
+        """True for whoever has the permission and may view the model."""
+        return request.user.has_perm(cls.permission) and admin.has_view_permission(request)
+
+    @classmethod
+    def is_offered(cls, admin: CybsAdmin, request: HttpRequest, row: Any) -> bool:
+        """True where a list's or row's page should show a link to it."""
+        return cls.is_permitted(admin, request)
+
+    def get(self) -> HttpResponseBase:
+        """Show the page; it changes nothing."""
+        return self.render()
+
+    def refused(self, error: CybsError) -> HttpResponseBase:
+        """The error's message, which names the cure, on a page of ours."""
+        tell(self.request, error, reason=self.request.POST.get("reason", ""))
+        if self.request.method == "POST":
+            return HttpResponseRedirect(self.request.get_full_path())
+        return self.render("cybs_jwt/refused.html", status=409)
+
+    def render(
+        self, template: str | None = None, *, status: int = 200, **context: Any
+    ) -> TemplateResponse:
+        """A template that extends `cybs_jwt/base.html`, with what it needs for its breadcrumbs."""
+        return TemplateResponse(
+            self.request,
+            template or self.template,
+            {
+                **self.admin.admin_site.each_context(self.request),
+                "title": self.title,
+                "screen": self,
+                "row": self.row,
+                "opts": self.admin.opts,
+                "list_url": self.admin.url("changelist"),
+                "row_url": self.admin.url("change", self.row.pk) if self.row else "",
+                **context,
+            },
+            status=status,
+        )
+
+    def done(self, text: Text, url: str = "") -> HttpResponse:
+        """Tell what was done, on the row's page unless *url* says otherwise."""
+        messages.success(self.request, text)
+        return HttpResponseRedirect(url or self.done_url())
+
+    def done_url(self) -> str:
+        """The row, or the list."""
+        if self.row is None:
+            return self.admin.url("changelist")
+        return self.admin.url("change", self.row.pk)
+
+    def ask_password(self) -> HttpResponse:
+        """Send the visitor to the password page, and back here."""
+        back = urlencode({"next": self.request.get_full_path()})
+        return HttpResponseRedirect(f"{self.admin.url('password')}?{back}")
+
+
+class FormScreen(Screen):
+    """A form: GET shows it, a valid POST goes to `act`, which calls one service."""
+
+    template = "cybs_jwt/form.html"
+    button: ClassVar[Text] = _("Save")
+    dangerous: ClassVar[bool] = False
+    form_class: ClassVar[type[forms.Form]] = forms.Form
+
+    def act(self, form: Any) -> Text | HttpResponse:
+        """Do it and say what was done, or answer with a page of its own; CybsError is shown."""
+        raise NotImplementedError
+
+    def consequences(self) -> Consequences:
+        """What will happen to which merchants."""
+        return Consequences()
+
+    def form(self) -> forms.Form:
+        """Bound to what was posted, if anything was."""
+        data, files = (
+            (self.request.POST, self.request.FILES)
+            if self.request.method == "POST"
+            else (None, None)
+        )
+        return self.form_class(data, files, initial=self.initial())
+
+    def initial(self) -> dict[str, Any]:
+        """What the empty form shows."""
+        return {}
+
+    def get(self) -> HttpResponseBase:
+        """The empty form."""
+        return self.page(self.form())
+
+    def post(self) -> HttpResponseBase:
+        """Act on a valid form, show an invalid one again."""
+        form = self.form()
+        if not form.is_valid():
+            return self.page(form)
+        done = self.act(form)
+        return done if isinstance(done, HttpResponse) else self.done(done)
+
+    def page(self, form: forms.Form) -> TemplateResponse:
+        """The form, and what it will do."""
+        shown = self.consequences().shown(self.request)
+        return self.render(form=form, consequences=shown, button=self.button)
+
+
+class ReasonForm(forms.Form):
+    """Why, for the audit trail."""
+
+    reason = forms.CharField(
+        label=_("Reason"), max_length=500, required=False, help_text=_("Kept in the audit trail.")
+    )
+
+
+class ConfirmScreen(FormScreen):
+    """A step that says what it will do to which merchants, and waits for a button."""
+
+    button = _("Yes, do it")
+    form_class = ReasonForm
+
+    def consequences(self) -> Consequences:
+        """What will happen to which merchants."""
+        raise NotImplementedError
+
+
+def _rendered(response: HttpResponseBase) -> HttpResponseBase:
+    """Render here, where a refusal of ours inside a template is still caught."""
+    return response.render() if isinstance(response, TemplateResponse) else response

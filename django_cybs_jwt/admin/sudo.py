@@ -1,0 +1,42 @@
+"""The password asked again before what raises exposure: a session left open is not enough."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from django.http import HttpRequest
+from django.utils import timezone
+
+VALID_FOR: Final = timedelta(minutes=10)
+MOST_FAILURES: Final = 5
+_STAMP: Final = "cybs_jwt_password_at"
+_FAILURES: Final = "cybs_jwt_password_failures"
+
+
+def is_fresh(request: HttpRequest) -> bool:
+    """True for ten minutes after the password was typed.
+
+    Without a password here (single sign-on) the login itself counts as long.
+    """
+    now = timezone.now()
+    user = request.user
+    if user.is_authenticated and not user.has_usable_password():
+        at = user.last_login
+    else:
+        stamp = request.session.get(_STAMP)
+        at = datetime.fromtimestamp(stamp, UTC) if isinstance(stamp, int | float) else None
+    return at is not None and timedelta() <= now - at <= VALID_FOR
+
+
+def confirm(request: HttpRequest) -> None:
+    """Note that the password was right just now."""
+    request.session[_STAMP] = timezone.now().timestamp()
+    request.session.pop(_FAILURES, None)
+
+
+def count_failure(request: HttpRequest) -> bool:
+    """Note a wrong password; True when it was one too many."""
+    failures = request.session.get(_FAILURES, 0) + 1
+    request.session[_FAILURES] = failures
+    return bool(failures >= MOST_FAILURES)

@@ -1,0 +1,151 @@
+"""Who sees what: a limited user sees some organizations with all under them, others everything.
+
+What a limited user does not see is not there for him: pages answer 404, not 403.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+from django.db import transaction
+from django.db.models import F, Model, Q, QuerySet, Value
+from django.db.models.functions import Concat
+
+from django_cybs_jwt.models import (
+    AlertRecipient,
+    Approval,
+    Credential,
+    ExpiryAlert,
+    GatewayCertificate,
+    KeyEvent,
+    KeySlot,
+    KeyUse,
+    Organization,
+    StaffScope,
+)
+from django_cybs_jwt.services import audit
+
+M = TypeVar("M", bound=Model)
+
+
+class Person(Protocol):
+    """A row of the host project's user model, or somebody who is not logged in."""
+
+    @property
+    def pk(self) -> Any:
+        """None for somebody who is not logged in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one person sees. *tops* are organizations seen with all under them; None: all."""
+
+    tops: tuple[uuid.UUID, ...] | None
+
+    @property
+    def is_limited(self) -> bool:
+        """True when there is something that is not seen."""
+        return self.tops is not None
+
+    def visible(self, rows: QuerySet[M]) -> QuerySet[M]:
+        """Those of *rows* that are seen; LookupError for a model without a rule."""
+        rule = _RULES[rows.model]
+        return rows if self.tops is None else rows.filter(rule(self._organizations()))
+
+    def sees(self, organization: Organization) -> bool:
+        """True if *organization*, with its parents at hand, is seen."""
+        return self.tops is None or any(row.pk in self.tops for row in organization.chain())
+
+    def names(self, merchants: Iterable[str]) -> tuple[list[str], int]:
+        """Of *merchants* as `MID@HOST` those that are seen, in order, and how many are not."""
+        asked = list(merchants)
+        if self.tops is None:
+            return asked, 0
+        hidden = set(asked) - set(_names(self._organizations()))
+        return [name for name in asked if name not in hidden], len(hidden)
+
+    def _organizations(self) -> QuerySet[Organization]:
+        tops = self.tops or ()
+        under = Q(pk__in=tops) | Q(parent__in=tops) | Q(parent__parent__in=tops)
+        return Organization.objects.filter(under).order_by()
+
+
+EVERYTHING: Final = Scope(None)
+
+
+def of(user: Person) -> Scope:
+    """The scope of *user*: at most two queries."""
+    limit = StaffScope.objects.filter(user=user.pk).first()
+    if limit is None:
+        return EVERYTHING
+    return Scope(tuple(limit.organizations.order_by().values_list("pk", flat=True)))
+
+
+def visible(user: Person, rows: QuerySet[M]) -> QuerySet[M]:
+    """Those of *rows* that *user* sees; LookupError for a model without a rule."""
+    return of(user).visible(rows)
+
+
+def has_rule(model: type[Model]) -> bool:
+    """True for the models whose rows `Scope.visible` can judge."""
+    return model in _RULES
+
+
+def listing() -> QuerySet[StaffScope]:
+    """Everybody who is limited."""
+    return StaffScope.objects.select_related("user").prefetch_related("organizations")
+
+
+def limit(user: Person, organizations: Sequence[Organization], *, actor: str) -> StaffScope:
+    """Show *user* these organizations, what stands under them, and nothing else. Audited."""
+    with transaction.atomic():
+        row, _ = StaffScope.objects.get_or_create(user_id=user.pk)
+        row.organizations.set(organizations)
+        _record("limit-user", user, actor, " ".join(map(str, organizations)) or "nothing")
+    return row
+
+
+def lift(user: Person, *, actor: str) -> None:
+    """Show *user* everything again that the permissions allow. Audited."""
+    with transaction.atomic():
+        if StaffScope.objects.filter(user=user.pk).delete()[0]:
+            _record("lift-limit", user, actor, "everything")
+
+
+def _record(action: str, user: Person, actor: str, sees: str) -> None:
+    reason = f"{user} sees {sees}"
+    audit.record(audit.Entry(action=action, actor=actor, organization="", reason=reason))
+
+
+def _names(organizations: QuerySet[Organization]) -> QuerySet[Organization, str]:
+    """As `Organization.__str__` writes them."""
+    name = Concat(F("org_id"), Value("@"), F("host"))
+    return organizations.values_list(name, flat=True)
+
+
+def _of_column(column: str) -> Callable[[QuerySet[Organization]], Q]:
+    return lambda seen: Q(**{f"{column}__in": seen.values("pk")})
+
+
+def _certificates(seen: QuerySet[Organization]) -> Q:
+    """Host-wide ones too, where a merchant that is seen may depend on them."""
+    return Q(organization__in=seen.values("pk")) | Q(
+        organization=None, host__in=seen.values("host")
+    )
+
+
+_RULES: Final[Mapping[type[Model], Callable[[QuerySet[Organization]], Q]]] = {
+    Organization: _of_column("pk"),
+    KeySlot: _of_column("organization"),
+    Credential: _of_column("organization"),
+    KeyUse: _of_column("credential__organization"),
+    GatewayCertificate: _certificates,
+    KeyEvent: lambda seen: Q(organization__in=_names(seen)),
+    ExpiryAlert: _of_column("organization"),
+    AlertRecipient: _of_column("organization"),
+    Approval: _of_column("credential__organization"),
+    StaffScope: lambda _: Q(pk=None),  # limits are not for those who are limited
+}
