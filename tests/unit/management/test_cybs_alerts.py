@@ -111,7 +111,9 @@ def test_snooze__puts_off_and_refuses_in_the_last_three_days() -> None:
 
 
 @pytest.mark.parametrize("verb", [["ack"], ["snooze", "--days", "1"], ["remove-recipient"]])
-@pytest.mark.parametrize("name", ["nonsense", str(uuid.uuid4()), ""])
+@pytest.mark.parametrize(
+    "name", ["nonsense", str(uuid.uuid4()), ""], ids=["nonsense", "another", "empty"]
+)
 def test_an_unknown_id_is_2(verb: list[str], name: str) -> None:
     assert refused(verb[0], name, *verb[1:]) == 2
 

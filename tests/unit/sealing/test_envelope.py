@@ -114,7 +114,7 @@ def test_every_form_of_bytes_a_database_driver_returns_is_read(kind):
 @pytest.mark.parametrize(
     "value",
     [None, "", UNDER_OLD.hex(), encoded(UNDER_OLD), UNDER_OLD.decode("latin-1"), 0, 7, [], {}],
-    ids=repr,
+    ids=["None", "empty", "hex", "Base64", "Latin-1", "zero", "number", "list", "dictionary"],
 )
 @pytest.mark.parametrize(
     "use",
