@@ -126,6 +126,13 @@ def keyring() -> KeyRing:
     )
 
 
+def has_keyring() -> bool:
+    """False before a ring was ever made; what is there and cannot be read is there."""
+    loaded = current()
+    file = loaded.KEYRING_FILE
+    return loaded.KEYRING is not None or (file is not None and Path(file).exists())
+
+
 def _raw() -> Mapping[str, Any]:
     raw = getattr(django_settings, NAME, {})
     if not isinstance(raw, Mapping):

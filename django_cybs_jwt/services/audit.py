@@ -108,24 +108,35 @@ def rehearsal() -> Iterator[None]:
 
 
 def record_denied(entry: Entry) -> None:
-    """Append a denied row that stays when the caller's transaction rolls back."""
+    """Append a denied row that stays when the caller's transaction rolls back.
+
+    Where that transaction has the chain to itself the row shares its fate, and the log says so.
+    """
     denied = replace(entry, outcome=KeyEvent.Outcome.DENIED)
     if not connection.in_atomic_block:
         record(denied)
-    elif connection.vendor == "sqlite":
-        # SQLite has one writer, and that is the transaction about to roll back.
-        logger.error("Denied, not in the audit chain (open SQLite transaction): %s", denied)
-    else:
-        _record_apart(denied)
+    # SQLite has one writer, and that is the transaction that is open.
+    elif connection.vendor == "sqlite" or not _is_recorded_apart(denied):
+        _record_within(denied)
 
 
-def _record_apart(entry: Entry) -> None:
+def _is_recorded_apart(entry: Entry) -> bool:
     """Write on a connection of its own, so that the caller's rollback does not take it."""
     with ThreadPoolExecutor(max_workers=1) as executor:
         try:
             executor.submit(_record_impatiently, entry).result()
         except DatabaseError:
-            logger.exception("Denied, not in the audit chain: %s", entry)
+            return False
+    return True
+
+
+def _record_within(entry: Entry) -> None:
+    told = "Denied, not in the audit chain if the transaction around it rolls back"
+    logger.error("%s: %s", told, entry)
+    try:
+        record(entry)
+    except DatabaseError as error:
+        logger.error("It does: %s", type(error).__name__)  # the refusal goes on
 
 
 def _record_impatiently(entry: Entry) -> None:

@@ -110,7 +110,7 @@ def import_missing(
 
 
 def add_organization(
-    name: str, *, kind: str, parent: str | None = None, label: str = ""
+    name: str, *, actor: str, kind: str, parent: str | None = None, label: str = ""
 ) -> Organization:
     """Store the organization `ORG_ID@HOST` on the side, live or test, that its host is known for.
 
@@ -125,7 +125,9 @@ def add_organization(
             "Whether this host is live is not known. Store its first organization with "
             "`manage.py cybs_org add ORG_ID --kind KIND --host HOST [--live]`."
         )
-    return organizations.add(org_id, kind=kind, host=host, parent=parent, live=live, name=label)
+    return organizations.add(
+        org_id, actor=actor, kind=kind, host=host, parent=parent, live=live, name=label
+    )
 
 
 def known_organization(name: str) -> Organization | None:
@@ -190,7 +192,11 @@ def _store(
         raise DuplicateKey(f"Line {seen[key]} holds the same key for {named}. Leave one out.")
     with audit.denials("import", actor=actor, organization=named), transaction.atomic():
         owner = known or add_organization(
-            row.organization, kind=row.kind, parent=row.parent or None, label=row.name
+            row.organization,
+            actor=actor,
+            kind=row.kind,
+            parent=row.parent or None,
+            label=row.name,
         )
         credential, outcome = import_missing(
             owner,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Final, get_args
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
+from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import (
     OrganizationAmbiguous,
     OrganizationConflict,
@@ -17,6 +19,8 @@ from django_cybs_jwt.models import Organization
 from django_cybs_jwt.protocol.hosts import is_live, parse_host
 from django_cybs_jwt.protocol.keys import ResponseMLE
 from django_cybs_jwt.services import audit, epoch
+
+logger = logging.getLogger(__name__)
 
 _ORG_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}\Z")
 _LONGEST_NAME: Final = 200
@@ -51,6 +55,7 @@ def find(name: str) -> Organization:
 def add(
     org_id: str,
     *,
+    actor: str,
     kind: str,
     host: str,
     parent: str | None = None,
@@ -59,7 +64,8 @@ def add(
 ) -> Organization:
     """Store an organization, or raise OrganizationConflict.
 
-    *live* is for hosts without a preset only; a known host knows its side.
+    *live* is for hosts without a preset only; a known host knows its side. Audited, unless there
+    is no ring yet: then the log says it.
     """
     if not _ORG_ID.match(org_id):
         raise OrganizationConflict(f"{org_id[:80]!r} is not an organization id of the gateway.")
@@ -80,6 +86,7 @@ def add(
     try:
         with transaction.atomic():
             organization.save(force_insert=True)
+            _record_added(organization, actor=actor)
             epoch.bump()
     except IntegrityError:
         raise OrganizationConflict(f"{organization} is stored already.") from None
@@ -108,6 +115,17 @@ def set_response_mle(name: str, policy: str, *, actor: str) -> Organization:
         epoch.bump()
     organization.response_mle = policy
     return organization
+
+
+def _record_added(organization: Organization, *, actor: str) -> None:
+    """Organizations may come before the ring, whose audit key begins the chain."""
+    side = "live" if organization.live else "test"
+    parent = f" under {organization.parent.org_id}" if organization.parent else ""
+    told = f"{organization.kind}{parent}, {side}"
+    if conf.has_keyring():
+        _record("add", organization, actor=actor, reason=told)
+    else:
+        logger.warning("Not in the audit chain (no ring): add %s, %s", organization, told)
 
 
 def _record(action: str, organization: Organization, *, actor: str, reason: str = "") -> None:

@@ -134,7 +134,7 @@ def _store(
 ) -> tuple[tuple[MigratedKey, ...], bool]:
     """The keys, and whether the owner's key serves the merchant only since now."""
     kind = Organization.Kind.PORTFOLIO if opened.is_meta else Organization.Kind.MERCHANT
-    owner = _organization(opened.owner, opened, kind=kind)
+    owner = _organization(opened.owner, opened, actor=actor, kind=kind)
     stored = []
     for inspected in opened.found:
         covers = _covers(owner, inspected.purpose) if opened.is_meta else None
@@ -146,11 +146,11 @@ def _store(
 
 
 def _organization(
-    org_id: str, opened: Opened, *, kind: str, parent: str | None = None
+    org_id: str, opened: Opened, *, actor: str, kind: str, parent: str | None = None
 ) -> Organization:
     known = _known(org_id, opened)
     return known or bulk_import.add_organization(
-        f"{org_id}@{opened.host}", kind=kind, parent=parent
+        f"{org_id}@{opened.host}", actor=actor, kind=kind, parent=parent
     )
 
 
@@ -170,7 +170,11 @@ def _cover(owner: Organization, opened: Opened, *, actor: str) -> bool:
     """Let the owner's keys serve the merchant; False when they did already."""
     is_new = _known(opened.merchant, opened) is None
     merchant = _organization(
-        opened.merchant, opened, kind=Organization.Kind.MERCHANT, parent=str(owner)
+        opened.merchant,
+        opened,
+        actor=actor,
+        kind=Organization.Kind.MERCHANT,
+        parent=str(owner),
     )
     slots = list(owner.slots.filter(name="").exclude(coverage=Coverage.OWN))
     by_descent = owner in merchant.chain()[1:]

@@ -63,7 +63,9 @@ class Simulation:
         private_key: RSAPrivateKey | None = None,
     ) -> Organization:
         """Store an organization with active keys; *signs_with* is p12, shared_secret or None."""
-        organization = organizations.add(org_id, kind=kind, host=host, parent=parent)
+        organization = organizations.add(
+            org_id, actor="testing", kind=kind, host=host, parent=parent
+        )
         if signs_with == "p12":
             self.import_p12(organization, "signing", covers=covers, private_key=private_key)
         elif signs_with == "shared_secret":

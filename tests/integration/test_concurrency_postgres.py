@@ -170,8 +170,9 @@ def test_a_refusal_outlives_the_rollback_of_whoever_asked(cybs_ring: dict[str, A
     assert recomputed(cybs_ring)
 
 
-def test_a_refusal_does_not_wait_for_ever_for_the_chain_its_own_caller_holds(
-    cybs_ring: dict[str, Any], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("rolls_back", [False, True])
+def test_a_refusal_shares_the_fate_of_a_caller_that_holds_the_chain_and_is_logged(
+    cybs_ring: dict[str, Any], caplog: pytest.LogCaptureFixture, rolls_back: bool
 ) -> None:
     file = material.shared_secret()
     started = time.monotonic()
@@ -180,9 +181,11 @@ def test_a_refusal_does_not_wait_for_ever_for_the_chain_its_own_caller_holds(
         acme = enrolment.organization()
         with pytest.raises(DuplicateKey):
             enrolment.shared_secret(acme, secret=file.secret)
+        transaction.set_rollback(rolls_back)
     assert time.monotonic() - started < 10
-    assert "Denied, not in the audit chain" in caplog.text
-    assert recomputed(cybs_ring)
+    assert "Denied, not in the audit chain if the transaction around it" in caplog.text
+    assert told("import")["denied"] == (not rolls_back)
+    assert rolls_back or recomputed(cybs_ring)
 
 
 def test_two_writers_past_the_services_cannot_both_activate_in_one_slot() -> None:

@@ -97,6 +97,7 @@ class Command(CybsCommand):
             )
         return organizations.add(
             options["org_id"],
+            actor=actor(options),
             kind=options["kind"],
             host=options["host"],
             parent=options["parent"],

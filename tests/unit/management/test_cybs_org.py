@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from django_cybs_jwt.models import KeyEvent, Organization
-from tests.unit.management.running import run
+from tests.unit.management.running import Ended, run
 from tests.unit.services import enrolment
 from tests.unit.services.enrolment import HOST, LIVE_HOST, OTHER_HOST
 
@@ -25,7 +28,7 @@ FACTS = {
 }
 
 
-def add(*more: str, org_id: str = "acme", kind: str = "merchant", host: str = HOST) -> object:
+def add(*more: str, org_id: str = "acme", kind: str = "merchant", host: str = HOST) -> Ended:
     return run("cybs_org", "add", org_id, "--kind", kind, "--host", host, *more)
 
 
@@ -100,8 +103,36 @@ def test_disable_tells_the_trail_who_and_why() -> None:
     add()
     ended = run("cybs_org", "disable", "acme", "--reason", "closed", "--user", "mara", "--json")
     assert ended.json["active"] is False
-    event = KeyEvent.objects.get()
-    assert (event.actor, event.action, event.reason) == ("mara", "disable", "closed")
+    event = KeyEvent.objects.get(action="disable")
+    assert (event.actor, event.reason) == ("mara", "closed")
+
+
+def test_add_tells_the_trail_who_and_on_which_side() -> None:
+    add("--user", "mara", org_id="pf", kind="portfolio")
+    add("--user", "mara", "--parent", "pf")
+    events = KeyEvent.objects.order_by("seq")
+    assert [(event.action, event.actor, event.organization, event.reason) for event in events] == [
+        ("add", "mara", f"pf@{HOST}", "portfolio, test"),
+        ("add", "mara", f"acme@{HOST}", "merchant under pf, test"),
+    ]
+
+
+def test_add_comes_before_the_ring_and_is_in_the_log_then(
+    settings: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    settings.CYBS_JWT = {"KEYRING_FILE": tmp_path / "none.json"}
+    assert add().code == 0
+    assert Organization.objects.exists()
+    assert not KeyEvent.objects.exists()
+    assert f"Not in the audit chain (no ring): add acme@{HOST}, merchant, test" in caplog.text
+
+
+def test_add_is_refused_where_the_ring_cannot_be_read(settings: Any, tmp_path: Path) -> None:
+    """A ring that is there and broken does not let a change past the audit trail."""
+    (tmp_path / "ring.json").write_text("{")
+    settings.CYBS_JWT = {"KEYRING_FILE": tmp_path / "ring.json"}
+    assert add().code == 2
+    assert not Organization.objects.exists()
 
 
 def test_without_a_user_the_account_of_this_machine_is_named(
@@ -110,7 +141,7 @@ def test_without_a_user_the_account_of_this_machine_is_named(
     monkeypatch.setenv("LOGNAME", "kim")
     add()
     run("cybs_org", "disable", "acme")
-    assert KeyEvent.objects.get().actor == "os:kim"
+    assert {event.actor for event in KeyEvent.objects.all()} == {"os:kim"}
 
 
 def test_a_user_name_that_fits_no_column_ends_with_2() -> None:

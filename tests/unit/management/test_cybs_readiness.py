@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
 def acme() -> Organization:
     """A merchant that is ready for 99 days and some hours."""
     merchant, now = (
-        organizations.add("acme", kind="merchant", host=HOST, name="Acme"),
+        organizations.add("acme", actor="alice", kind="merchant", host=HOST, name="Acme"),
         timezone.now(),
     )
     ends = now + timedelta(days=99, hours=6)

@@ -29,7 +29,7 @@ LIVE_HOST = "api.cybersource.com"
 def organization(
     org_id: str = "acme", *, kind: str = "merchant", host: str = HOST, parent: str | None = None
 ) -> Organization:
-    return organizations.add(org_id, kind=kind, host=host, parent=parent)
+    return organizations.add(org_id, actor="alice", kind=kind, host=host, parent=parent)
 
 
 def family() -> tuple[Organization, Organization, Organization]:

@@ -12,11 +12,11 @@ from datetime import timedelta, timezone
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone as django_timezone
 
-from django_cybs_jwt.exceptions import CybsError, DuplicateKey
+from django_cybs_jwt.exceptions import CybsError, DuplicateKey, InvalidTransition
 from django_cybs_jwt.models import (
     AuditHead,
     Credential,
@@ -76,7 +76,7 @@ def some_history() -> None:
 def test_import_and_activation_tell_who_what_and_which_key(cybs_ring: dict[str, Any]) -> None:
     acme = enrolment.organization()
     row = enrolment.shared_secret(acme)
-    staged, activated = KeyEvent.objects.order_by("seq")
+    _, staged, activated = KeyEvent.objects.order_by("seq")
     assert (staged.action, staged.from_state, staged.to_state) == ("import", "", "STAGED")
     assert (activated.action, activated.from_state, activated.to_state) == (
         "activate",
@@ -103,6 +103,9 @@ def test_every_kind_of_change_is_told() -> None:
     gateway_certificates.add(pem, host=enrolment.HOST, actor="tests", now=django_timezone.now())
     actions = [action for action, _, _ in told()]
     assert actions == [
+        "add",
+        "add",
+        "add",
         "import",
         "activate",
         "cover",
@@ -118,7 +121,7 @@ def test_the_chain_can_be_recomputed_from_the_rows_alone(cybs_ring: dict[str, An
     some_history()
     with pytest.raises(CybsError):
         coverage.add("acme", ["acme"], actor="tests")
-    assert KeyEvent.objects.count() == 6
+    assert KeyEvent.objects.count() == 7
     assert recomputed(cybs_ring)
 
 
@@ -225,6 +228,7 @@ def test_a_refused_activation_leaves_one_denied_row(cybs_ring: dict[str, Any]) -
     with pytest.raises(CybsError):
         enrolment.shared_secret(acme)
     assert [entry[:2] for entry in told()] == [
+        ("add", "done"),
         ("import", "done"),
         ("activate", "done"),
         ("import", "denied"),
@@ -232,17 +236,35 @@ def test_a_refused_activation_leaves_one_denied_row(cybs_ring: dict[str, Any]) -
     assert recomputed(cybs_ring)
 
 
-def test_inside_an_open_sqlite_transaction_a_refusal_is_logged_as_not_chained(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("rolls_back", [False, True])
+def test_inside_an_open_sqlite_transaction_a_refusal_shares_its_fate_and_is_logged(
+    caplog: pytest.LogCaptureFixture, rolls_back: bool
 ) -> None:
-    from django.db import connection
-
     if connection.vendor != "sqlite":
         pytest.skip("SQLite only: it has one writer.")
     with caplog.at_level(logging.ERROR, logger="django_cybs_jwt"), transaction.atomic():
         forced_refusal(enrolment.organization())
-    assert "Denied, not in the audit chain" in caplog.text
-    assert all(outcome == "done" for _, outcome, _ in told())
+        transaction.set_rollback(rolls_back)
+    assert "Denied, not in the audit chain if the transaction around it rolls back" in caplog.text
+    assert "denied" in {outcome for _, outcome, _ in told()} or rolls_back
+    assert not (rolls_back and told())
+
+
+def test_a_refusal_inside_a_transaction_that_is_broken_is_logged_and_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("SQLite only: elsewhere it is written on a connection of its own.")
+    acme = enrolment.organization()
+    with caplog.at_level(logging.ERROR, logger="django_cybs_jwt"), transaction.atomic():
+        transaction.set_rollback(True)
+        with (
+            pytest.raises(InvalidTransition),
+            audit.denials("note", actor="a", organization=acme),
+        ):
+            raise InvalidTransition
+        transaction.set_rollback(True)
+    assert "It does: TransactionManagementError" in caplog.text
 
 
 def block_the_next_row() -> None:

@@ -102,7 +102,10 @@ class Keys(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.organization = organizations.add(
-            f"machine{next(_numbers)}", kind="merchant", host="apitest.cybersource.com"
+            f"machine{next(_numbers)}",
+            actor="alice",
+            kind="merchant",
+            host="apitest.cybersource.com",
         )
         self.model: dict[Any, str] = {}
         self.came_from: dict[Any, str] = {}

@@ -27,13 +27,15 @@ def test_a_known_host_knows_its_side(host: str) -> None:
 
 @pytest.mark.parametrize("live", [False, True])
 def test_a_free_hostname_is_on_the_side_that_is_said(live: bool) -> None:
-    row = organizations.add("acme", kind="merchant", host="gateway.example.com", live=live)
+    row = organizations.add(
+        "acme", actor="alice", kind="merchant", host="gateway.example.com", live=live
+    )
     assert row.live is live
 
 
 def test_a_test_host_cannot_be_called_live() -> None:
     with pytest.raises(OrganizationConflict, match="is a test host"):
-        organizations.add("acme", kind="merchant", host=HOST, live=True)
+        organizations.add("acme", actor="alice", kind="merchant", host=HOST, live=True)
 
 
 def test_a_host_is_stored_in_lower_case() -> None:
@@ -64,7 +66,7 @@ def test_a_host_is_stored_in_lower_case() -> None:
 )
 def test_what_is_no_bare_hostname_is_refused(host: str) -> None:
     with pytest.raises(InvalidHost):
-        organizations.add("acme", kind="merchant", host=host)
+        organizations.add("acme", actor="alice", kind="merchant", host=host)
     assert not Organization.objects.exists()
 
 
@@ -89,18 +91,18 @@ def test_what_is_no_bare_hostname_is_refused(host: str) -> None:
 )
 def test_what_is_no_organization_id_is_refused(org_id: str) -> None:
     with pytest.raises(OrganizationConflict) as caught:
-        organizations.add(org_id, kind="merchant", host=HOST)
+        organizations.add(org_id, actor="alice", kind="merchant", host=HOST)
     assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("org_id", ["a", "A1", "wfgdmerchant_01", "a.b-c_d", "0" * 60])
 def test_organization_ids_of_the_gateway_are_taken_as_they_are(org_id: str) -> None:
-    assert organizations.add(org_id, kind="merchant", host=HOST).org_id == org_id
+    assert organizations.add(org_id, actor="alice", kind="merchant", host=HOST).org_id == org_id
 
 
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(OrganizationConflict, match="portfolio, account, merchant"):
-        organizations.add("acme", kind="reseller", host=HOST)
+        organizations.add("acme", actor="alice", kind="reseller", host=HOST)
 
 
 def test_one_id_is_stored_once_on_a_host_and_again_on_another() -> None:
@@ -185,8 +187,8 @@ def test_disabling_is_stored_and_audited() -> None:
     row = organizations.disable("acme", actor="operator", reason="closed")
     assert row.active is False
     assert Organization.objects.get().active is False
-    event = KeyEvent.objects.get()
-    assert (event.action, event.actor, event.reason) == ("disable", "operator", "closed")
+    event = KeyEvent.objects.get(action="disable")
+    assert (event.actor, event.reason) == ("operator", "closed")
 
 
 def test_the_list_brings_each_parent_without_a_query_of_its_own(
@@ -208,8 +210,11 @@ def test_a_chain_of_parents_ends_even_when_rows_go_round_in_a_circle() -> None:
 @pytest.mark.parametrize("name", ["x" * 201, "a\nb", "a\0", "\u202egnp.exe"])
 def test_a_name_is_short_and_printable(name: str) -> None:
     with pytest.raises(OrganizationConflict, match="200 printable"):
-        organizations.add("acme", kind="merchant", host=HOST, name=name)
+        organizations.add("acme", actor="alice", kind="merchant", host=HOST, name=name)
 
 
 def test_a_name_may_be_in_any_language() -> None:
-    assert organizations.add("acme", kind="merchant", host=HOST, name="Größe 店").name == "Größe 店"
+    assert (
+        organizations.add("acme", actor="alice", kind="merchant", host=HOST, name="Größe 店").name
+        == "Größe 店"
+    )

@@ -419,7 +419,7 @@ def test_a_free_host_needs_its_first_organization(tmp_path: Path) -> None:
     """Whether it is live cannot be read from a configuration, and cannot be changed later."""
     content = http_signature() | {"run_environment": "pay.example.com"}
     assert "cybs_org add" in refusal(tmp_path, content)
-    organizations.add("first", kind="merchant", host="pay.example.com", live=True)
+    organizations.add("first", actor="alice", kind="merchant", host="pay.example.com", live=True)
     assert accepted(tmp_path, content).host == "pay.example.com"
     assert Organization.objects.get(org_id="acme").live
 
