@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests import mail
 from tests.database import from_environment
 
 SECRET_KEY = "NOTASECRET"
@@ -36,3 +37,4 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "static/"
+globals().update(mail.through(mail.LOCMEM))

@@ -45,7 +45,7 @@ class MailChannel:
             raise ConfigurationError(f"{address[:80]!r} is no mail address.") from None
 
     def send(self, recipient: AlertRecipient, digest: Digest) -> None:
-        """Through the backend of EMAIL_BACKEND, from ALERT_FROM."""
+        """Through the project's mailer, from ALERT_FROM."""
         EmailMessage(
             digest.subject,
             digest.body,

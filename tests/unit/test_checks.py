@@ -30,7 +30,7 @@ def found(databases: list[str] | None = None) -> list[CheckMessage]:
     tags = ["cybs_jwt", Tags.database]
     return [
         message
-        for message in run_checks(tags=tags, databases=databases)
+        for message in run_checks(tags=tags, databases=databases or [])
         if str(message.id).startswith("cybs_jwt.")
     ]
 

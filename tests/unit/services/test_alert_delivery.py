@@ -14,6 +14,7 @@ from django_cybs_jwt.models import AlertDelivery, AlertRecipient, ExpiryAlert
 from django_cybs_jwt.services import alert_delivery, alerts
 from django_cybs_jwt.services.alert_delivery import backoff, next_message_at
 from django_cybs_jwt.services.alert_digest import Digest
+from tests import mail as outgoing
 from tests.unit.services import estate
 from tests.unit.services.estate import DAY, NOW
 
@@ -164,11 +165,11 @@ def test_a_newer_alert_does_not_hurry_a_broken_channel(broken: AlertRecipient) -
 def test_a_channel_that_works_again_hands_over_what_still_stands(settings: Any) -> None:
     row = estate.key(estate.organization("acme"), days=30)
     ops = recipient()
-    settings.EMAIL_BACKEND = "no.such.backend.Backend"
+    outgoing.use(settings, "no.such.backend.Backend")
     for day in (0, 17):
         tick(NOW + day * DAY)
 
-    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    outgoing.use(settings, outgoing.LOCMEM)
     tick(NOW + 17 * DAY + 6 * HOUR)
 
     (message,) = mail.outbox

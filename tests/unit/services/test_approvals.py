@@ -23,6 +23,7 @@ from django_cybs_jwt.services import approvals, rotation, withdrawal
 from django_cybs_jwt.services.approvals import EXPORT
 from django_cybs_jwt.services.lifecycle import Action
 from django_cybs_jwt.signals import break_glass_used
+from tests import mail as outgoing
 from tests.unit.services import enrolment
 
 pytestmark = [
@@ -469,7 +470,7 @@ class PartlyBroken(BaseEmailBackend):
 
 
 def test_mail_that_fails__keeps_no_other_one_back(key: Credential, settings: Any) -> None:
-    settings.EMAIL_BACKEND = f"{__name__}.PartlyBroken"
+    outgoing.use(settings, f"{__name__}.PartlyBroken")
     recipient("boss@example.com")
     recipient("ops@example.com")
 

@@ -11,6 +11,7 @@ import pytest
 from django_cybs_jwt.models import AlertRecipient, JobRun, Organization, State
 from django_cybs_jwt.sealing import KeyRing
 from django_cybs_jwt.services import alerts, metrics
+from tests import mail as outgoing
 from tests.unit.services import estate, prometheus
 from tests.unit.services.estate import DAY, NOW
 
@@ -187,14 +188,14 @@ def test_rules__a_silent_job_fires_after_26_hours(
 def test_rules__what_cannot_be_handed_over_fires(settings: Any) -> None:
     from django_cybs_jwt.services import alert_delivery
 
-    settings.EMAIL_BACKEND = "no.such.backend.Backend"
+    outgoing.use(settings, "no.such.backend.Backend")
     estate.key(estate.organization("acme", host=estate.HOST), days=20)
     AlertRecipient.objects.create(channel="mail", address="a@example.com")
     alerts.raise_due(NOW)
     alert_delivery.deliver(NOW)
     assert firing() == {"CybsAlertsAreNotDelivered": 1}
 
-    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    outgoing.use(settings, outgoing.LOCMEM)
     alert_delivery.deliver(NOW + DAY)
     assert "CybsAlertsAreNotDelivered" not in firing()
 
