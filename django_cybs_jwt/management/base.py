@@ -109,6 +109,14 @@ def actor(options: Mapping[str, Any]) -> str:
     return str(name)
 
 
+def whole_days(text: str) -> int:
+    """A number of days for argparse: whole, and none that is past."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("days are counted from 0")
+    return number
+
+
 def how_to_approve(requested: Sequence[Approval]) -> str:
     """What to tell whoever needs these approvals."""
     if not requested:

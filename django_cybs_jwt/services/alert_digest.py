@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -19,7 +19,10 @@ _LOUDEST: Final = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digest:
-    """What a channel hands over: text for people, *payload* for machines, the rows for code."""
+    """What a channel hands over: text for people, *payload* for machines, the rows for code.
+
+    A page (`services.paging`) comes the same way and has no *alerts*.
+    """
 
     at: datetime
     alerts: Sequence[ExpiryAlert]
@@ -31,21 +34,32 @@ class Digest:
 def compose(alerts: Sequence[ExpiryAlert], *, now: datetime) -> Digest:
     """The loudest first, then the earliest end."""
     ordered = sorted(alerts, key=lambda alert: (_LOUDEST.index(_severity(alert)), alert.ends))
-    hosts = _hosts(ordered)
+    names = hosts(ordered)
     return Digest(
         at=now,
         alerts=ordered,
-        subject=_subject(ordered, hosts, now),
-        body=_body(ordered, hosts, now),
+        subject=_subject(ordered, names, now),
+        body=_body(ordered, names, now),
         payload={
             "type": "cybs.key_ends_soon",
             "at": now.astimezone(UTC).isoformat(),
-            "alerts": [facts(alert, hosts, now) for alert in ordered],
+            "alerts": [facts(alert, names, now) for alert in ordered],
         },
     )
 
 
-def facts(alert: ExpiryAlert, hosts: dict[object, str], now: datetime) -> dict[str, Any]:
+def hosts(alerts: Sequence[ExpiryAlert]) -> dict[object, str]:
+    """Where a certificate serves a whole host: certificate -> host."""
+    shared = [
+        alert.subject
+        for alert in alerts
+        if alert.artefact == Artefact.REQUEST_MLE_CERTIFICATE and alert.organization_id is None
+    ]
+    rows = GatewayCertificate.objects.filter(pk__in=shared) if shared else ()
+    return {row.pk: row.host for row in rows}
+
+
+def facts(alert: ExpiryAlert, hosts: Mapping[object, str], now: datetime) -> dict[str, Any]:
     """One alert for a machine."""
     owner = alert.organization
     return {
@@ -68,7 +82,7 @@ def one_line(text: str) -> str:
     return " ".join(printable.split())[:LONGEST_NAME]
 
 
-def _subject(alerts: Sequence[ExpiryAlert], hosts: dict[object, str], now: datetime) -> str:
+def _subject(alerts: Sequence[ExpiryAlert], hosts: Mapping[object, str], now: datetime) -> str:
     first = alerts[0]
     verb = "ended" if first.ends <= now else "ends"
     text = f"{first.severity.upper()}: {_what(first, hosts)} {verb} on {first.ends:%Y-%m-%d}"
@@ -82,7 +96,7 @@ def _subject(alerts: Sequence[ExpiryAlert], hosts: dict[object, str], now: datet
     return text[: LONGEST_SUBJECT - len(more)] + more
 
 
-def _body(alerts: Sequence[ExpiryAlert], hosts: dict[object, str], now: datetime) -> str:
+def _body(alerts: Sequence[ExpiryAlert], hosts: Mapping[object, str], now: datetime) -> str:
     lines = [_line(alert, hosts, now) for alert in alerts[:MOST_LINES]]
     if len(alerts) > MOST_LINES:
         lines.append(f"... and {len(alerts) - MOST_LINES} more.")
@@ -98,7 +112,7 @@ def _body(alerts: Sequence[ExpiryAlert], hosts: dict[object, str], now: datetime
     )
 
 
-def _line(alert: ExpiryAlert, hosts: dict[object, str], now: datetime) -> str:
+def _line(alert: ExpiryAlert, hosts: Mapping[object, str], now: datetime) -> str:
     days = _days_left(alert, now)
     when = f"ended {-days} days ago" if days < 0 else f"{days} days left"
     stops = (
@@ -110,23 +124,12 @@ def _line(alert: ExpiryAlert, hosts: dict[object, str], now: datetime) -> str:
     )
 
 
-def _what(alert: ExpiryAlert, hosts: dict[object, str]) -> str:
+def _what(alert: ExpiryAlert, hosts: Mapping[object, str]) -> str:
     name = (
         alert.artefact.replace("-", " ").replace("mle", "MLE").replace("kek", "key-encryption key")
     )
     owner = str(alert.organization) if alert.organization else hosts.get(alert.subject, "")
     return one_line(f"{name} {alert.key_id}" + (f" of {owner}" if owner else ""))
-
-
-def _hosts(alerts: Sequence[ExpiryAlert]) -> dict[object, str]:
-    """Where a certificate serves a whole host: certificate -> host."""
-    shared = [
-        alert.subject
-        for alert in alerts
-        if alert.artefact == Artefact.REQUEST_MLE_CERTIFICATE and alert.organization_id is None
-    ]
-    rows = GatewayCertificate.objects.filter(pk__in=shared) if shared else ()
-    return {row.pk: row.host for row in rows}
 
 
 def _days_left(alert: ExpiryAlert, now: datetime) -> int:

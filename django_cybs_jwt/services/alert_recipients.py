@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Final
 
 from django.db import transaction
@@ -13,6 +14,11 @@ from django_cybs_jwt.services import alert_channels, audit
 from django_cybs_jwt.signals import key_ends_soon
 
 SIGNAL_ADDRESS: Final = "key_ends_soon"
+NAMESPACE: Final = uuid.UUID("5b6c2d0e-8f67-4c55-9a0a-3f1d8a4be7c2")
+"""A recipient's id is made of what it is, so that two processes cannot add it twice.
+
+To a unique constraint two rows without an organization would differ.
+"""
 LONGEST_ADDRESS: Final = 500
 
 
@@ -33,11 +39,10 @@ def add(
     if len(address) > LONGEST_ADDRESS:
         raise ConfigurationError(f"An address has at most {LONGEST_ADDRESS} characters.")
     with transaction.atomic():
+        facts = {"channel": channel, "address": address, "organization": organization}
         recipient, _ = AlertRecipient.objects.update_or_create(
-            channel=channel,
-            address=address,
-            organization=organization,
-            defaults={"escalation": escalation, "active": True},
+            pk=_identity(channel, address, organization),
+            defaults={**facts, "escalation": escalation, "active": True},
         )
         _record("add-recipient", recipient, actor=actor)
     return recipient
@@ -67,9 +72,8 @@ def reachable() -> list[AlertRecipient]:
     The signal is a recipient as soon as somebody listens, and none where nobody does.
     """
     if key_ends_soon.has_listeners():
-        AlertRecipient.objects.get_or_create(
-            channel=AlertRecipient.Channel.SIGNAL, address=SIGNAL_ADDRESS, organization=None
-        )
+        signal = {"channel": AlertRecipient.Channel.SIGNAL, "address": SIGNAL_ADDRESS}
+        AlertRecipient.objects.get_or_create(pk=_identity(**signal), defaults=signal)
         return list(listing())
     return list(listing().exclude(channel=AlertRecipient.Channel.SIGNAL))
 
@@ -85,6 +89,11 @@ def scope(recipient: AlertRecipient) -> Q:
             | Q(organization__parent__parent=owner)
         )
     return watched & Q(escalated_at__isnull=False) if recipient.escalation else watched
+
+
+def _identity(channel: str, address: str, organization: Organization | None = None) -> uuid.UUID:
+    owner = organization.pk if organization else ""
+    return uuid.uuid5(NAMESPACE, f"{channel} {owner} {address}")
 
 
 def _record(action: str, recipient: AlertRecipient, *, actor: str) -> None:

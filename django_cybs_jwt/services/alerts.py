@@ -51,7 +51,7 @@ def raise_due(now: datetime) -> int:
     return len(found.raised)
 
 
-def acknowledge(alert_id: uuid.UUID, *, actor: str, now: datetime) -> ExpiryAlert:
+def acknowledge(alert_id: uuid.UUID, *, actor: str, now: datetime, reason: str = "") -> ExpiryAlert:
     """Somebody knows: no escalation, and no mail about it below critical, until the next threshold.
 
     Audited. Raises CybsError for an alert that does not stand any more.
@@ -62,12 +62,14 @@ def acknowledge(alert_id: uuid.UUID, *, actor: str, now: datetime) -> ExpiryAler
             artefact=alert.artefact, subject=alert.subject, ends=alert.ends
         )
         same_end.filter(acknowledged_at=None).update(acknowledged_by=actor, acknowledged_at=now)
-        _record("ack-alert", alert, actor=actor, now=now)
+        _record("ack-alert", alert, actor=actor, now=now, reason=reason)
     alert.refresh_from_db()
     return alert
 
 
-def snooze(alert_id: uuid.UUID, *, until: datetime, actor: str, now: datetime) -> ExpiryAlert:
+def snooze(
+    alert_id: uuid.UUID, *, until: datetime, actor: str, now: datetime, reason: str = ""
+) -> ExpiryAlert:
     """Tell nobody of this end before *until*; later thresholds wait too and are told then.
 
     Audited. Raises CybsError when that is within three days of the end or beyond it.
@@ -81,7 +83,8 @@ def snooze(alert_id: uuid.UUID, *, until: datetime, actor: str, now: datetime) -
             raise CybsError(f"Put it off to {latest:%Y-%m-%d %H:%M} UTC at the latest.")
         alert.snoozed_until = until
         alert.save(update_fields=["snoozed_until"])
-        _record("snooze-alert", alert, actor=actor, now=now, reason=f"until {until.isoformat()}")
+        told = f"until {until.isoformat()} {reason}"
+        _record("snooze-alert", alert, actor=actor, now=now, reason=told)
     return alert
 
 

@@ -143,7 +143,7 @@ def break_glass(approval_id: uuid.UUID, *, actor: str, now: datetime, reason: st
         _decide(approval, Approval.Status.GRANTED, actor=actor, now=now)
         _record("break-glass", approval, actor=actor, now=now, reason=reason)
         transaction.on_commit(
-            lambda: paging.page(approval, actor=actor, reason=reason), robust=True
+            lambda: paging.page(approval, actor=actor, now=now, reason=reason), robust=True
         )
     return approval
 

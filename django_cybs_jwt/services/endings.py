@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from django_cybs_jwt.models import Organization
-
 CHUNK: Final = 5_000
 """Rows held in memory at a time while a scan streams."""
 FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -62,10 +60,6 @@ class Ending:
     def days_left(self, now: datetime) -> int:
         """Whole days until the end, rounded down; below zero once it has ended."""
         return (self.ends - now.astimezone(UTC)).days
-
-    def stops_merchant(self, merchant: Organization) -> bool:
-        """True if *merchant* stops with it."""
-        return str(merchant) in self.stops
 
 
 def merchant_name(org_id: str, host: str) -> str:

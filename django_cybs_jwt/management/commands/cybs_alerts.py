@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,12 +12,14 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from django_cybs_jwt.exceptions import CybsError
-from django_cybs_jwt.management.base import CybsCommand, actor
+from django_cybs_jwt.management.base import CybsCommand, actor, whole_days
 from django_cybs_jwt.models import AlertRecipient, ExpiryAlert
 from django_cybs_jwt.services import (
+    alert_digest,
     alert_recipients,
     alert_webhook,
     alerts,
+    expiry,
     organizations,
     ticking,
 )
@@ -38,7 +41,7 @@ class Command(CybsCommand):
         ack.add_argument("id")
         snooze = verbs.add_parser("snooze", help="Tell nobody for so many days.")
         snooze.add_argument("id")
-        snooze.add_argument("--days", type=int, required=True)
+        snooze.add_argument("--days", type=whole_days, required=True)
         add = verbs.add_parser("add-recipient", help="Tell somebody.")
         add.add_argument("channel", help="mail, webhook, or one of ALERT_CHANNELS.")
         add.add_argument("address")
@@ -50,6 +53,8 @@ class Command(CybsCommand):
         recipients.add_argument(
             "--signing-key", metavar="ID", help="Print the key that signs for a webhook."
         )
+        for verb in (ack, snooze):
+            verb.add_argument("--reason", default="", help="Why, for the audit trail.")
         for verb in (run, listing, ack, snooze, add, remove, recipients):
             super().add_arguments(verb)
 
@@ -74,12 +79,17 @@ class Command(CybsCommand):
 
     def _ack(self, options: dict[str, Any], now: datetime) -> None:
         alert_id = _find(ExpiryAlert, options["id"])
-        self._show([alerts.acknowledge(alert_id, actor=actor(options), now=now)], options, now)
+        alert = alerts.acknowledge(
+            alert_id, actor=actor(options), now=now, reason=options["reason"]
+        )
+        self._show([alert], options, now)
 
     def _snooze(self, options: dict[str, Any], now: datetime) -> None:
         alert_id = _find(ExpiryAlert, options["id"])
-        until = now + timedelta(days=min(options["days"], 36_500))
-        alert = alerts.snooze(alert_id, until=until, actor=actor(options), now=now)
+        until = now + timedelta(days=min(options["days"], expiry.LONGEST))
+        alert = alerts.snooze(
+            alert_id, until=until, actor=actor(options), now=now, reason=options["reason"]
+        )
         self._show([alert], options, now)
 
     def _add_recipient(self, options: dict[str, Any], _now: datetime) -> None:
@@ -108,7 +118,8 @@ class Command(CybsCommand):
             self._show_recipients(list(alert_recipients.listing()), options)
 
     def _show(self, rows: list[ExpiryAlert], options: dict[str, Any], now: datetime) -> None:
-        facts = [_facts(row, now) for row in rows]
+        hosts = alert_digest.hosts(rows)
+        facts = [_facts(row, hosts, now) for row in rows]
         if options["json"]:
             self.say_json(facts)
         else:
@@ -134,19 +145,10 @@ class Command(CybsCommand):
             )
 
 
-def _facts(row: ExpiryAlert, now: datetime) -> dict[str, Any]:
-    owner = row.organization
+def _facts(row: ExpiryAlert, hosts: Mapping[object, str], now: datetime) -> dict[str, Any]:
     return {
-        "id": row.pk,
-        "severity": row.severity,
-        "artefact": row.artefact,
-        "organization": owner.org_id if owner else None,
-        "host": owner.host if owner else None,
-        "key_id": row.key_id,
+        **alert_digest.facts(row, hosts, now),
         "ends": row.ends,
-        "days_left": (row.ends - now).days,
-        "threshold": row.threshold,
-        "stops": row.stops,
         "raised": row.raised_at,
         "acknowledged_by": row.acknowledged_by or None,
         "snoozed_until": row.snoozed_until,

@@ -12,7 +12,7 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from django_cybs_jwt.exceptions import CybsError
-from django_cybs_jwt.management.base import CybsCommand
+from django_cybs_jwt.management.base import CybsCommand, whole_days
 from django_cybs_jwt.services import expiry, metrics
 from django_cybs_jwt.services.endings import Ending
 
@@ -25,7 +25,7 @@ class Command(CybsCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Filters, or one of the two forms for Prometheus."""
         super().add_arguments(parser)
-        parser.add_argument("--days", type=int, help="Only what ends within so many days.")
+        parser.add_argument("--days", type=whole_days, help="Only what ends within so many days.")
         parser.add_argument("--host", help="Only keys of this host.")
         parser.add_argument(
             "--organization", "--portfolio", help="Only what concerns it and what is under it."
@@ -36,7 +36,7 @@ class Command(CybsCommand):
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        """Stream the list; nothing of its size is held."""
+        """Stream the list: nothing of its size is held, in text the merchants' names."""
         now = timezone.now()
         if options["prometheus_rules"]:
             self.stdout.write(metrics.prometheus_rules())
@@ -76,7 +76,8 @@ class Command(CybsCommand):
             self.stdout.write(line)
         without = expiry.count_without_end(now)
         if without:
-            self.stdout.write(f"{without} keys in force have no known end: nobody typed it.")
+            have = "key in force has" if without == 1 else "keys in force have"
+            self.stdout.write(f"{without} {have} no known end: nobody typed it.")
         return stopped
 
 

@@ -91,10 +91,12 @@ def test_ack__names_who_did_it() -> None:
     run("run")
     (alert,) = run_json("list")
 
-    (shown,) = run_json("ack", alert["id"], "--user", "ann")
+    (shown,) = run_json("ack", alert["id"], "--user", "ann", "--reason", "ticket 4711")
 
     assert shown["acknowledged_by"] == "ann"
-    assert KeyEvent.objects.filter(action="ack-alert", actor="ann").count() == 1
+    event = KeyEvent.objects.get(action="ack-alert")
+    assert event.actor == "ann"
+    assert event.reason.endswith("ticket 4711")
 
 
 def test_snooze__puts_off_and_refuses_in_the_last_three_days() -> None:
@@ -102,12 +104,31 @@ def test_snooze__puts_off_and_refuses_in_the_last_three_days() -> None:
     run("run")
     (alert,) = run_json("list")
 
-    (shown,) = run_json("snooze", alert["id"], "--days", "17", "--user", "ann")
+    (shown,) = run_json("snooze", alert["id"], "--days", "17", "--user", "ann", "--reason", "move")
 
     assert shown["snoozed_until"] is not None
+    event = KeyEvent.objects.get(action="snooze-alert", actor="ann")
+    assert event.reason.endswith("move")
     assert refused("snooze", alert["id"], "--days", "18") == 1
     assert refused("snooze", alert["id"], "--days", "0") == 1
     assert refused("snooze", alert["id"], "--days", "999999999") == 1
+
+
+def test_list__names_the_host_of_a_certificate_that_serves_all_of_it() -> None:
+    estate.key(estate.organization("acme"), days=None)
+    estate.certificate(None, days=20.5, now=timezone.now())
+    run("run")
+
+    (shown,) = run_json("list")
+
+    assert (shown["organization"], shown["host"]) == (None, estate.LIVE_HOST)
+    assert f"{shown['ends']:.10}" in run("list")
+
+
+@pytest.mark.parametrize("number", ["-1", "-999999999999", "soon"])
+def test_days_that_are_no_number_of_days_are_refused(number: str) -> None:
+    with pytest.raises(CommandError, match="days"):
+        run("snooze", str(uuid.uuid4()), f"--days={number}")
 
 
 @pytest.mark.parametrize("verb", [["ack"], ["snooze", "--days", "1"], ["remove-recipient"]])

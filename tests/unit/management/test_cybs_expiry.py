@@ -83,7 +83,7 @@ def test_text__of_nothing_says_so() -> None:
 def test_text__tells_of_keys_whose_end_nobody_knows() -> None:
     estate.key(estate.organization("acme"), days=None)
 
-    assert "1 keys in force have no known end" in run()
+    assert "1 key in force has no known end" in run()
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,12 @@ def test_exit_code__is_1_after_the_list_when_merchants_are_stopped_now() -> None
 
     assert caught.value.returncode == 1
     assert json.loads(out.getvalue())[0]["days_left"] == -3
+
+
+@pytest.mark.parametrize("number", ["-1", "-999999999999", "soon"])
+def test_days__are_counted_from_0(number: str) -> None:
+    with pytest.raises(CommandError, match="days"):
+        run(f"--days={number}")
 
 
 def test_exit_code__is_2_for_an_organization_that_is_not_there() -> None:

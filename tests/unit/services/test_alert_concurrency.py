@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.db import connection
+from django.db.models import QuerySet
 
 from django_cybs_jwt.models import AlertDelivery, AlertRecipient, ExpiryAlert
 from django_cybs_jwt.services import alert_delivery, alerts
+from django_cybs_jwt.signals import key_ends_soon
 from tests.services import postgresql_as_default
 from tests.unit.services import estate
 from tests.unit.services.estate import DAY, NOW
@@ -78,6 +80,33 @@ def test_processes_that_all_looked_before_one_wrote_leave_one_row(
     tick_at_once(NOW)
 
     assert ExpiryAlert.objects.count() == 1
+
+
+@pytest.mark.usefixtures("postgresql", "transactional_db", "cybs_ring")
+def test_the_signal_is_one_recipient_however_many_find_it_missing_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    estate.key(estate.organization("acme"), days=30)
+    together, create = threading.Barrier(AT_ONCE), QuerySet.create
+    heard: list[Any] = []
+
+    def all_at_this_point(rows: Any, **columns: Any) -> Any:
+        if rows.model is AlertRecipient:
+            together.wait()
+        return create(rows, **columns)
+
+    def listen(**facts: Any) -> None:
+        heard.append(facts["alert"])
+
+    monkeypatch.setattr(QuerySet, "create", all_at_this_point)
+    key_ends_soon.connect(listen)
+    try:
+        tick_at_once(NOW)
+    finally:
+        key_ends_soon.disconnect(listen)
+
+    assert AlertRecipient.objects.count() == 1
+    assert len(heard) == 1
 
 
 @pytest.mark.usefixtures("postgresql", "transactional_db", "cybs_ring")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -19,12 +20,13 @@ from django.utils import timezone
 import django_cybs_jwt
 from django_cybs_jwt.exceptions import ApprovalDenied, ApprovalRequired, InvalidTransition
 from django_cybs_jwt.models import AlertRecipient, Approval, Credential, KeyEvent, State
-from django_cybs_jwt.services import approvals, rotation, withdrawal
+from django_cybs_jwt.services import alert_webhook, approvals, rotation, withdrawal
 from django_cybs_jwt.services.approvals import EXPORT
 from django_cybs_jwt.services.lifecycle import Action
 from django_cybs_jwt.signals import break_glass_used
 from tests import mail as outgoing
 from tests.unit.services import enrolment
+from tests.unit.services.receiver import Receiver
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -393,8 +395,8 @@ def break_glass(approval: Approval, *, now: datetime = NOW, reason: str = "4711"
     return approvals.break_glass(approval.pk, actor="alice", now=now, reason=reason)
 
 
-def recipient(address: str, **columns: Any) -> None:
-    AlertRecipient.objects.create(**{"channel": "mail", "address": address, **columns})
+def recipient(address: str, **columns: Any) -> AlertRecipient:
+    return AlertRecipient.objects.create(**{"channel": "mail", "address": address, **columns})
 
 
 def test_break_glass__lets_the_requester_grant_alone_for_one_hour(key: Credential) -> None:
@@ -437,7 +439,6 @@ def test_break_glass__pages_everyone(key: Credential, caplog: pytest.LogCaptureF
     recipient("ops@example.com", organization=key.organization)
     recipient("boss@example.com", escalation=True)
     recipient("gone@example.com", active=False)
-    recipient("https://example.com/hook", channel="webhook")
     heard: list[Any] = []
 
     def listen(**facts: Any) -> None:
@@ -459,6 +460,31 @@ def test_break_glass__pages_everyone(key: Credential, caplog: pytest.LogCaptureF
     assert KeyEvent.objects.get(action="break-glass", credential=key.pk).actor == "alice"
 
 
+def test_break_glass__pages_a_webhook_with_a_signed_body(
+    key: Credential, receiver: Receiver
+) -> None:
+    hook = recipient(receiver.url, channel="webhook")
+
+    approval = break_glass(asked(key))
+
+    ((_, headers, body),) = receiver.got
+    timestamp = str(int(NOW.timestamp()))
+    signed = alert_webhook.signature(alert_webhook.signing_key(hook), timestamp, body)
+    assert (headers["Cybs-Timestamp"], headers["Cybs-Signature"]) == (timestamp, signed)
+    assert json.loads(body) == {
+        "type": "cybs.break_glass",
+        "at": NOW.isoformat(),
+        "approval": str(approval.pk),
+        "action": "destroy",
+        "organization": key.organization.org_id,
+        "host": key.organization.host,
+        "key_id": key.key_id,
+        "actor": "alice",
+        "reason": "4711",
+        "valid_until": (NOW + timedelta(hours=1)).isoformat(),
+    }
+
+
 class PartlyBroken(BaseEmailBackend):
     """Loses the mail to `boss` the way servers do, and hands the rest on."""
 
@@ -469,10 +495,15 @@ class PartlyBroken(BaseEmailBackend):
         return len(messages)
 
 
-def test_mail_that_fails__keeps_no_other_one_back(key: Credential, settings: Any) -> None:
+def test_a_page_that_fails__keeps_no_other_one_back(
+    key: Credential, settings: Any, receiver: Receiver
+) -> None:
     outgoing.use(settings, f"{__name__}.PartlyBroken")
+    receiver.status = 500
+    recipient("555", channel="gone")
     recipient("boss@example.com")
     recipient("ops@example.com")
+    recipient(receiver.url, channel="webhook")
 
     approval = break_glass(asked(key))
 
