@@ -72,8 +72,10 @@ def reachable() -> list[AlertRecipient]:
     The signal is a recipient as soon as somebody listens, and none where nobody does.
     """
     if key_ends_soon.has_listeners():
-        signal = {"channel": AlertRecipient.Channel.SIGNAL, "address": SIGNAL_ADDRESS}
-        AlertRecipient.objects.get_or_create(pk=_identity(**signal), defaults=signal)
+        AlertRecipient.objects.get_or_create(
+            pk=_identity(AlertRecipient.Channel.SIGNAL, SIGNAL_ADDRESS),
+            defaults={"channel": AlertRecipient.Channel.SIGNAL, "address": SIGNAL_ADDRESS},
+        )
         return list(listing())
     return list(listing().exclude(channel=AlertRecipient.Channel.SIGNAL))
 

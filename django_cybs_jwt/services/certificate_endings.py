@@ -18,8 +18,9 @@ from django_cybs_jwt.models import GatewayCertificate, Organization
 from django_cybs_jwt.services import force, successors
 from django_cybs_jwt.services.blast_radius import BlastRadius
 from django_cybs_jwt.services.endings import CHUNK, FAR, Artefact, Ending, merchant_name
+from django_cybs_jwt.services.moments import Moment
 
-_COLUMNS: Final = ("pk", "host", "key_id", "not_before", "not_after")
+_COLUMNS: Final = ("pk", "host", "key_id", Moment("not_before"), Moment("not_after"))
 _OWNER: Final = (
     "organization",
     "organization__org_id",
@@ -120,7 +121,7 @@ def _own(now: datetime, until: datetime) -> QuerySet[GatewayCertificate, Any]:
     return (
         GatewayCertificate.objects.filter(organization__active=True, not_after__lte=until)
         .filter(~Exists(longer))
-        .order_by("not_after", "pk")
+        .order_by(Moment("not_after"), "pk")
         .values_list(*_COLUMNS, *_OWNER)
     )
 

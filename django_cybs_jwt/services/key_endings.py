@@ -21,6 +21,7 @@ from django_cybs_jwt.services.endings import (
     Successor,
     merchant_name,
 )
+from django_cybs_jwt.services.moments import Moment
 from django_cybs_jwt.services.successors import Ready
 
 _COLUMNS: Final = (
@@ -30,8 +31,8 @@ _COLUMNS: Final = (
     "kind",
     "key_id",
     "state",
-    "not_before",
-    "expires_at",
+    Moment("not_before"),
+    Moment("expires_at"),
     "in_force",
     "organization_id",
     "organization__org_id",
@@ -74,7 +75,7 @@ def _rows(now: datetime, until: datetime) -> QuerySet[Credential, Any]:
         Credential.objects.filter(expires_at__lte=until, organization__active=True)
         .filter(state__in=[State.ACTIVE, *force.WAITING])
         .annotate(in_force=Case(in_force, default=False, output_field=BooleanField()))
-        .order_by("expires_at", "pk")
+        .order_by(Moment("expires_at"), "pk")
         .values_list(*_COLUMNS)
     )
 

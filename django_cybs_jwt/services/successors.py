@@ -13,6 +13,7 @@ from django.db.models import Q
 from django_cybs_jwt.models import Credential, GatewayCertificate, State, Verdict
 from django_cybs_jwt.services import force
 from django_cybs_jwt.services.endings import CHUNK, Successor
+from django_cybs_jwt.services.moments import Moment
 
 
 class Ready(NamedTuple):
@@ -31,7 +32,7 @@ class Ready(NamedTuple):
 def in_slots(now: datetime) -> Mapping[uuid.UUID, list[Ready]]:
     """By slot, the keys that can take over."""
     rows = Credential.objects.filter(_is_ready(now)).order_by()
-    columns = ("slot", "not_before", "expires_at", "activate_at")
+    columns = ("slot", Moment("not_before"), Moment("expires_at"), Moment("activate_at"))
     ready: dict[uuid.UUID, list[Ready]] = defaultdict(list)
     for slot, *times in rows.values_list(*columns).iterator(chunk_size=CHUNK):
         ready[slot].append(Ready(*times))
@@ -42,7 +43,7 @@ def of_certificates(now: datetime) -> Mapping[uuid.UUID, list[Ready]]:
     """By owner, the request-MLE certificates that come into use with a key that is ready."""
     keys = Credential.objects.filter(_is_ready(now))
     rows = GatewayCertificate.stored.filter(credential__in=keys).order_by()
-    columns = ("organization", "not_before", "not_after")
+    columns = ("organization", Moment("not_before"), Moment("not_after"))
     ready: dict[uuid.UUID, list[Ready]] = defaultdict(list)
     for owner, *times in rows.values_list(*columns).iterator(chunk_size=CHUNK):
         ready[owner].append(Ready(*times))

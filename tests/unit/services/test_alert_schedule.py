@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import random
 import uuid
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -29,6 +26,7 @@ from django_cybs_jwt.services.alert_schedule import (
     thresholds,
 )
 from django_cybs_jwt.services.endings import Artefact, Ending, Successor
+from tests.unit.services.alert_runs import has_one, random_runs, windows
 
 DAY = timedelta(days=1)
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
@@ -198,35 +196,6 @@ class Ledger:
         for due in found.raised:
             self.open.append(as_row(due, now))
             self.raised[due.ending.subject, due.threshold] += 1
-
-
-def windows(item: Ending, until: datetime) -> Iterator[tuple[int, float, float]]:
-    """The oracle: for each threshold from when to when it is the one to be told, in seconds."""
-    end, day = item.ends.timestamp(), 86_400
-    steps = [*thresholds(item)]
-    while end - steps[-1] * day < until.timestamp():
-        steps.append(steps[-1] - (1 if item.live else 7))
-    for step, following in pairwise(steps):
-        yield step, end - step * day, end - following * day
-
-
-def has_one(moments: list[float], opens: float, closes: float) -> bool:
-    index = bisect_left(moments, opens)
-    return index < len(moments) and moments[index] < closes
-
-
-def random_runs(draw: random.Random, count: int, begin: datetime, end: datetime) -> list[datetime]:
-    """Runs at random moments: bursts, hours, and downtimes of up to three weeks."""
-    gaps = [draw.expovariate(1) for _ in range(count)]
-    for index in draw.sample(range(count), count // 100):
-        gaps[index] += draw.uniform(0, 60)
-    for index in draw.sample(range(count), count // 5):
-        gaps[index] = 0.0
-    scale, at, runs = (end - begin).total_seconds() / sum(gaps), begin, []
-    for gap in gaps:
-        at += timedelta(seconds=gap * scale)
-        runs.append(at.astimezone(draw.choice([UTC, BERLIN, NEW_YORK])))
-    return runs
 
 
 def test_ten_thousand_runs_with_downtime_lose_nothing_and_repeat_nothing() -> None:
