@@ -40,8 +40,9 @@ def find(name: str) -> Organization:
     found = Organization.objects.order_by().select_related("parent__parent").filter(org_id=org_id)
     if host:
         found = found.filter(host=host.lower())
-    # A database answers a NUL with an error of its own; no stored name has one.
-    rows = list(found[:10]) if name.isprintable() else []
+    # A database answers a NUL with an error of its own; no stored name has one. MySQL finds
+    # "ACME" and "acme " for "acme": what was asked for is compared here.
+    rows = [row for row in found[:10] if row.org_id == org_id] if name.isprintable() else []
     if not rows:
         raise OrganizationNotFound(
             f"No organization {name[:80]!r}. `manage.py cybs_org list` shows what is stored."
