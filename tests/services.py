@@ -37,6 +37,23 @@ def requires_redis() -> str:
 
 
 @contextmanager
+def scratch_postgresql(name: str) -> Iterator[str]:
+    """The URL of a new, empty database of that name; dropped at the end."""
+    import psycopg
+
+    server = urlsplit(requires_postgresql())
+    admin = server._replace(path="/postgres").geturl()
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name}")
+    try:
+        yield server._replace(path=f"/{name}").geturl()
+    finally:
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
 def postgresql_as_default() -> Iterator[None]:
     """While open, Django's default database is a new PostgreSQL one, in every thread.
 

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -91,6 +92,14 @@ class CybsCommand(BaseCommand):
         for line in [[name.upper().replace("_", " ") for name in names], *cells]:
             padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
             self.stdout.write("  ".join(padded).rstrip())
+
+
+def count(text: str) -> int:
+    """An argument that is a whole number of at least 1."""
+    with suppress(ValueError):
+        if (number := int(text)) >= 1:
+            return number
+    raise argparse.ArgumentTypeError("give a whole number of at least 1.")
 
 
 def account() -> str:

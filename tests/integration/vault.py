@@ -3,7 +3,8 @@
 `fill N` makes N organizations with a P12 each: an RSA key, and 3 KB as its original file.
 `import` stores shared secrets until SIGTERM and names each when it is committed.
 `rewrap KEK_ID` proves every secret, makes a new key the primary, says so, and moves all to it.
-`sign SECONDS` signs 200 times a second and prints how long each took.
+`sign SECONDS` signs 200 times a second, until SIGTERM if that is earlier, and prints how many
+and how many milliseconds half, 99 and 99.9 in a hundred took at most.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ HOST = "apitest.cybersource.com"
 DIFFERENT_KEYS = 8
 ORIGINAL = 3000
 SIGNATURES_A_SECOND = 200
+WARM_UP = 50
+QUANTILES = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
 
 
 def fill(count: int) -> None:
@@ -116,15 +119,19 @@ def sign(seconds: float) -> None:
         cybs.sign("m0", "POST", "/pts/v2/payments", b'{"a":1}', mle=False)
         return time.perf_counter() - began
 
-    once()
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: stopping.append(number))
+    for _ in range(WARM_UP):
+        once()
     print("signing", flush=True)
     took = []
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end and not stopping:
         took.append(once())
         time.sleep(1 / SIGNATURES_A_SECOND)
     took.sort()
-    print(json.dumps({q: took[int(len(took) * q)] * 1000 for q in (0.5, 0.9, 0.99, 0.999)}))
+    quantiles = {name: took[int(len(took) * q)] * 1000 for name, q in QUANTILES.items()}
+    print(json.dumps({"signatures": len(took), **quantiles}))
 
 
 if __name__ == "__main__":

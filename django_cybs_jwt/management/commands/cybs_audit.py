@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -27,7 +28,7 @@ class Command(CybsCommand):
         super().add_arguments(parser)
         verbs = parser.add_subparsers(dest="verb", required=True)
         verify = verbs.add_parser("verify", help="Recompute it, and print an anchor to keep.")
-        verify.add_argument("--anchor", type=Anchor.parse, metavar="SEQ:DIGEST")
+        verify.add_argument("--anchor", type=_anchor, metavar="SEQ:DIGEST")
         verify.add_argument("--from-anchor", action="store_true", help="Only what follows it.")
         export = verbs.add_parser("export", help="JSON lines, oldest first; audited itself.")
         export.add_argument(
@@ -101,6 +102,16 @@ def _facts(found: Verification) -> dict[str, Any]:
     }
 
 
+def _anchor(text: str) -> Anchor:
+    try:
+        return Anchor.parse(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError("give a time like 2026-01-31 or 2026-01-31T12:00+00:00.") from None
     return moment if moment.tzinfo else timezone.make_aware(moment)

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 from django.utils import timezone
 
-from django_cybs_jwt.management.base import CybsCommand
+from django_cybs_jwt.management.base import CybsCommand, count
 from django_cybs_jwt.services import doctor
 
 
@@ -21,7 +21,7 @@ class Command(CybsCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """All secrets, or some."""
         super().add_arguments(parser)
-        parser.add_argument("--sample", type=int, metavar="N", help="Open the secrets of N rows.")
+        parser.add_argument("--sample", type=count, metavar="N", help="Open the secrets of N rows.")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Call one service."""

@@ -77,7 +77,8 @@ def _line(one: Readiness) -> str:
         said.append(f"({one.algorithm}, {f'key of {one.owner}' if one.meta else 'own key'})")
     if one.days_left is not None:
         said.append(f"{one.days_left} days left")
-    return " ".join([*said, *one.missing])
+    told = " ".join(said)
+    return f"{told}. {' '.join(one.missing)}" if one.missing else told
 
 
 def _cell(value: Any) -> str:

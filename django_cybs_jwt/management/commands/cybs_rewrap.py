@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from django_cybs_jwt.management.base import CybsCommand, actor
+from django_cybs_jwt.management.base import CybsCommand, actor, count
 from django_cybs_jwt.services import rewrap
 from django_cybs_jwt.services.rewrap import Report
 
@@ -24,9 +24,9 @@ class Command(CybsCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """How much, how fast, or only try."""
         super().add_arguments(parser)
-        parser.add_argument("--batch", type=_count, default=rewrap.BATCH, help="Per transaction.")
-        parser.add_argument("--limit", type=_count, help="Stop after this many rows.")
-        parser.add_argument("--rate", type=_count, help="At most this many rows a second.")
+        parser.add_argument("--batch", type=count, default=rewrap.BATCH, help="Per transaction.")
+        parser.add_argument("--limit", type=count, help="Stop after this many rows.")
+        parser.add_argument("--rate", type=count, help="At most this many rows a second.")
         parser.add_argument("--dry-run", action="store_true", help="Try every one, write nothing.")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -103,10 +103,3 @@ def _facts(report: Report, seconds: float, options: dict[str, Any]) -> dict[str,
         "rate": round(report.moved / seconds, 1),
         "dry_run": options["dry_run"],
     }
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number

@@ -70,3 +70,10 @@ def test_without_its_tables_it_cannot_run() -> None:
             editor.execute("ALTER TABLE gone RENAME TO cybs_jwt_credential")
     assert ended.code == 2
     assert "cannot be read" in ended.err
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "x"])
+def test_a_sample_that_is_no_count_is_a_usage_error(number: str) -> None:
+    ended = run("cybs_doctor", f"--sample={number}")
+    assert ended.code != 0
+    assert "argument --sample: give a whole number of at least 1." in ended.err

@@ -59,7 +59,7 @@ def test_who_is_not_ends_with_1_and_says_what_is_missing(acme: Organization) -> 
     ended = run("cybs_readiness")
     assert ended.code == 1
     assert ended.out.splitlines()[1:] == [
-        f"bob@{HOST}: NOT READY No active signing key, own or meta.",
+        f"bob@{HOST}: NOT READY. No active signing key, own or meta.",
         "1 of 2 merchants are ready.",
     ]
 
