@@ -264,13 +264,13 @@ def test_what_is_no_anchor_is_refused(text: str) -> None:
 TRIED: Counter[str] = Counter()
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
 COLUMNS: Final[dict[str, st.SearchStrategy[Any]]] = {
-    "id": st.uuids(),
+    "id": st.uuids(version=4),
     "at": st.integers(-(10**15), 10**15).map(lambda step: NOW + timedelta(microseconds=step)),
     "actor": TEXTS,
     "action": TEXTS,
     "outcome": st.sampled_from(["done", "denied", ""]),
     "organization": TEXTS,
-    "credential": st.none() | st.uuids(),
+    "credential": st.none() | st.uuids(version=4),
     "key_id": TEXTS,
     "fingerprint": TEXTS,
     "from_state": st.sampled_from(["", "STAGED", "ACTIVE"]),

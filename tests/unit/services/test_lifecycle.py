@@ -244,4 +244,4 @@ def test_locked__takes_the_slot_first(cybs_simulator: Any, django_assert_num_que
         lifecycle.locked(row.pk)
 
     tables = [query["sql"].split("FROM")[1].split()[0] for query in queries.captured_queries]
-    assert tables[1].strip('"') == KeySlot._meta.db_table
+    assert tables[1].strip('"`') == KeySlot._meta.db_table
