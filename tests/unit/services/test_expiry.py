@@ -14,6 +14,7 @@ from django_cybs_jwt.models import Approval, Credential, State
 from django_cybs_jwt.sealing import KeyRing
 from django_cybs_jwt.services import expiry
 from django_cybs_jwt.services.endings import Artefact, Ending, Successor
+from django_cybs_jwt.services.moments import Moment
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.services import estate
 from tests.unit.services.estate import DAY, NOW
@@ -367,3 +368,21 @@ def test_what_an_import_of_real_files_stores_is_all_watched(cybs_simulator: Simu
     }
     assert len(found) == 3
     assert not any(item.live for item in found)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        None,
+        datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(2027, 3, 28, 1, 0, 0, 1, tzinfo=UTC),
+        datetime(2028, 2, 29, 12, 34, 56, 654_321, tzinfo=UTC),
+        datetime(9998, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    ],
+)
+def test_a_moment_is_the_columns_value_to_the_microsecond(end: datetime | None) -> None:
+    estate.key(estate.organization("acme"), expires_at=end)
+
+    ((column, moment),) = Credential.objects.values_list("expires_at", Moment("expires_at"))
+
+    assert (column, moment) == (end, end)
