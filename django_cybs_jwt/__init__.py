@@ -1,6 +1,6 @@
 """Keys, JWT v2 and message-level encryption for many merchants.
 
-cybs         the public face: client, send, sign, decrypt, keys_for, auth
+cybs         the public face: client, send, enqueue, submit, sign, decrypt, keys_for, auth
 exceptions   every error, in one tree
 protocol     the message on the wire: bytes in, bytes out
 sealing      secrets at rest

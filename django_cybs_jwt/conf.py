@@ -30,6 +30,25 @@ NAME = "CYBS_JWT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """QUEUE over these defaults: seconds, except *tries*.
+
+    A worker that says nothing for a *lease* counts as dead. A request may still be processed
+    until its token has ended and *gateway* and *skew* seconds more have passed: the fence.
+    """
+
+    lease: float = 180.0
+    gateway: float = 130.0
+    skew: float = 15.0
+    first_retry: float = 0.5
+    longest_retry: float = 300.0
+    tries: float = 30
+    first_look: float = 10.0
+    looks: float = 12
+    ring_again: float = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Every setting with its default; docs/settings.md tells each one's story."""
 
@@ -50,6 +69,13 @@ class Settings:
     ALERT_FROM: str | None = None
     ALERT_DAILY_LIMIT: int = 24
     ALERT_CHANNELS: Mapping[str, str] = field(default_factory=dict)
+    DOORBELL: str | None = None
+    QUEUE: Mapping[str, float] = field(default_factory=dict)
+    RESOLVE: Mapping[str, Literal["search", "void", "resend", "manual"]] = field(
+        default_factory=dict
+    )
+    KEEP_PAYLOAD_DAYS: float = 0.0
+    KEEP_REPLY_DAYS: float = 30.0
 
     def profile(self, host: str) -> Profile:
         """The wire dialect of *host*."""
@@ -63,6 +89,15 @@ class Settings:
         except TypeError:
             known = ", ".join(item.name for item in fields(Timeout))
             raise ConfigurationError(f"{NAME}['TIMEOUT'] takes {known}, in seconds.") from None
+
+    @property
+    def queue(self) -> Queue:
+        """QUEUE over the defaults."""
+        try:
+            return Queue(**self.QUEUE)
+        except TypeError:
+            known = ", ".join(item.name for item in fields(Queue))
+            raise ConfigurationError(f"{NAME}['QUEUE'] takes {known}, as numbers.") from None
 
 
 def unknown_settings() -> list[str]:
@@ -153,9 +188,22 @@ def _check(loaded: Settings) -> None:
             raise ConfigurationError(f"{NAME}[{name!r}] must be at least 1.")
     if not all(map(isfinite, loaded.TIMEOUT.values())):
         raise ConfigurationError(f"{NAME}['TIMEOUT'] takes finite numbers of seconds.")
+    _check_queue(loaded)
     for name in ("BASE_URLS", "PROFILES"):
         for host in getattr(loaded, name):
             _check_host(name, host)
+
+
+def _check_queue(loaded: Settings) -> None:
+    counted = (*loaded.QUEUE.values(), loaded.KEEP_PAYLOAD_DAYS, loaded.KEEP_REPLY_DAYS)
+    if not all(isfinite(number) and number >= 0 for number in counted):
+        raise ConfigurationError(f"{NAME}'s QUEUE and KEEP_... take numbers from 0 up.")
+    longest = loaded.timeout.total + loaded.timeout.read
+    if loaded.queue.lease <= longest:
+        raise ConfigurationError(
+            f"{NAME}['QUEUE']['lease'] must exceed the {longest:g} seconds that TIMEOUT gives one "
+            "exchange: else a living worker counts as dead."
+        )
 
 
 def _fits(value: object, kind: Any) -> bool:

@@ -30,6 +30,10 @@ CybsError
 ├── ApprovalRequired            FOUR_EYES is on and nobody else has approved
 ├── ApprovalDenied              this person, or this request, cannot be approved
 ├── LiveRefused                 a live host, and the setting LIVE is not True
+├── QueueError                  the durable queue does not take this
+│   ├── IdempotencyConflict     the key was used before, with another payload
+│   ├── OpenTransaction         submit inside a transaction that may yet roll back
+│   └── WrongState              the request is where this cannot be done with it
 └── SendError
     ├── NotSent                 not one byte left; sending again is safe
     ├── OutcomeUnknown          bytes left and no usable answer came back
@@ -192,6 +196,25 @@ class ApprovalDenied(CybsError):
 
 class LiveRefused(CybsError):
     """A live host, and CYBS_JWT["LIVE"] is not True. Nothing was sent."""
+
+
+class QueueError(CybsError):
+    """The durable queue does not take this request."""
+
+
+class IdempotencyConflict(QueueError, ValueError):
+    """This idempotency key was used before for another request. Give each order its own key."""
+
+
+class OpenTransaction(QueueError, RuntimeError):
+    """A transaction is open: what is sent now could not be unsent by its rollback.
+
+    Call `cybs.enqueue` inside the transaction, or `cybs.submit` after it has committed.
+    """
+
+
+class WrongState(QueueError):
+    """The request is in a state where this cannot be done with it."""
 
 
 class SendError(CybsError):

@@ -7,6 +7,8 @@ from django_cybs_jwt.client.clients import AsyncClient, Client
 from django_cybs_jwt.client.config import Config, Route, Timeout
 from django_cybs_jwt.client.exchange import MLE, Exchange
 from django_cybs_jwt.client.explain import Explanation, Finding
+from django_cybs_jwt.client.outcome import Phase
+from django_cybs_jwt.client.parcel import Parcel
 from django_cybs_jwt.client.reply import Reply
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "Explanation",
     "Finding",
     "GatewayAuth",
+    "Parcel",
+    "Phase",
     "Reply",
     "Route",
     "Timeout",

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 from django_cybs_jwt.client.config import Config
-from django_cybs_jwt.client.exchange import PLACEHOLDER, Reading, open_reply, seal
-from django_cybs_jwt.client.outcome import Trace
+from django_cybs_jwt.client.exchange import PLACEHOLDER, Reading
+from django_cybs_jwt.client.parcel import Parcel
 from django_cybs_jwt.client.pools import AsyncSharedTransport, SharedTransport
 from django_cybs_jwt.exceptions import InvalidBody
 from django_cybs_jwt.protocol import MerchantKeys
@@ -54,14 +54,22 @@ class Client(httpx.Client):
     @forgetful
     def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
         """Seal, send once, read, open."""
+        return self.dispatch(self.seal(request))
+
+    def seal(self, request: httpx.Request) -> Parcel:
+        """The message ready to leave and to be written down first; see `dispatch`."""
         keys = self._provider()
         request.read()
-        sealed, carried = seal(self._config, keys, request)
-        trace, reading = Trace(), Reading(self._config)
+        return Parcel.pack(self._config, keys, request)
+
+    def dispatch(self, parcel: Parcel) -> httpx.Response:
+        """Send a sealed message once, read, open."""
+        trace, carried = parcel.trace, parcel.request
+        reading = parcel.reading = Reading(self._config)
         carried.extensions = {**carried.extensions, "trace": trace.record}
         try:
             wire = super().send(carried, stream=True, auth=None, follow_redirects=False)
-            trace.answered()
+            trace.answered(wire.status_code)
             try:
                 for part in wire.iter_bytes():
                     reading.take(part)
@@ -69,7 +77,7 @@ class Client(httpx.Client):
                 wire.close()
         except httpx.RequestError as error:
             raise trace.classify(error) from error
-        return open_reply(self._config, keys, sealed, wire, reading)
+        return parcel.open(wire, reading)
 
     # httpx's own frames hold what it was given.
     request = forgetful(httpx.Client.request)
@@ -105,14 +113,22 @@ class AsyncClient(httpx.AsyncClient):
     @aforgetful
     async def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
         """See Client.send."""
+        return await self.dispatch(await self.seal(request))
+
+    async def seal(self, request: httpx.Request) -> Parcel:
+        """See Client.seal."""
         keys = await self._provider()
         await request.aread()
-        sealed, carried = seal(self._config, keys, request)
-        trace, reading = Trace(), Reading(self._config)
+        return Parcel.pack(self._config, keys, request)
+
+    async def dispatch(self, parcel: Parcel) -> httpx.Response:
+        """See Client.dispatch."""
+        trace, carried = parcel.trace, parcel.request
+        reading = parcel.reading = Reading(self._config)
         carried.extensions = {**carried.extensions, "trace": trace.arecord}
         try:
             wire = await super().send(carried, stream=True, auth=None, follow_redirects=False)
-            trace.answered()
+            trace.answered(wire.status_code)
             try:
                 async for part in wire.aiter_bytes():
                     reading.take(part)
@@ -120,7 +136,7 @@ class AsyncClient(httpx.AsyncClient):
                 await wire.aclose()
         except httpx.RequestError as error:
             raise trace.classify(error) from error
-        return open_reply(self._config, keys, sealed, wire, reading)
+        return parcel.open(wire, reading)
 
     request = aforgetful(httpx.AsyncClient.request)
     get = aforgetful(httpx.AsyncClient.get)

@@ -14,12 +14,23 @@ from django_cybs_jwt.models.keys import (
     Verdict,
 )
 from django_cybs_jwt.models.organizations import Organization
+from django_cybs_jwt.models.requests import (
+    ACTED_ON,
+    OPEN,
+    Attempt,
+    OutboundRequest,
+    RequestState,
+    Safety,
+)
 from django_cybs_jwt.models.staff import StaffScope
 
 __all__ = [
+    "ACTED_ON",
+    "OPEN",
     "AlertDelivery",
     "AlertRecipient",
     "Approval",
+    "Attempt",
     "AuditHead",
     "Coverage",
     "Credential",
@@ -31,7 +42,10 @@ __all__ = [
     "KeySlot",
     "KeyUse",
     "Organization",
+    "OutboundRequest",
     "Purpose",
+    "RequestState",
+    "Safety",
     "StaffScope",
     "State",
     "Verdict",

@@ -21,6 +21,8 @@ Policy = Literal["mandatory", "optional", "off"]
 _PARAMETER: Final = re.compile(r"\{[^{}/]+\}\Z")
 # Only what a decoded path can match: a key that never matches would protect nothing.
 _KEY: Final = re.compile(r"(GET|POST|PUT|PATCH|DELETE) ((?:/(?:\{[^{}/\s]+\}|[^{}/\s?#%]*))+)\Z")
+# A version or a plain word; anything else may be an id, a token or a card number.
+_WORD: Final = re.compile(r"(?:v\d{1,2}|[A-Za-z]+(?:-[A-Za-z]+)*)\Z")
 
 Template = tuple[str | None, ...]
 
@@ -46,16 +48,26 @@ class Operations:
 
     def policy(self, method: str, path: str) -> Policy:
         """The policy for a concrete *path*; its query string does not count."""
-        resource = unquote(path.partition("?")[0])
-        segments = tuple(resource.strip("/").split("/"))
-        method = method.upper()
+        method, segments = method.upper(), _segments(path)
+        template = self._match(method, segments)
+        return "optional" if template is None else self._policies[method, template]
+
+    def name(self, method: str, path: str) -> str:
+        """The operation as `METHOD /path/{id}`: of a concrete path, what names no one thing."""
+        method, segments = method.upper(), _segments(path)
+        template = self._match(method, segments)
+        if template is None:
+            template = tuple(word if _WORD.match(word) else None for word in segments)
+        return f"{method} {_path(template)}"
+
+    def _match(self, method: str, segments: tuple[str, ...]) -> Template | None:
         # A path without parameters is the most particular one, and what most requests name.
-        if exact := self._policies.get((method, segments)):
-            return exact
+        if (method, segments) in self._policies:
+            return segments
         for template in self._shapes.get((method, len(segments)), ()):
             if all(want in (None, got) for want, got in zip(template, segments, strict=True)):
-                return self._policies[method, template]
-        return "optional"
+                return template
+        return None
 
     def overridden(self, changes: Mapping[str, str]) -> Self:
         """A copy with *changes*, each `"POST /pts/v2/payments": "mandatory"`."""
@@ -72,6 +84,10 @@ def default_operations() -> Operations:
     text = resources.files(__package__).joinpath("data/operations.csv").read_text("utf-8")
     rows = csv.DictReader(text.splitlines())
     return Operations((row["method"], row["path"], _policy(row["request_mle"])) for row in rows)
+
+
+def _segments(path: str) -> tuple[str, ...]:
+    return tuple(unquote(path.partition("?")[0]).strip("/").split("/"))
 
 
 def _template(path: str) -> Template:

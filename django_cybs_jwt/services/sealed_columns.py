@@ -10,8 +10,9 @@ from django.db.models import BinaryField, F, Func, Model, Q, QuerySet
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import CybsError
-from django_cybs_jwt.models import Credential
+from django_cybs_jwt.models import Credential, OutboundRequest
 from django_cybs_jwt.sealing import Context, beginnings, open_blob
+from django_cybs_jwt.services import payloads
 from django_cybs_jwt.services.keys import sealing_context
 from django_cybs_jwt.services.opened_keys import open_anew
 
@@ -73,6 +74,12 @@ TABLES: Final = (
         context=sealing_context,
         related=("organization",),
         proofs={"sealed_secret": open_anew, "sealed_p12": _open_original},
+    ),
+    SealedTable(
+        model=OutboundRequest,
+        context=payloads.context,
+        related=("organization",),
+        proofs={"sealed_payload": payloads.open_payload, "sealed_reply": payloads.open_reply},
     ),
 )
 

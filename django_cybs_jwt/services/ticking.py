@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from django_cybs_jwt.models import JobRun
-from django_cybs_jwt.services import alert_delivery, alerts, rotation, verification
+from django_cybs_jwt.services import alert_delivery, alerts, rotation, sweeping, verification
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ def tick(now: datetime) -> dict[str, int]:
         "verified": lambda: verification.verify_requested(now=now),
         "raised": lambda: alerts.raise_due(now),
         "told": lambda: alert_delivery.deliver(now),
+        "swept": lambda: sweeping.sweep(now),
+        "shredded": lambda: sweeping.shred(now),
     }
     done, failed = {}, False
     for name, part in parts.items():

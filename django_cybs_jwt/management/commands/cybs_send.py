@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.exceptions import CybsError, OutcomeUnknown
@@ -33,6 +33,8 @@ class Command(CybsCommand):
         parser.add_argument("--mle", choices=list(MLE), default="auto")
         parser.add_argument("--dry-run", action="store_true", help="Sign and print, send nothing.")
         parser.add_argument("--explain", action="store_true", help="Compare what was signed.")
+        parser.add_argument("--queued", action="store_true", help="Store it; a worker sends it.")
+        parser.add_argument("--idempotency-key", metavar="KEY", help="With --queued: your order.")
 
     def exit_code(self, error: CybsError) -> int:
         """3 where bytes left and no answer came."""
@@ -41,6 +43,11 @@ class Command(CybsCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         """Print the answer; leave its class in the exit code."""
         body = read_file(options["data"]) if options["data"] else b""
+        if options["queued"] is not bool(options["idempotency_key"]):
+            raise CommandError("--queued and --idempotency-key go together.", returncode=2)
+        if options["queued"]:
+            self._enqueue(options, body)
+            return
         if options["dry_run"]:
             self._dry_run(options, body)
             return
@@ -59,6 +66,32 @@ class Command(CybsCommand):
             self.stderr.write(str(reply.explain()))
         if not reply.is_success:
             raise SystemExit(1)
+
+    def _enqueue(self, options: dict[str, Any], body: bytes) -> None:
+        if options["dry_run"] or options["explain"]:
+            raise CommandError("--queued sends nothing yet: nothing to explain.", returncode=2)
+        row = cybs.enqueue(
+            options["org_id"],
+            options["method"],
+            options["path"],
+            content=body or None,
+            mle=MLE[options["mle"]],
+            idempotency_key=options["idempotency_key"],
+        )
+        facts = {
+            "id": row.pk,
+            "state": row.state,
+            "attempt": row.attempt,
+            "outcome": row.outcome,
+            "reason": row.reason,
+            "http_status": row.http_status,
+            "idempotency_key": row.idempotency_key,
+            "transaction_id": row.transaction_id,
+        }
+        if options["json"]:
+            self.say_json(facts)
+        else:
+            self.stdout.write(f"{row.state} {row.outcome} {row.pk}".replace("  ", " "))
 
     def _dry_run(self, options: dict[str, Any], body: bytes) -> None:
         signed = cybs.sign(

@@ -1,0 +1,64 @@
+"""Ring after commit: tell whoever works on the queue that a row waits.
+
+The one place that does it. A ring may be lost, doubled or late: the row is the record.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import cast
+from uuid import UUID
+
+from django.db import transaction
+from django.utils.module_loading import import_string
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.exceptions import ConfigurationError
+from django_cybs_jwt.models import OutboundRequest
+
+logger = logging.getLogger(__name__)
+
+Ringer = Callable[[UUID, str], None]
+"""Told the id of a row and the host it is for; the setting DOORBELL names one."""
+
+
+def ring_after_commit(request: OutboundRequest) -> None:
+    """Ring once the caller's transaction has committed, at once where there is none."""
+    if conf.current().DOORBELL is None:
+        return
+
+    def committed() -> None:  # a partial has no name for Django to report
+        ring(request.pk, request.host)
+
+    # Robust: the payment is committed by then, whatever happens to the ring.
+    transaction.on_commit(committed, robust=True)
+
+
+def ring(request_id: UUID, host: str) -> bool:
+    """Ring for one row; False when it did not work, which is logged and mends itself."""
+    try:
+        ringer = _ringer()
+        if ringer is None:
+            return False
+        ringer(request_id, host)
+    except ConfigurationError:
+        logger.exception("The doorbell is not there")
+        return False
+    except Exception as error:  # noqa: BLE001  # whatever a broker's library raises
+        # Without its text: it may quote the broker's address and password.
+        logger.warning("The doorbell failed (%s); the sweeper will ring", type(error).__name__)
+        return False
+    return True
+
+
+def _ringer() -> Ringer | None:
+    name = conf.current().DOORBELL
+    if name is None:
+        return None
+    try:
+        return cast("Ringer", import_string(name))
+    except ImportError:
+        raise ConfigurationError(
+            f"CYBS_JWT['DOORBELL'] names {name!r}, which cannot be imported."
+        ) from None
