@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from django_cybs_jwt.admin.base import CybsAdmin
+from django_cybs_jwt.admin.filters import AttentionFilter
 from django_cybs_jwt.models import Credential, GatewayCertificate, KeyEvent, KeySlot
 
 
@@ -14,7 +15,8 @@ class CredentialAdmin(CybsAdmin):
 
     # What is looked for first stands where a narrow screen still shows it.
     list_display = ["organization", "purpose", "key_id", "state", "expires_at", "kind"]
-    list_filter = ["state", "kind", "slot__purpose", "organization__live"]
+    list_filter = [AttentionFilter, "state", "kind", "slot__purpose", "organization__live"]
+    show_full_result_count = False
     list_select_related = ["organization", "slot"]
     search_fields = ["organization__org_id", "key_id"]
     exclude = ["live_key_id", "active_slot", "lock_version"]

@@ -1,18 +1,173 @@
-"""Organizations as rows."""
+"""Organizations: who sends, what each is ready for, and which key signs for it."""
 
 from __future__ import annotations
 
-from django.contrib import admin
+from collections.abc import Sequence
+from typing import Any
 
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Q
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from django_cybs_jwt.admin import filters
+from django_cybs_jwt.admin.badges import badge, days_tone
 from django_cybs_jwt.admin.base import CybsAdmin
-from django_cybs_jwt.models import Organization
+from django_cybs_jwt.admin.requests import scope_of
+from django_cybs_jwt.models import Coverage, KeyEvent, KeySlot, Organization
+from django_cybs_jwt.services import coverage, key_choice, readiness, timeline
+
+NEWEST_EVENTS = 20
+MOST_MERCHANTS = 50
+
+
+class OrganizationList(ChangeList):
+    """Judges the rows of the page, all at once."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """The page's rows, each with its `standing`."""
+        super().get_results(request)
+        rows: list[Any] = list(self.result_list)
+        owners = KeySlot.objects.filter(organization__in=rows).exclude(coverage=Coverage.OWN)
+        meta = set(owners.values_list("organization", flat=True))
+        judged = list(readiness.of(rows, now=timezone.now()))
+        seen = set(scope_of(request).names(f"{one.owner}@{one.host}" for one in judged)[0])
+        for row, one in zip(rows, judged, strict=True):
+            row.standing = one
+            row.owns_meta_key = row.pk in meta
+            row.signer = one.owner if f"{one.owner}@{one.host}" in seen else ""
+            row.above = row.parent if row.parent and scope_of(request).sees(row.parent) else ""
+        self.result_list = rows
 
 
 @admin.register(Organization)
 class OrganizationAdmin(CybsAdmin):
     """Who sends, and where to."""
 
-    list_display = ["org_id", "name", "kind", "parent", "host", "live", "active"]
-    list_filter = ["kind", "live", "active", "host"]
-    list_select_related = ["parent"]
+    # What is looked for first stands where a narrow screen still shows it.
+    list_display = [
+        "org_id",
+        "name",
+        "signing",
+        "days_left",
+        "request_mle",
+        "response_mle_key",
+        "verified",
+        "meta_key",
+        "kind",
+        "above",
+        "host",
+        "live",
+    ]
+    list_filter = [
+        filters.LacksFilter,
+        filters.HasFilter,
+        filters.EndsFilter,
+        filters.KeyStateFilter,
+        filters.UseFilter,
+        "kind",
+        "live",
+        "active",
+        filters.HostFilter,
+        filters.PortfolioFilter,
+    ]
+    list_select_related = ["parent__parent"]
+    list_per_page = 50
+    show_full_result_count = False
     search_fields = ["org_id", "name"]
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
+        """Rows with their standing."""
+        return OrganizationList
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """The parent too, where the visitor does not see it."""
+        parent = obj.parent if obj else None
+        return ["parent"] if parent and not scope_of(request).sees(parent) else []
+
+    @admin.display(description=_("parent"), ordering="parent")
+    def above(self, row: Any) -> str:
+        """What it stands under, as far as the visitor sees it."""
+        return str(row.above and row.above.org_id)
+
+    @admin.display(description=_("signing key"))
+    def signing(self, row: Any) -> SafeString:
+        """Which kind of key signs, or that none does."""
+        if not row.active:
+            return badge("plain", _("disabled"))
+        if not row.standing.jwt_v2:
+            return badge("bad", _("none"))
+        return badge("good", _("meta key") if row.standing.meta else _("own"))
+
+    @admin.display(description=_("days left"))
+    def days_left(self, row: Any) -> SafeString | str:
+        """Until the first end that stops something."""
+        days = row.standing.days_left
+        return "" if days is None else badge(days_tone(days), str(days))
+
+    @admin.display(description=_("request MLE"))
+    def request_mle(self, row: Any) -> SafeString:
+        """Whether requests can be encrypted."""
+        return _yes(row.standing.request_mle, _("ready"), _("no certificate"))
+
+    @admin.display(description=_("response MLE"))
+    def response_mle_key(self, row: Any) -> SafeString:
+        """Whether replies arrive encrypted."""
+        if row.response_mle == "never":
+            return badge("plain", _("never"))
+        return _yes(row.standing.response_mle, _("ready"), _("no key"))
+
+    @admin.display(description=_("verified"))
+    def verified(self, row: Any) -> SafeString:
+        """Whether the gateway has accepted the keys."""
+        return _yes(row.standing.verified, _("verified"), _("untested"))
+
+    @admin.display(description=_("meta key"))
+    def meta_key(self, row: Any) -> SafeString | str:
+        """Whose key signs for it, or that its own signs for others."""
+        if row.owns_meta_key:
+            return badge("plain", _("serves others"))
+        if not row.standing.meta:
+            return ""
+        return badge("plain", row.signer or _("of another organization"))
+
+    def facts(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Which key signs and why, all its keys along time, whom they cover, what happened."""
+        now, scope = timezone.now(), scope_of(request)
+        (standing,) = readiness.of([row], now=now)
+        return {
+            "standing": standing,
+            "choice": key_choice.of(row, scope=scope, now=now),
+            "timeline": timeline.of(row, now=now),
+            "coverage": [_covered(slot, request) for slot in _meta_slots(row)],
+            "events": self._events(request, row),
+            "children": Organization.objects.filter(Q(parent=row) | Q(parent__parent=row)).count(),
+        }
+
+    def _events(self, request: HttpRequest, row: Organization) -> list[KeyEvent]:
+        if not request.user.has_perm("cybs_jwt.view_keyevent"):
+            return []
+        return list(KeyEvent.objects.filter(organization=str(row)).order_by("-seq")[:NEWEST_EVENTS])
+
+
+def _yes(is_so: bool, yes: Any, no: Any) -> SafeString:
+    return badge("good", yes) if is_so else badge("warn", no)
+
+
+def _meta_slots(row: Organization) -> Sequence[KeySlot]:
+    return list(row.slots.exclude(coverage=Coverage.OWN).order_by("-purpose", "name"))
+
+
+def _covered(slot: KeySlot, request: HttpRequest) -> dict[str, Any]:
+    merchants = coverage.covered_rows(slot)
+    seen = scope_of(request).visible(merchants)
+    total, visible = merchants.count(), list(seen[: MOST_MERCHANTS + 1])
+    return {
+        "slot": slot,
+        "merchants": visible[:MOST_MERCHANTS],
+        "count": total,
+        "more": len(visible) > MOST_MERCHANTS,
+    }

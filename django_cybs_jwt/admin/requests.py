@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from django.contrib import messages
 from django.http import HttpRequest
@@ -11,16 +11,18 @@ from django.utils.translation import gettext as _
 
 from django_cybs_jwt.exceptions import ApprovalRequired, CybsError
 from django_cybs_jwt.services import approvals, scope
+from django_cybs_jwt.services.standing import Standing
 
 LONGEST_ACTOR: Final = 150
 
 
 def scope_of(request: HttpRequest) -> scope.Scope:
     """What the visitor sees; asked of the database once for each request."""
-    known: dict[str, scope.Scope] = request.__dict__.setdefault("cybs_jwt", {})
+    known: dict[str, Any] = request.__dict__.setdefault("cybs_jwt", {})
     if "scope" not in known:
         known["scope"] = scope.of(request.user)
-    return known["scope"]
+    found: scope.Scope = known["scope"]
+    return found
 
 
 def actor(request: HttpRequest) -> str:
@@ -45,3 +47,12 @@ def tell(request: HttpRequest, error: CybsError, *, reason: str = "") -> None:
             messages.warning(request, text % {"keys": keys})
             return
     messages.error(request, str(error))
+
+
+def standing_of(request: HttpRequest) -> Standing:
+    """The conditions of this request; several filters share what was read for them."""
+    known: dict[str, Any] = request.__dict__.setdefault("cybs_jwt", {})
+    if "standing" not in known:
+        known["standing"] = Standing(timezone.now())
+    found: Standing = known["standing"]
+    return found

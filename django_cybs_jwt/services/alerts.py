@@ -112,7 +112,11 @@ def last_run() -> datetime | None:
 
 def job_is_silent(now: datetime) -> bool:
     """True when that is more than 26 hours away, in either direction, or never was."""
-    at = last_run()
+    return is_silent(last_run(), now)
+
+
+def is_silent(at: datetime | None, now: datetime) -> bool:
+    """The same of a `last_run` that is known."""
     return at is None or abs(now - at) > SILENT_AFTER
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from django_cybs_jwt.exceptions import OrganizationConflict
 from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, Purpose
@@ -119,12 +119,17 @@ def _served(slots: list[KeySlot]) -> list[Organization]:
 
 def covered(slot: KeySlot) -> list[Organization]:
     """The merchants a slot's key may speak for besides its owner."""
+    return list(covered_rows(slot))
+
+
+def covered_rows(slot: KeySlot) -> QuerySet[Organization]:
+    """The same as rows that are not read yet."""
     if slot.coverage == Coverage.OWN:
-        return []
+        return Organization.objects.none()
     if slot.coverage == Coverage.SELECTED:
-        return list(slot.merchants.order_by("org_id"))
+        return slot.merchants.order_by("org_id")
     owner = slot.organization_id
-    return list(
+    return (
         Organization.objects.select_related("parent__parent")
         .filter(Q(parent=owner) | Q(parent__parent=owner))
         .order_by("org_id")

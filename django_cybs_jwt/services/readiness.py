@@ -91,14 +91,19 @@ def report(
     return _report(wanted, now)
 
 
-def _report(wanted: QuerySet[Organization], now: datetime) -> Iterator[Readiness]:
+def of(merchants: Sequence[Organization], *, now: datetime) -> Iterator[Readiness]:
+    """Of these organizations, in their order; at most five queries for all of them."""
     default = conf.current().RESPONSE_MLE
+    portion = _Portion(merchants)
+    for merchant in merchants:
+        asks = (merchant.response_mle or default) != "never"
+        found, stops = portion.look(merchant, asks=asks, now=now)
+        yield _judge(merchant, found, stops, asks=asks, now=now)
+
+
+def _report(wanted: QuerySet[Organization], now: datetime) -> Iterator[Readiness]:
     for merchants in candidates.portions(wanted):
-        portion = _Portion(merchants)
-        for merchant in merchants:
-            asks = (merchant.response_mle or default) != "never"
-            found, stops = portion.look(merchant, asks=asks, now=now)
-            yield _judge(merchant, found, stops, asks=asks, now=now)
+        yield from of(merchants, now=now)
 
 
 class _Portion:

@@ -34,6 +34,7 @@ class Level:
 
     where: str
     credentials: tuple[Credential, ...]
+    owner: Organization | None = None
 
 
 def candidates(merchant: Organization) -> list[Credential]:
@@ -57,9 +58,9 @@ def candidates(merchant: Organization) -> list[Credential]:
 
 def signing_key(merchant: Organization, rows: Sequence[Credential], *, now: datetime) -> Credential:
     """The key that signs for *merchant*, or NoKey or KeyNotUsable."""
-    found = _search(_levels(merchant, rows, Purpose.SIGNING), now=now)
+    found = _search(levels(merchant, rows, Purpose.SIGNING), now=now)
     if found is None:
-        looked = ", ".join(level.where for level in _levels(merchant, rows, Purpose.SIGNING))
+        looked = ", ".join(level.where for level in levels(merchant, rows, Purpose.SIGNING))
         raise NoKey(
             f"No active signing key for {merchant}. Looked at: {looked}. "
             "Import one with `manage.py cybs_import ORG_ID FILE --purpose signing --activate`."
@@ -85,7 +86,7 @@ def deciding_signing_key(
     merchant: Organization, rows: Sequence[Credential], *, now: datetime
 ) -> Credential | None:
     """The key that decides about *merchant*: it signs or, where it may not, none does."""
-    found = _deciding(_levels(merchant, rows, Purpose.SIGNING), now=now)
+    found = _deciding(levels(merchant, rows, Purpose.SIGNING), now=now)
     return found[1][0] if found else None
 
 
@@ -97,9 +98,8 @@ def deciding_response_key(
     return found[1][0] if found else None
 
 
-def _levels(
-    merchant: Organization, rows: Sequence[Credential], purpose: Purpose
-) -> Iterator[Level]:
+def levels(merchant: Organization, rows: Sequence[Credential], purpose: Purpose) -> Iterator[Level]:
+    """The places that are looked at for *merchant*, in their order."""
     mine = [row for row in rows if _is(row, purpose)]
 
     def pick(test: Callable[[Credential], bool]) -> tuple[Credential, ...]:
@@ -116,6 +116,7 @@ def _levels(
                     and row.slot.coverage == Coverage.ALL
                 )
             ),
+            ancestor,
         )
 
 

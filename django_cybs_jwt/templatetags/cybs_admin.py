@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 from django.utils import timezone
 
-from django_cybs_jwt.services import alerts
+from django_cybs_jwt.services import alerts, dashboard, scope
 
 register = template.Library()
 
@@ -15,4 +15,19 @@ register = template.Library()
 @register.inclusion_tag("cybs_jwt/banner.html")
 def cybs_banner() -> dict[str, Any]:
     """A warning when nobody watches over the ends of keys."""
-    return {"is_silent": alerts.job_is_silent(timezone.now()), "last_run": alerts.last_run()}
+    last_run = alerts.last_run()
+    return {"is_silent": alerts.is_silent(last_run, timezone.now()), "last_run": last_run}
+
+
+@register.inclusion_tag("cybs_jwt/dashboard.html", takes_context=True)
+def cybs_dashboard(context: Any) -> dict[str, Any]:
+    """The numbers of the front page, as far as the visitor may see what they count."""
+    request = context["request"]
+    user = request.user
+    numbers = dashboard.of(
+        scope.of(user),
+        actor=user.get_username(),
+        now=timezone.now(),
+        may_view=lambda model: bool(user.has_perm(f"cybs_jwt.view_{model}")),
+    )
+    return {"numbers": numbers, "request": request}

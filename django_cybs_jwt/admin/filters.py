@@ -1,0 +1,208 @@
+"""Filters of the lists of organizations and keys; what they find is decided by services."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from django.contrib.admin import SimpleListFilter
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from django_cybs_jwt.admin.requests import standing_of
+from django_cybs_jwt.models import Credential, Organization, State
+from django_cybs_jwt.services import dashboard, usage
+from django_cybs_jwt.services.standing import Fact
+
+if TYPE_CHECKING:
+    from django_cybs_jwt.admin.screens import Text
+
+MOST_PORTFOLIOS: Final = 100
+
+FACTS: Final = {
+    Fact.READY: _("ready"),
+    Fact.JWT_V2: _("JWT v2 signing key"),
+    Fact.REQUEST_MLE: _("request MLE"),
+    Fact.RESPONSE_MLE: _("response MLE"),
+    Fact.VERIFIED: _("verified"),
+}
+
+
+class _Choice(SimpleListFilter):
+    """A filter whose unknown values find nothing, instead of everything."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows of the chosen value."""
+        value = self.value()
+        if value is None:
+            return queryset
+        condition = self.condition(request, value)
+        return queryset.none() if condition is None else queryset.filter(condition)
+
+    def condition(self, request: HttpRequest, value: str) -> Q | None:
+        """What *value* means; None for what means nothing."""
+        raise NotImplementedError
+
+
+class HostFilter(_Choice):
+    """One gateway host."""
+
+    title = _("host")
+    parameter_name = "host"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
+        """The hosts of what the visitor sees."""
+        rows = model_admin.get_queryset(request).order_by("host")
+        return [(host, host) for host in rows.values_list("host", flat=True).distinct()]
+
+    def condition(self, request: HttpRequest, value: str) -> Q | None:
+        """Rows on that host."""
+        return Q(host=value)
+
+
+class PortfolioFilter(_Choice):
+    """A portfolio with all that stands under it."""
+
+    title = _("portfolio")
+    parameter_name = "portfolio"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
+        """The first hundred portfolios that the visitor sees; a portfolio's page links to all."""
+        rows = model_admin.get_queryset(request).filter(kind=Organization.Kind.PORTFOLIO)
+        chosen = rows.select_related(None).order_by("org_id", "host")[:MOST_PORTFOLIOS]
+        return [(str(row.pk), str(row)) for row in chosen.only("org_id", "host")]
+
+    def condition(self, request: HttpRequest, value: str) -> Q | None:
+        """The portfolio and its descendants."""
+        try:
+            top = uuid.UUID(value)
+        except ValueError:
+            return None
+        return Q(pk=top) | Q(parent=top) | Q(parent__parent=top)
+
+    def has_output(self) -> bool:
+        """Also where the chosen one is not among the first hundred."""
+        return super().has_output() or self.value() is not None
+
+
+class HasFilter(_Choice):
+    """Merchants of which a fact is true."""
+
+    title = _("what is there")
+    parameter_name = "has"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
+        """Every fact."""
+        return [(fact.value, text) for fact, text in FACTS.items()]
+
+    def condition(self, request: HttpRequest, value: str) -> Q | None:
+        """Merchants that have it."""
+        if value not in FACTS:
+            return None
+        return _is_merchant() & standing_of(request).has(Fact(value))
+
+
+class LacksFilter(HasFilter):
+    """Merchants of which a fact is not true."""
+
+    title = _("what is missing")
+    parameter_name = "lacks"
+
+    def condition(self, request: HttpRequest, value: str) -> Q | None:
+        """Merchants that do not have it."""
+        if value not in FACTS:
+            return None
+        return _is_merchant() & ~standing_of(request).has(Fact(value))
+
+
+class EndsFilter(_Choice):
+    """Merchants that an end stops soon, of their own key or of the one that signs for them."""
+
+    title = _("days left")
+    parameter_name = "ends"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
+        """The days of the front page."""
+        return [
+            (str(days), _("less than %(days)d days") % {"days": days}) for days in dashboard.SOON
+        ]
+
+    def condition(self, request: HttpRequest, value: str) -> Q | None:
+        """Merchants that stop within so many days."""
+        if value not in map(str, dashboard.SOON):
+            return None
+        standing = standing_of(request)
+        return standing.ends_by(standing.now + timedelta(days=int(value)))
+
+
+class KeyStateFilter(_Choice):
+    """Owners of a key in some state."""
+
+    title = _("own key is")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
+        """Every state, and none."""
+        return [*State.choices, ("none", _("none"))]
+
+    def condition(self, request: HttpRequest, value: str) -> Q | None:
+        """Owners of such a key."""
+        keys = Credential.objects.filter(organization=OuterRef("pk"))
+        if value == "none":
+            return ~Q(Exists(keys.exclude(state=State.DESTROYED)))
+        return Q(Exists(keys.filter(state=value))) if value in State.values else None
+
+
+class UseFilter(_Choice):
+    """Owners whose active key nobody uses."""
+
+    title = _("use")
+    parameter_name = "use"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
+        """Unused or not."""
+        return [("unused", _("active key unused")), ("used", _("active key used"))]
+
+    def condition(self, request: HttpRequest, value: str) -> Q | None:
+        """Owners of an active key that was, or was not, used lately."""
+        long_ago = timezone.now() - timedelta(days=usage.IDLE_DAYS)
+        idle = Q(last_used_at=None) | Q(last_used_at__lt=long_ago)
+        keys = Credential.objects.filter(active_slot__organization=OuterRef("pk"))
+        if value not in ("unused", "used"):
+            return None
+        return Q(Exists(keys.filter(idle if value == "unused" else ~idle)))
+
+
+class AttentionFilter(_Choice):
+    """Keys that somebody should look at: what the front page counts."""
+
+    title = _("attention")
+    parameter_name = "attention"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
+        """What the front page counts."""
+        return [
+            ("ended", _("in use and ended")),
+            *((str(days), _("ends in %(days)d days") % {"days": days}) for days in dashboard.SOON),
+            ("overlap", _("in an open overlap")),
+            ("refused", _("refused by the gateway")),
+        ]
+
+    def condition(self, request: HttpRequest, value: str) -> Q | None:
+        """The condition that the number was counted with."""
+        now = timezone.now()
+        if value in map(str, dashboard.SOON):
+            return dashboard.ends_within(now, int(value))
+        conditions = {
+            "ended": dashboard.has_ended(now),
+            "overlap": dashboard.in_overlap(now),
+            "refused": dashboard.was_refused(),
+        }
+        return conditions.get(value)
+
+
+def _is_merchant() -> Q:
+    return Q(kind=Organization.Kind.MERCHANT, active=True)

@@ -1,0 +1,114 @@
+"""The numbers of the admin's front page, each with the condition that lists what it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db.models import Q
+
+from django_cybs_jwt.models import Credential, ExpiryAlert, Organization, State, Verdict
+from django_cybs_jwt.services import approvals, force
+from django_cybs_jwt.services.scope import Scope
+from django_cybs_jwt.services.standing import Fact, Standing
+
+SOON: Final = (7, 30, 90)
+"""Days for which ends are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merchants:
+    """Merchants that are not disabled, and of how many each fact is true."""
+
+    total: int
+    facts: dict[Fact, int]
+
+    @property
+    def rest(self) -> dict[Fact, int]:
+        """Of how many it is not."""
+        return {fact: self.total - count for fact, count in self.facts.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """*ended* are in force past their end, *ending* end within so many days."""
+
+    ended: int
+    ending: dict[int, int]
+    overlaps: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dashboard:
+    """None stands for what the visitor may not see."""
+
+    merchants: Merchants | None
+    keys: Keys | None
+    unacknowledged: int | None
+    waiting: int | None
+
+
+def ends_within(now: datetime, days: int) -> Q:
+    """Keys in force that end within *days*; those that have ended are not among them."""
+    ends = Q(expires_at__gt=now, expires_at__lte=now + timedelta(days=days))
+    return force.is_in_force(now) & ends & Q(organization__active=True)
+
+
+def has_ended(now: datetime) -> Q:
+    """Keys in force past their end: whoever needs one is stopped."""
+    return force.is_in_force(now) & Q(expires_at__lte=now, organization__active=True)
+
+
+def in_overlap(now: datetime) -> Q:
+    """Keys that were replaced and still answer: the rotation can be rolled back."""
+    return Q(state=State.RETIRING, overlap_until__gt=now)
+
+
+def was_refused() -> Q:
+    """Keys not out of use that the gateway refused at their last verification."""
+    out = (State.DESTROYED, State.COMPROMISED, State.RETIRED)
+    return Q(verify_outcome=Verdict.REFUSED) & ~Q(state__in=out)
+
+
+def to_acknowledge(now: datetime) -> Q:
+    """Alerts that stand, that nobody acknowledged and nobody put off."""
+    heard = Q(acknowledged_at__isnull=False) | Q(snoozed_until__gt=now)
+    return Q(resolved_at=None) & ~heard
+
+
+def waits_for(actor: str) -> Q:
+    """Requests that *actor* may decide: neither his own nor of a key he uploaded."""
+    return ~Q(requested_by__iexact=actor) & ~Q(credential__uploaded_by__iexact=actor)
+
+
+def of(scope: Scope, *, actor: str, now: datetime, may_view: Callable[[str], bool]) -> Dashboard:
+    """What *scope* sees at *now* of the models, named in lower case, that *may_view* allows."""
+    told = scope.visible(ExpiryAlert.objects.filter(to_acknowledge(now)))
+    waiting = scope.visible(approvals.waiting(now=now)).filter(waits_for(actor))
+    return Dashboard(
+        merchants=_merchants(scope, now) if may_view("organization") else None,
+        keys=_keys(scope, now) if may_view("credential") else None,
+        unacknowledged=told.count() if may_view("expiryalert") else None,
+        waiting=waiting.count() if may_view("approval") else None,
+    )
+
+
+def _merchants(scope: Scope, now: datetime) -> Merchants:
+    standing = Standing(now)
+    rows = scope.visible(Organization.objects.filter(kind=Organization.Kind.MERCHANT, active=True))
+    # One by one: as a filter PostgreSQL makes joins of the conditions, inside a count it does not.
+    facts = {fact: rows.filter(standing.has(fact)).count() for fact in Fact}
+    return Merchants(total=rows.count(), facts=facts)
+
+
+def _keys(scope: Scope, now: datetime) -> Keys:
+    rows = scope.visible(Credential.objects.all())
+    return Keys(
+        ended=rows.filter(has_ended(now)).count(),
+        ending={days: rows.filter(ends_within(now, days)).count() for days in SOON},
+        overlaps=rows.filter(in_overlap(now)).count(),
+        refused=rows.filter(was_refused()).count(),
+    )

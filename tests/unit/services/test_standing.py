@@ -1,0 +1,62 @@
+"""The conditions find the merchants of which readiness says the same, one by one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from django_cybs_jwt.models import Organization
+from django_cybs_jwt.services import readiness
+from django_cybs_jwt.services.standing import Fact, Standing
+from tests.unit.services import estate
+from tests.unit.services.estate import DAY, NOW
+
+pytestmark = pytest.mark.django_db
+
+
+def judged() -> dict[Organization, readiness.Readiness]:
+    merchants = list(Organization.objects.filter(kind="merchant", active=True))
+    return dict(zip(merchants, readiness.of(merchants, now=NOW), strict=True))
+
+
+def found(condition: object) -> set[str]:
+    rows = Organization.objects.filter(condition, kind="merchant")
+    return {row.org_id for row in rows}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_each_fact_is_true_of_the_same_merchants(seed: int) -> None:
+    estate.random_estate(seed)
+    standing, merchants = Standing(NOW), judged()
+    for fact in Fact:
+        expected = {row.org_id for row, one in merchants.items() if getattr(one, fact)}
+        assert found(standing.has(fact)) == expected, fact
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_same_merchants_stop_within_so_many_days(seed: int) -> None:
+    estate.random_estate(seed)
+    standing, merchants = Standing(NOW), judged()
+    for days in (7, 40, 600):
+        expected = {
+            row.org_id
+            for row, one in merchants.items()
+            if one.days_left is not None and one.days_left < days
+        }
+        assert found(standing.ends_by(NOW + days * DAY)) == expected, days
+
+
+def test_the_questions_cost_the_same_for_few_and_for_many(
+    django_assert_max_num_queries: object,
+) -> None:
+    mall = estate.organization("mall", kind="portfolio")
+    estate.key(mall, covers="all", days=100)
+    for n in range(30):
+        estate.organization(f"mid{n}", parent=mall)
+    estate.many_merchants(30, days=5, now=NOW)
+    with django_assert_max_num_queries(11):
+        standing = Standing(NOW)
+        assert Organization.objects.filter(standing.has(Fact.JWT_V2)).count() == 61
+        soon = standing.ends_by(NOW + timedelta(days=7))
+        assert Organization.objects.filter(soon).count() == 30
