@@ -78,7 +78,7 @@ class CybsAdmin(_ModelAdmin):
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Only the filters this page shows: any other lookup could guess at a column."""
         items = (item[0] if isinstance(item, tuple) else item for item in self.list_filter)
-        shown = {item for item in items if isinstance(item, str)}
+        shown = {item if isinstance(item, str) else _parameter(item) for item in items}
         field = lookup.removesuffix("__exact").removesuffix("__isnull")
         return field in shown or field == "id"
 
@@ -155,6 +155,11 @@ class CybsAdmin(_ModelAdmin):
         except CybsError as error:
             context = {**self.admin_site.each_context(request), "error": error}
             return TemplateResponse(request, "cybs_jwt/refused.html", context, status=409)
+
+
+def _parameter(item: Any) -> str:
+    """What a filter of our own takes from the query string."""
+    return str(getattr(item, "parameter_name", ""))
 
 
 def _limited(db_field: Any, request: HttpRequest, options: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,317 @@
+"""Organizations in the admin: badges, filters, the page of one, the front page, scope."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from django_cybs_jwt.models import Credential, Organization, State, Verdict
+from django_cybs_jwt.services import audit
+from tests.unit.admin import people
+from tests.unit.admin.people import url
+from tests.unit.services import estate
+from tests.unit.services.estate import DAY
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
+
+LIST = "/admin/cybs_jwt/organization/"
+HOME = "/admin/cybs_jwt/"
+
+
+@pytest.fixture
+def mall() -> dict[str, Organization]:
+    """A portfolio whose meta key serves its account's merchants; one merchant has its own key."""
+    now = timezone.now()
+    top = estate.organization("mall", kind="portfolio")
+    account = estate.organization("wing", kind="account", parent=top)
+    garden = estate.organization("garden", parent=account)
+    shoes = estate.organization("shoes", parent=account, name="Shoe shop")
+    lonely = estate.organization("lonely", host=estate.HOST)
+    for purpose in ("signing", "response-mle"):
+        estate.key(top, covers="all", purpose=purpose, now=now)
+        estate.key(shoes, purpose=purpose, days=5, now=now, verify_outcome=Verdict.ACCEPTED)
+    estate.certificate(None, days=500, host=estate.LIVE_HOST, now=now)
+    rows = (top, account, garden, shoes, lonely)
+    return {row.org_id: row for row in rows}
+
+
+@pytest.fixture
+def root(db: None) -> Any:
+    return people.client(people.superuser())
+
+
+def cells(content: str, org_id: str) -> dict[str, str]:
+    """The row of *org_id*: what each of its cells says."""
+    found = re.search(rf"<tr><th [^>]*><a [^>]*>{org_id}</a></th>(.*?)</tr>", content, re.DOTALL)
+    assert found, org_id
+    pairs = re.findall(r'<td class="field-(\w+)[^"]*">(.*?)</td>', found[1], re.DOTALL)
+    return {name: re.sub(r"<[^>]+>", "", value).strip() for name, value in pairs}
+
+
+def listed(visitor: Any, query: str = "") -> set[str]:
+    content = visitor.get(f"{LIST}?{query}").content.decode()
+    return set(re.findall(r'class="field-org_id[^"]*"><a [^>]*>([^<]+)</a>', content))
+
+
+def page(visitor: Any, row: Organization) -> str:
+    answer = visitor.get(url("organization", "change", row.pk))
+    assert answer.status_code == 200
+    return str(answer.content.decode())
+
+
+def test_badges_say_what_each_is_ready_for(root: Any, mall: Any) -> None:
+    content = root.get(LIST).content.decode()
+    shown = {name: cells(content, name) for name in mall}
+    assert (
+        shown["shoes"].items()
+        >= {
+            "signing": "own",
+            "days_left": "4",
+            "request_mle": "ready",
+            "response_mle_key": "ready",
+            "verified": "verified",
+            "meta_key": "-",
+            "above": "wing",
+        }.items()
+    )
+    assert (
+        shown["garden"].items()
+        >= {
+            "signing": "meta key",
+            "meta_key": "mall",
+            "verified": "untested",
+        }.items()
+    )
+    assert shown["mall"]["meta_key"] == "serves others"
+    assert (
+        shown["lonely"].items()
+        >= {
+            "signing": "none",
+            "days_left": "-",
+            "request_mle": "no certificate",
+            "response_mle_key": "no key",
+        }.items()
+    )
+
+
+def test_a_disabled_organization_says_so(root: Any, mall: Any) -> None:
+    Organization.objects.filter(org_id="shoes").update(active=False)
+    assert cells(root.get(LIST).content.decode(), "shoes")["signing"] == "disabled"
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("q=sho", {"shoes"}),
+        ("q=Shoe+shop", {"shoes"}),
+        ("has=ready", {"shoes"}),
+        ("lacks=ready", {"garden", "lonely"}),
+        ("lacks=jwt_v2", {"lonely"}),
+        ("lacks=verified", {"garden", "lonely"}),
+        ("ends=7", {"shoes"}),
+        ("ends=90", {"shoes"}),
+        ("state=ACTIVE", {"mall", "shoes"}),
+        ("state=none", {"wing", "garden", "lonely"}),
+        ("use=unused", {"mall", "shoes"}),
+        ("use=used", set()),
+        (f"host={estate.HOST}", {"lonely"}),
+        ("kind__exact=portfolio", {"mall"}),
+        ("live__exact=0", {"lonely"}),
+        ("has=secret", set()),
+        ("ends=9999", set()),
+        ("state=x", set()),
+        ("use=x", set()),
+        ("portfolio=x", set()),
+    ],
+)
+def test_filters_find_what_they_say(root: Any, mall: Any, query: str, expected: set[str]) -> None:
+    assert listed(root, query) == expected
+
+
+def test_a_portfolio_is_shown_with_all_under_it(root: Any, mall: Any) -> None:
+    assert listed(root, f"portfolio={mall['mall'].pk}") == {"mall", "wing", "garden", "shoes"}
+
+
+def test_a_list_of_many_costs_as_many_queries_as_one_of_few(
+    mall: Any, django_assert_max_num_queries: Any
+) -> None:
+    for n in range(60):
+        owner = estate.organization(f"mid{n:02}", parent=mall["wing"])
+        if n % 2:
+            estate.key(owner, now=timezone.now())
+    visitor = people.client(people.staff("vera", "viewers"))
+    for query in ("", "q=mid", "portfolio=" + str(mall["mall"].pk), "state=ACTIVE", "o=-1"):
+        with django_assert_max_num_queries(15):
+            assert visitor.get(f"{LIST}?{query}").status_code == 200
+
+
+# One organization
+
+
+def test_the_page_tells_which_key_signs_and_what_was_looked_at(root: Any, mall: Any) -> None:
+    text = page(root, mall["garden"])
+    meta = Credential.objects.get(organization=mall["mall"], slot__purpose="signing")
+    assert meta.key_id in text
+    order = ["garden&#x27;s own key", "meta keys that select it", "wing&#x27;s", "mall&#x27;s"]
+    places = [text.index(place) for place in order]
+    assert places == sorted(places)
+    assert re.findall(r">(passed|signs|not reached|stops)</span>", text) == [
+        "passed",
+        "passed",
+        "passed",
+        "signs",
+    ]
+
+
+def test_a_key_that_stops_the_search_is_told_with_its_cure(root: Any, mall: Any) -> None:
+    key = Credential.objects.get(organization=mall["shoes"], slot__purpose="signing")
+    Credential.objects.filter(pk=key.pk).update(state=State.SUSPENDED, active_slot=None)
+    text = page(root, mall["shoes"])
+    assert f"{key.key_id} is SUSPENDED" in text
+    assert re.findall(r">(passed|signs|not reached|stops)</span>", text)[0] == "stops"
+
+
+def test_without_any_key_the_page_says_how_to_get_one(root: Any, mall: Any) -> None:
+    assert "No active signing key for lonely@" in page(root, mall["lonely"])
+
+
+def test_the_timeline_has_a_bar_for_each_key(root: Any, mall: Any) -> None:
+    text = page(root, mall["shoes"])
+    assert text.count('<rect class="cybs-bar') == 2
+    for left, width in re.findall(r'x="([\d.]+)%" width="([\d.]+)%"', text):
+        assert 0 <= float(left) <= 100
+        assert 0 < float(width) <= 100
+
+
+def test_coverage_and_descendants_are_listed(root: Any, mall: Any) -> None:
+    text = page(root, mall["mall"])
+    assert "3 organizations stand under it" in text
+    assert f"garden@{estate.LIVE_HOST}" in text
+
+
+def test_the_audit_is_shown_to_who_may_see_it(root: Any, mall: Any) -> None:
+    entry = audit.Entry(action="x-ray", actor="kim", organization=str(mall["shoes"]))
+    audit.record(entry)
+    assert "x-ray" in page(root, mall["shoes"])
+    blind = people.client(people.allowed("bert", "view_organization"))
+    assert "x-ray" not in page(blind, mall["shoes"])
+
+
+# Scope
+
+
+@pytest.fixture
+def mara(mall: Any) -> User:
+    return people.limited(people.staff("mara", "viewers"), mall["wing"])
+
+
+def test_the_limited_find_only_theirs(mara: User, mall: Any) -> None:
+    visitor = people.client(mara)
+    assert listed(visitor) == {"wing", "garden", "shoes"}
+    assert listed(visitor, f"portfolio={mall['mall'].pk}") == {"wing", "garden", "shoes"}
+    assert listed(visitor, "q=lonely") == set()
+    hosts = visitor.get(LIST).content.decode()
+    assert f"host={estate.HOST}" not in hosts
+
+
+def test_what_stands_above_is_neither_named_nor_linked(mara: User, mall: Any) -> None:
+    visitor = people.client(mara)
+    keys = Credential.objects.filter(organization=mall["mall"]).values_list("key_id", flat=True)
+    texts = [visitor.get(LIST).content.decode(), visitor.get(HOME).content.decode()]
+    texts += [page(visitor, mall[name]) for name in ("wing", "garden", "shoes")]
+    for text in texts:
+        assert not re.search(r"\bmall\b", text)
+        assert not any(key_id in text for key_id in keys)
+
+
+@pytest.mark.parametrize("name", ["mall", "lonely"])
+def test_a_page_out_of_scope_is_not_found(mara: User, mall: Any, name: str) -> None:
+    visitor = people.client(mara)
+    for kind in ("change", "history", "delete"):
+        answer = visitor.get(url("organization", kind, mall[name].pk))
+        assert answer.status_code == 404 or (kind == "delete" and answer.status_code == 403)
+
+
+def test_every_model_answers_404_out_of_scope(mara: User, mall: Any) -> None:
+    visitor = people.client(mara)
+    key = Credential.objects.filter(organization=mall["mall"]).first()
+    assert key is not None
+    event = audit.record(audit.Entry(action="x", actor="kim", organization=str(mall["mall"])))
+    other = estate.certificate(None, days=3, host=estate.HOST)
+    pairs = [
+        ("credential", key.pk),
+        ("keyslot", key.slot_id),
+        ("keyevent", event.pk),
+        ("gatewaycertificate", other.pk),
+    ]
+    for model, pk in pairs:
+        for kind in ("change", "history"):
+            assert visitor.get(url(model, kind, pk)).status_code == 404, model
+        assert str(pk) not in visitor.get(url(model, "changelist")).content.decode()
+
+
+def test_autocomplete_offers_only_what_is_seen(mall: Any) -> None:
+    keeper = people.allowed("kai", "view_organization", "change_staffscope", "view_staffscope")
+    query = {"app_label": "cybs_jwt", "model_name": "staffscope", "field_name": "organizations"}
+    visitor = people.client(keeper)
+    asked = visitor.get("/admin/autocomplete/", {**query, "term": ""})
+    assert len(asked.json()["results"]) == 5
+    people.limited(keeper, mall["wing"])
+    again = visitor.get("/admin/autocomplete/", {**query, "term": ""})
+    names = {row["text"].split("@")[0] for row in again.json()["results"]}
+    assert names == {"wing", "garden", "shoes"}
+
+
+# Limits are set in the admin too
+
+
+def test_who_is_not_limited_limits_others(mall: Any) -> None:
+    keeper = people.allowed("kai", "view_organization", "change_staffscope", "view_staffscope")
+    visitor, vera = people.client(keeper), people.staff("vera", "viewers")
+    data = {"user": vera.pk, "organizations": [mall["wing"].pk]}
+    assert visitor.post(url("staffscope", "add"), data).status_code == 302
+    row = vera.cybs_scope
+    assert [top.org_id for top in row.organizations.all()] == ["wing"]
+    visitor.post(url("staffscope", "delete", row.pk), {"post": "yes"})
+    assert not type(row).objects.exists()
+    people.limited(keeper, mall["mall"])
+    assert visitor.post(url("staffscope", "add"), data).status_code == 403
+    assert visitor.get(url("staffscope", "add")).status_code == 403
+
+
+# The front page
+
+
+def tiles(visitor: Any) -> dict[str, int]:
+    """Each number with the link that lists what it counts."""
+    content = visitor.get(HOME).content.decode()
+    found = re.findall(r'<a href="([^"]+)"><strong>(\d+)</strong>', content)
+    return {address: int(number) for address, number in found}
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_each_number_leads_to_as_many_rows(mall: Any, limited: bool) -> None:
+    user = people.staff("vera", "viewers")
+    if limited:
+        people.limited(user, mall["wing"])
+    estate.key(mall["garden"], state=State.RETIRING, overlap_until=timezone.now() + DAY)
+    visitor = people.client(user)
+    shown = tiles(visitor)
+    assert len(shown) >= 11
+    assert sum(shown.values()) > 3
+    for address, number in shown.items():
+        if "?" in address:
+            listing = visitor.get(address)
+            assert listing.context["cl"].result_count == number, address
+
+
+def test_the_front_page_shows_only_what_may_be_viewed(mall: Any) -> None:
+    visitor = people.client(people.allowed("bert", "view_credential"))
+    content = visitor.get(HOME).content.decode()
+    assert "Keys" in content
+    assert "with a JWT v2 key" not in content
+    assert "alerts to acknowledge" not in content
