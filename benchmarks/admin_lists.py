@@ -32,7 +32,7 @@ PAGES = [
     ("organizations, end in 30 days", "/admin/cybs_jwt/organization/?ends=30"),
     ("organizations, unused", "/admin/cybs_jwt/organization/?use=unused"),
     ("keys", "/admin/cybs_jwt/credential/"),
-    ("keys, end in 30 days", "/admin/cybs_jwt/credential/?ends=30"),
+    ("keys, end in 30 days", "/admin/cybs_jwt/credential/?attention=30"),
     ("slots", "/admin/cybs_jwt/keyslot/"),
     ("certificates", "/admin/cybs_jwt/gatewaycertificate/"),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from django.contrib import admin
@@ -16,9 +17,9 @@ from django.utils.translation import gettext_lazy as _
 from django_cybs_jwt.admin import filters
 from django_cybs_jwt.admin.badges import badge, days_tone
 from django_cybs_jwt.admin.base import CybsAdmin
-from django_cybs_jwt.admin.requests import scope_of
+from django_cybs_jwt.admin.requests import has_standing, scope_of
 from django_cybs_jwt.models import Coverage, KeyEvent, KeySlot, Organization
-from django_cybs_jwt.services import coverage, key_choice, readiness, timeline
+from django_cybs_jwt.services import coverage, key_choice, planning, readiness, timeline
 
 NEWEST_EVENTS = 20
 MOST_MERCHANTS = 50
@@ -29,8 +30,10 @@ class OrganizationList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         """The page's rows, each with its `standing`."""
-        super().get_results(request)
-        rows: list[Any] = list(self.result_list)
+        # The count and the rows are read here, and only some filters are hard to plan.
+        with planning.interpreted() if has_standing(request) else nullcontext():
+            super().get_results(request)
+            rows: list[Any] = list(self.result_list)
         owners = KeySlot.objects.filter(organization__in=rows).exclude(coverage=Coverage.OWN)
         meta = set(owners.values_list("organization", flat=True))
         judged = list(readiness.of(rows, now=timezone.now()))

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property, reduce
-from operator import or_
+from operator import and_, or_
 from typing import Any, Final
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -57,13 +57,30 @@ class _Kind:
     response_mle: str
     slots: frozenset[uuid.UUID] = frozenset()
 
-    def fellows(self) -> Q:
-        """All of them."""
-        alike = Q(parent=self.parent, host=self.host, response_mle=self.response_mle)
-        selected = _Selects.objects.filter(organization=OuterRef("pk"))
-        for slot in self.slots:
-            alike &= Q(Exists(selected.filter(keyslot=slot)))
-        return alike & ~Q(Exists(selected.exclude(keyslot__in=self.slots)))
+
+def _fellows(kinds: Mapping[_Kind, Readiness], test: Callable[[Readiness], bool]) -> Q:
+    """All merchants of the kinds that pass. Places are listed: 1,000 parents cost as one."""
+    is_plain = not any(kind.slots for kind in kinds)
+    parents: dict[tuple[frozenset[uuid.UUID], str, str], set[uuid.UUID | None]] = defaultdict(set)
+    for kind in (kind for kind, row in kinds.items() if test(row)):
+        parents[kind.slots, kind.host, kind.response_mle].add(kind.parent)
+    found: dict[frozenset[uuid.UUID], Q] = defaultdict(lambda: _NOBODY)
+    for (slots, host, policy), some in parents.items():
+        place = Q(parent__in=[pk for pk in some if pk is not None])
+        if None in some:
+            place |= Q(parent=None)
+        found[slots] |= Q(host=host, response_mle=policy) & place
+    if is_plain:  # then nobody needs to be asked who selects him, which costs the planner dearly
+        return found[frozenset()]
+    return reduce(or_, (_selected_by(slots) & places for slots, places in found.items()), _NOBODY)
+
+
+def _selected_by(slots: frozenset[uuid.UUID]) -> Q:
+    """Merchants that these slots select, and no other."""
+    selected = _Selects.objects.filter(organization=OuterRef("pk"))
+    each = [Q(Exists(selected.filter(keyslot=slot))) for slot in slots]
+    others = selected.exclude(keyslot__in=slots) if slots else selected
+    return reduce(and_, each, ~Q(Exists(others)))
 
 
 class Standing:
@@ -84,10 +101,10 @@ class Standing:
         return self._where(own, lambda row: row.days_left is not None and row.days_left < days)
 
     def _where(self, own: Q, test: Callable[[Readiness], bool]) -> Q:
-        """*own* for whoever's own key decides, *test* for the others."""
-        alike = [kind.fellows() for kind, row in self._kinds.items() if test(row)]
+        """*own*, true only of those whose own key decides, and *test* for the others."""
+        alike = _fellows(self._kinds, test)
         lone = Q(pk__in=[pk for pk, row in self._contested.items() if test(row)])
-        ruled = (self._decides & own) | (~self._decides & reduce(or_, alike, _NOBODY))
+        ruled = own | (~self._decides & alike)
         return Q(active=True) & (lone | (~Q(pk__in=list(self._contested)) & ruled))
 
     @cached_property
