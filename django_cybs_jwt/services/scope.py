@@ -17,6 +17,7 @@ from django.db.models.functions import Concat
 from django_cybs_jwt.models import (
     AlertRecipient,
     Approval,
+    Attempt,
     Credential,
     ExpiryAlert,
     GatewayCertificate,
@@ -24,6 +25,7 @@ from django_cybs_jwt.models import (
     KeySlot,
     KeyUse,
     Organization,
+    OutboundRequest,
     StaffScope,
 )
 from django_cybs_jwt.services import audit
@@ -147,5 +149,7 @@ _RULES: Final[Mapping[type[Model], Callable[[QuerySet[Organization]], Q]]] = {
     ExpiryAlert: _of_column("organization"),
     AlertRecipient: _of_column("organization"),
     Approval: _of_column("credential__organization"),
+    OutboundRequest: _of_column("organization"),
+    Attempt: _of_column("request__organization"),
     StaffScope: lambda _: Q(pk=None),  # limits are not for those who are limited
 }
