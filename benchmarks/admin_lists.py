@@ -98,6 +98,7 @@ def _key(slot: Any, state: str, ends: datetime, now: datetime) -> Any:
         sealed_secret=None if state == "DESTROYED" else os.urandom(1800),
         expires_at=ends,
         not_after=ends,
+        staged_at=ends - 1095 * DAY,
         activated_at=now - 100 * DAY,
         verify_outcome="accepted" if int(key_id[0], 16) < 12 else "",
         last_used_at=now - 40 * DAY if int(key_id[1], 16) < 4 else now,

@@ -141,6 +141,7 @@ class Credential(models.Model):
             models.Index(fields=["fingerprint"], name="cybs_key_fingerprint"),
             models.Index(fields=["expires_at"], name="cybs_key_ends"),
             models.Index(fields=["state", "activate_at"], name="cybs_key_due"),
+            models.Index(fields=["-staged_at", "-id"], name="cybs_key_newest"),
         ]
         constraints = [
             models.UniqueConstraint(
