@@ -5,17 +5,19 @@ from __future__ import annotations
 from django.apps import apps
 from django.contrib.admin import AdminSite, site
 
-from django_cybs_jwt.admin.keys import (
-    CredentialAdmin,
-    GatewayCertificateAdmin,
-    KeyEventAdmin,
-    KeySlotAdmin,
-)
+from django_cybs_jwt.admin.alerts import ExpiryAlertAdmin
+from django_cybs_jwt.admin.approvals import ApprovalAdmin
+from django_cybs_jwt.admin.audit import KeyEventAdmin
+from django_cybs_jwt.admin.keys import CredentialAdmin, GatewayCertificateAdmin, KeySlotAdmin
 from django_cybs_jwt.admin.organizations import OrganizationAdmin
+from django_cybs_jwt.admin.recipients import AlertRecipientAdmin
 from django_cybs_jwt.admin.staff import StaffScopeAdmin
 
 __all__ = [
+    "AlertRecipientAdmin",
+    "ApprovalAdmin",
     "CredentialAdmin",
+    "ExpiryAlertAdmin",
     "GatewayCertificateAdmin",
     "KeyEventAdmin",
     "KeySlotAdmin",

@@ -28,12 +28,13 @@ class CybsAdmin(_ModelAdmin):
     """Rows are seen by who may view them, inside his scope, and changed here by screens only.
 
     *screens* are pages of their own, *bulk* what can be done to many rows of the list.
-    *sealed* columns stay in the database.
+    *sealed* columns stay in the database. *linked* are columns that other pages' links filter by.
     """
 
     screens: Sequence[type[Screen]] = ()
     bulk: Sequence[BulkAction] = ()
     sealed: Sequence[str] = ()
+    linked: Sequence[str] = ()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """What the visitor sees; lists, autocomplete, actions, filters and pages all start here."""
@@ -79,8 +80,14 @@ class CybsAdmin(_ModelAdmin):
         """Only the filters this page shows: any other lookup could guess at a column."""
         items = (item[0] if isinstance(item, tuple) else item for item in self.list_filter)
         shown = {item if isinstance(item, str) else _parameter(item) for item in items}
-        field = lookup.removesuffix("__exact").removesuffix("__isnull")
-        return field in shown or field == "id"
+        parts = ("year", "month", "day") if self.date_hierarchy else ()
+        dates = {f"{self.date_hierarchy}__{part}" for part in parts}
+        return lookup.removesuffix("__exact").removesuffix("__isnull") in {
+            *shown,
+            *self.linked,
+            *dates,
+            "id",
+        }
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         """Offer only what the visitor sees."""
@@ -142,7 +149,8 @@ class CybsAdmin(_ModelAdmin):
         return [
             {
                 "title": screen.title,
-                "url": self.url(screen.name, *([row.pk] if screen.of_row else [])),
+                "url": self.url(screen.name, *([row.pk] if screen.of_row else []))
+                + (f"?{request.GET.urlencode()}" if screen.keeps_filters and request.GET else ""),
             }
             for screen in self.screens
             if screen.of_row == (row is not None) and screen.is_offered(self, request, row)

@@ -1,4 +1,4 @@
-"""Keys, slots, certificates and the audit chain as rows."""
+"""Keys, slots and certificates as rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.contrib import admin
 
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.filters import AttentionFilter
-from django_cybs_jwt.models import Credential, GatewayCertificate, KeyEvent, KeySlot
+from django_cybs_jwt.models import Credential, GatewayCertificate, KeySlot
 
 
 @admin.register(Credential)
@@ -46,12 +46,3 @@ class GatewayCertificateAdmin(CybsAdmin):
     list_filter = ["host", "preferred"]
     list_select_related = ["organization"]
     search_fields = ["organization__org_id", "key_id"]
-
-
-@admin.register(KeyEvent)
-class KeyEventAdmin(CybsAdmin):
-    """The audit chain, newest first."""
-
-    list_display = ["seq", "at", "actor", "action", "outcome", "organization", "key_id", "reason"]
-    list_filter = ["action", "outcome"]
-    search_fields = ["organization", "key_id", "actor"]

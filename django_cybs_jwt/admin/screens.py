@@ -66,7 +66,7 @@ class Screen:
 
     *name* makes its address: `admin:cybs_jwt_<model>_<name>`. *permission* is one of
     `services.permissions.Permission` or VIEW's. *of_row* puts it under a row. *asks_password* is
-    for what raises exposure or destroys.
+    for what raises exposure or destroys. *keeps_filters* is for a screen about what a list shows.
     """
 
     name: ClassVar[str]
@@ -75,6 +75,7 @@ class Screen:
     permission: ClassVar[str]
     of_row: ClassVar[bool] = False
     asks_password: ClassVar[bool] = False
+    keeps_filters: ClassVar[bool] = False
 
     def __init__(self, admin: CybsAdmin, request: HttpRequest, row: Any = None) -> None:
         self.admin = admin
@@ -178,7 +179,7 @@ class FormScreen(Screen):
     dangerous: ClassVar[bool] = False
     form_class: ClassVar[type[forms.Form]] = forms.Form
 
-    def act(self, form: Any) -> Text | HttpResponse:
+    def act(self, form: Any) -> Text | HttpResponseBase:
         """Do it and say what was done, or answer with a page of its own; CybsError is shown."""
         raise NotImplementedError
 
@@ -209,7 +210,7 @@ class FormScreen(Screen):
         if not form.is_valid():
             return self.page(form)
         done = self.act(form)
-        return done if isinstance(done, HttpResponse) else self.done(done)
+        return done if isinstance(done, HttpResponseBase) else self.done(done)
 
     def page(self, form: forms.Form) -> TemplateResponse:
         """The form, and what it will do."""

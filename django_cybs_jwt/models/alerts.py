@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from urllib.parse import urlsplit
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -46,7 +47,17 @@ class AlertRecipient(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.channel} {self.address}"
+        return f"{self.channel} {self.shown_address}"
+
+    @property
+    def shown_address(self) -> str:
+        """A webhook's address may be its secret: of it, and of what we do not know, a part."""
+        if self.channel in (self.Channel.MAIL, self.Channel.SIGNAL):
+            return self.address
+        if self.channel == self.Channel.WEBHOOK:
+            parts = urlsplit(self.address)
+            return f"{parts.scheme}://{parts.netloc}/…"
+        return f"…{self.address[-4:]}"
 
 
 class ExpiryAlert(models.Model):

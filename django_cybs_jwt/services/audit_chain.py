@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from django_cybs_jwt.models import AuditHead, KeyEvent
 from django_cybs_jwt.services import audit, keyset
@@ -96,8 +96,16 @@ def export(
         anywhere = Q(organization__startswith=f"{organization}@")
         rows = rows.filter(Q(organization=organization) | anywhere)
     limits = {"since": since, "until": until, "organization": organization}
-    told = " ".join(f"{name}={limit}" for name, limit in limits.items() if limit) or "everything"
-    entry = audit.Entry(action="audit-export", actor=actor, organization="", reason=told)
+    told = " ".join(f"{name}={limit}" for name, limit in limits.items() if limit)
+    return export_rows(rows, actor=actor, now=now, told=told)
+
+
+def export_rows(
+    rows: QuerySet[KeyEvent], *, actor: str, now: datetime, told: str
+) -> Iterator[dict[str, Any]]:
+    """The same of *rows* as somebody has chosen them, in words *told*; that is audited at once."""
+    reason = told or "everything"
+    entry = audit.Entry(action="audit-export", actor=actor, organization="", reason=reason)
     audit.record(entry, now=now)
     return (
         {**audit.chained(row), "digest": row.digest}

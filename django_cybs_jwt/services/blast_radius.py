@@ -14,6 +14,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple
 
+from django.db.models import QuerySet
+
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, State
 from django_cybs_jwt.services import force, resolution
@@ -46,10 +48,14 @@ class Reliance:
 
 
 class BlastRadius:
-    """Whom keys serve at *now*. Nothing is read before the first question that needs it."""
+    """Whom keys serve at *now*: of all merchants, or of some *merchants*.
 
-    def __init__(self, now: datetime) -> None:
+    Nothing is read before the first question that needs it.
+    """
+
+    def __init__(self, now: datetime, merchants: QuerySet[Organization] | None = None) -> None:
         self.now = now
+        self._merchants = Organization.objects.all() if merchants is None else merchants
         self.own = OwnKeys(now)
 
     def of_key(self, owner: uuid.UUID, key: uuid.UUID) -> list[str]:
@@ -102,7 +108,7 @@ class BlastRadius:
     def _undecided(self) -> Iterator[tuple[uuid.UUID, str, str, uuid.UUID, uuid.UUID, str]]:
         """The active merchants that no key of their own decides about."""
         rows = (
-            Organization.objects.filter(kind=Organization.Kind.MERCHANT, active=True)
+            self._merchants.filter(kind=Organization.Kind.MERCHANT, active=True)
             .filter(
                 ~force.has_active("pk"),
                 ~force.has_due("pk", self.now),

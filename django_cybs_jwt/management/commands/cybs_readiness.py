@@ -14,6 +14,7 @@ from django.utils import timezone
 from django_cybs_jwt.management.base import CybsCommand
 from django_cybs_jwt.services import readiness
 from django_cybs_jwt.services.readiness import Readiness
+from django_cybs_jwt.services.spreadsheet import cell
 
 COLUMNS: Final = tuple(item.name for item in fields(Readiness))
 
@@ -58,7 +59,7 @@ class Command(CybsCommand):
         ready, lines = True, csv.writer(self.stdout)
         lines.writerow(COLUMNS)
         for one in found:
-            lines.writerow([_cell(getattr(one, name)) for name in COLUMNS])
+            lines.writerow([cell(getattr(one, name)) for name in COLUMNS])
             ready = ready and one.ready
         return ready
 
@@ -79,13 +80,3 @@ def _line(one: Readiness) -> str:
         said.append(f"{one.days_left} days left")
     told = " ".join(said)
     return f"{told}. {' '.join(one.missing)}" if one.missing else told
-
-
-def _cell(value: Any) -> str:
-    """One cell as text; a spreadsheet must not take it for a formula."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return ""
-    text = " ".join(value) if isinstance(value, tuple) else str(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text

@@ -1,0 +1,303 @@
+"""Alerts about ends: acknowledge and put off, one or many; the dashboard stands beside the list."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as now_
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from django_cybs_jwt.admin.base import CybsAdmin
+from django_cybs_jwt.admin.bulk import BulkAction, BulkForm
+from django_cybs_jwt.admin.expiry import ExpiryScreen
+from django_cybs_jwt.admin.choices import ChoiceFilter
+from django_cybs_jwt.admin.requests import actor
+from django_cybs_jwt.admin.screens import Consequences, FormScreen, ReasonForm
+from django_cybs_jwt.admin.words import ARTEFACTS, SEVERITIES, severity_badge, standing, what_ends
+from django_cybs_jwt.exceptions import CybsError
+from django_cybs_jwt.models import ExpiryAlert
+from django_cybs_jwt.services import alert_bulk, alerts, blast_names, dashboard
+from django_cybs_jwt.services.permissions import Permission
+
+if TYPE_CHECKING:
+    from django_cybs_jwt.admin.screens import Text
+
+LONGEST_SNOOZE: Final = 365  # days
+
+
+class DaysField(forms.IntegerField):
+    """For how long; the service holds the three days before an end free."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            label=_("Days"),
+            min_value=1,
+            max_value=LONGEST_SNOOZE,
+            help_text=_("From now on. The last three days before an end cannot be put off."),
+            **options,
+        )
+
+
+class SnoozeForm(ReasonForm):
+    """For how long, and why."""
+
+    days = DaysField()
+    field_order = ["days", "reason"]
+
+
+class AcknowledgeScreen(FormScreen):
+    """Somebody knows."""
+
+    name = "acknowledge"
+    title = _("Acknowledge")
+    button = _("Acknowledge")
+    permission = Permission.ACKNOWLEDGE
+    form_class = ReasonForm
+    of_row = True
+
+    @classmethod
+    def is_offered(cls, admin: CybsAdmin, request: HttpRequest, row: Any) -> bool:
+        """While it stands and nobody did."""
+        stands = row.resolved_at is None and row.acknowledged_at is None
+        return super().is_offered(admin, request, row) and stands
+
+    def consequences(self) -> Consequences:
+        """What it stops, and what it does not."""
+        return Consequences(sentences=[_about(self.row), _ACKNOWLEDGED])
+
+    def act(self, form: Any) -> Text:
+        """Note who knows."""
+        alerts.acknowledge(
+            self.row.pk,
+            actor=actor(self.request),
+            now=timezone.now(),
+            reason=form.cleaned_data["reason"],
+        )
+        return now_("Acknowledged.")
+
+
+class SnoozeScreen(FormScreen):
+    """Tell nobody for some days."""
+
+    name = "snooze"
+    title = _("Put off")
+    button = _("Put off")
+    permission = Permission.ACKNOWLEDGE
+    form_class = SnoozeForm
+    of_row = True
+
+    @classmethod
+    def is_offered(cls, admin: CybsAdmin, request: HttpRequest, row: Any) -> bool:
+        """While it can be put off."""
+        possible = row.resolved_at is None and timezone.now() < row.ends - alerts.NO_SNOOZE
+        return super().is_offered(admin, request, row) and possible
+
+    def consequences(self) -> Consequences:
+        """Until when at the latest."""
+        latest = timezone.localtime(self.row.ends - alerts.NO_SNOOZE)
+        said = {"latest": date_format(latest, "DATETIME_FORMAT")}
+        until = now_("It can be put off until %(latest)s at the latest.") % said
+        return Consequences(sentences=[_about(self.row), _SNOOZED, until])
+
+    def act(self, form: Any) -> Text:
+        """Put it off."""
+        now = timezone.now()
+        alerts.snooze(
+            self.row.pk,
+            until=now + timedelta(days=form.cleaned_data["days"]),
+            actor=actor(self.request),
+            now=now,
+            reason=form.cleaned_data["reason"],
+        )
+        return now_("Put off.")
+
+
+class ReasonedBulkForm(BulkForm):
+    """Why, for the audit trail."""
+
+    reason = forms.CharField(label=_("Reason"), max_length=500, required=False)
+
+
+class SnoozeManyForm(ReasonedBulkForm):
+    """For how long, and why."""
+
+    days = DaysField()
+    field_order = ["days", "reason", "count"]
+
+
+class AcknowledgeMany(BulkAction):
+    """Somebody knows of all of them."""
+
+    name = "acknowledge_many"
+    label = _("Acknowledge")
+    permission = Permission.ACKNOWLEDGE
+    form_class = ReasonedBulkForm
+
+    def consequences(self, rows: QuerySet[Any]) -> Consequences:
+        """Which."""
+        return Consequences(sentences=[_counted(rows), _ACKNOWLEDGED])
+
+    def act(self, request: HttpRequest, rows: QuerySet[Any], form: Any) -> Text:
+        """Acknowledge each."""
+        ids = rows.values_list("pk", flat=True)
+        reason = form.cleaned_data["reason"]
+        return _told(
+            alert_bulk.acknowledge(ids, actor=actor(request), now=timezone.now(), reason=reason)
+        )
+
+
+class SnoozeMany(BulkAction):
+    """Tell nobody of any of them for some days."""
+
+    name = "snooze_many"
+    label = _("Put off")
+    permission = Permission.ACKNOWLEDGE
+    form_class = SnoozeManyForm
+
+    def consequences(self, rows: QuerySet[Any]) -> Consequences:
+        """Which, and that some may not be."""
+        return Consequences(sentences=[_counted(rows), _SNOOZED])
+
+    def act(self, request: HttpRequest, rows: QuerySet[Any], form: Any) -> Text:
+        """Put each off; those too near to their ends stay as they are."""
+        return _told(
+            alert_bulk.snooze(
+                rows.values_list("pk", flat=True),
+                days=form.cleaned_data["days"],
+                actor=actor(request),
+                now=timezone.now(),
+                reason=form.cleaned_data["reason"],
+            )
+        )
+
+
+class ArtefactFilter(ChoiceFilter):
+    """What ends."""
+
+    title = _("artefact")
+    parameter_name = "artefact"
+    choices_offered = tuple((str(key), name) for key, name in ARTEFACTS.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Of that kind."""
+        return queryset.filter(artefact=self.value()) if self.value() in ARTEFACTS else queryset
+
+
+class SeverityFilter(ChoiceFilter):
+    """How loud."""
+
+    title = _("severity")
+    parameter_name = "severity"
+    choices_offered = tuple((str(key), name) for key, name in SEVERITIES.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """As loud as that."""
+        return queryset.filter(severity=self.value()) if self.value() in SEVERITIES else queryset
+
+
+class StateFilter(ChoiceFilter):
+    """What was done about it; without a choice, whatever stands."""
+
+    title = _("state")
+    parameter_name = "state"
+    choices_offered = (
+        ("open", _("To acknowledge")),
+        ("acknowledged", _("Acknowledged")),
+        ("snoozed", _("Put off")),
+        ("escalated", _("Escalated")),
+        ("resolved", _("Resolved")),
+    )
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """In that state."""
+        if self.value() == "resolved":
+            return queryset.exclude(resolved_at=None)
+        rows, now = queryset.filter(resolved_at=None), timezone.now()
+        if self.value() == "open":
+            return queryset.filter(dashboard.to_acknowledge(now))
+        if self.value() == "acknowledged":
+            return rows.exclude(acknowledged_at=None)
+        if self.value() == "snoozed":
+            return rows.filter(snoozed_until__gt=now)
+        return rows.exclude(escalated_at=None) if self.value() == "escalated" else rows
+
+
+@admin.register(ExpiryAlert)
+class ExpiryAlertAdmin(CybsAdmin):
+    """What ends and is worth telling, the earliest end first."""
+
+    list_display = ["ends", "days_left", "what", "organization", "loud", "stops", "standing"]
+    list_filter = [StateFilter, SeverityFilter, ArtefactFilter]
+    list_select_related = ["organization"]
+    search_fields = ["organization__org_id__istartswith", "key_id__istartswith"]
+    search_help_text = _("The beginning of an organization ID or key ID.")
+    show_full_result_count = False
+    exclude = ["artefact", "severity", "subject"]
+    readonly_fields = ["what", "loud", "standing"]
+    screens = [ExpiryScreen, AcknowledgeScreen, SnoozeScreen]
+    bulk = [AcknowledgeMany(), SnoozeMany()]
+
+    def facts(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """The merchants that stop, by name."""
+        names = blast_names.stopping([row], now=timezone.now()).get(row.pk, ())
+        return {"consequences": Consequences(merchants=names).shown(request)}
+
+    @admin.display(description=_("days left"), ordering="ends")
+    def days_left(self, row: ExpiryAlert) -> int:
+        """Whole days, below zero once it has ended."""
+        return (row.ends - timezone.now()).days
+
+    @admin.display(description=_("what ends"))
+    def what(self, row: ExpiryAlert) -> str:
+        """The artefact and its key."""
+        return f"{what_ends(row)} {row.key_id}"
+
+    @admin.display(description=_("severity"), ordering="severity")
+    def loud(self, row: ExpiryAlert) -> str:
+        """A badge."""
+        return severity_badge(row)
+
+    @admin.display(description=_("state"))
+    def standing(self, row: ExpiryAlert) -> str:
+        """What was done about it."""
+        return standing(row)
+
+
+_ACKNOWLEDGED: Final = _(
+    "It is not escalated, and below critical nobody is told of it again, until the next threshold."
+)
+_SNOOZED: Final = _("Nobody is told of it before then, at no threshold.")
+
+
+def _about(row: ExpiryAlert) -> str:
+    stops = ngettext(
+        "%(what)s ends on %(day)s; %(count)d merchant stops then.",
+        "%(what)s ends on %(day)s; %(count)d merchants stop then.",
+        row.stops,
+    )
+    day = date_format(timezone.localtime(row.ends), "DATE_FORMAT")
+    return stops % {"what": f"{what_ends(row)} {row.key_id}", "day": day, "count": row.stops}
+
+
+def _counted(rows: QuerySet[Any]) -> str:
+    count = rows.count()
+    return ngettext("%(count)d alert.", "%(count)d alerts.", count) % {"count": count}
+
+
+def _told(outcome: alert_bulk.Outcome) -> str:
+    done = ngettext("%(count)d alert is done.", "%(count)d alerts are done.", outcome.done)
+    text = done % {"count": outcome.done}
+    if not outcome.refused:
+        return text
+    refused = " ".join(f"{count}x: {reason}" for reason, count in outcome.refused.items())
+    if not outcome.done:
+        raise CybsError(refused)
+    return f"{text} {now_('Not done:')} {refused}"

@@ -1,0 +1,187 @@
+"""Four eyes: what waits for a second person, and his answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponseBase
+from django.utils import timezone
+from django.utils.translation import gettext as now_
+from django.utils.translation import gettext_lazy as _
+
+from django_cybs_jwt.admin.base import CybsAdmin
+from django_cybs_jwt.admin.choices import ChoiceFilter
+from django_cybs_jwt.admin.requests import actor
+from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences
+from django_cybs_jwt.models import Approval
+from django_cybs_jwt.services import approvals, coverage, dashboard
+from django_cybs_jwt.services.permissions import Permission
+
+if TYPE_CHECKING:
+    from django_cybs_jwt.admin.screens import Text
+
+_DOES: Final = {
+    "activate": _("The key becomes active: requests are signed, or replies decrypted, with it."),
+    "resume": _("The suspended key is used again as before."),
+    "destroy": _("The key is overwritten. Nothing brings it back."),
+    "export": _("The key may be written to a file outside of this system."),
+}
+
+
+class ApproveScreen(ConfirmScreen):
+    """Grant what somebody else asks for; the service binds it to the key as it is."""
+
+    name = "approve"
+    title = _("Approve")
+    button = _("Yes, approve")
+    permission = Permission.APPROVE
+    of_row = True
+    asks_password = True
+
+    @classmethod
+    def is_offered(cls, admin: CybsAdmin, request: HttpRequest, row: Any) -> bool:
+        """To everybody who might be the second person."""
+        if not super().is_offered(admin, request, row):
+            return False
+        return _waiting_for(request).filter(pk=row.pk).exists()
+
+    def consequences(self) -> Consequences:
+        """What is asked, by whom, of which key, and the merchants that depend on it."""
+        return _consequences(self.row, [_DOES[self.row.action]])
+
+    def act(self, form: Any) -> Text:
+        """Grant it."""
+        row = approvals.approve(
+            self.row.pk,
+            actor=actor(self.request),
+            now=timezone.now(),
+            reason=form.cleaned_data["reason"],
+        )
+        return now_("Approved: %(action)s of %(key)s. It can be carried out once, until then.") % {
+            "action": row.action,
+            "key": row.credential.key_id,
+        }
+
+
+class RejectScreen(ConfirmScreen):
+    """Turn a request down, or take an unused approval back."""
+
+    name = "reject"
+    title = _("Reject")
+    button = _("Yes, reject")
+    permission = "cybs_jwt.view_approval"
+    of_row = True
+
+    @classmethod
+    def is_offered(cls, admin: CybsAdmin, request: HttpRequest, row: Any) -> bool:
+        """While there is something to turn down."""
+        return (
+            _may_reject(request, row)
+            and approvals.usable(now=timezone.now()).filter(pk=row.pk).exists()
+        )
+
+    def get(self) -> HttpResponseBase:
+        """For approvers, and for the one who asked."""
+        self._check()
+        return super().get()
+
+    def post(self) -> HttpResponseBase:
+        """For approvers, and for the one who asked."""
+        self._check()
+        return super().post()
+
+    def consequences(self) -> Consequences:
+        """What will not be done."""
+        return _consequences(self.row, [_("The request ends; nothing is done to the key.")])
+
+    def act(self, form: Any) -> Text:
+        """Turn it down."""
+        approvals.reject(
+            self.row.pk,
+            actor=actor(self.request),
+            now=timezone.now(),
+            reason=form.cleaned_data["reason"],
+        )
+        return now_("Rejected.")
+
+    def _check(self) -> None:
+        if not _may_reject(self.request, self.row):
+            raise PermissionDenied
+
+
+class WaitingFilter(ChoiceFilter):
+    """What waits, and what waits for the one who looks."""
+
+    title = _("waiting")
+    parameter_name = "waiting"
+    choices_offered = (
+        ("me", _("For me")),
+        ("decision", _("For a decision")),
+        ("use", _("Granted, not used")),
+    )
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """As the service tells it."""
+        now = timezone.now()
+        if self.value() == "me":
+            return queryset.filter(pk__in=_waiting_for(request).values("pk"))
+        if self.value() == "decision":
+            return queryset.filter(pk__in=approvals.waiting(now=now).values("pk"))
+        if self.value() == "use":
+            granted = approvals.usable(now=now).filter(status=Approval.Status.GRANTED)
+            return queryset.filter(pk__in=granted.values("pk"))
+        return queryset
+
+
+@admin.register(Approval)
+class ApprovalAdmin(CybsAdmin):
+    """Every request, newest first."""
+
+    list_display = ["action", "key", "status", "requested_by", "requested_at", "expires_at"]
+    list_filter = [WaitingFilter, "status", "action"]
+    list_select_related = ["credential__organization", "credential__slot"]
+    search_fields = ["credential__organization__org_id__istartswith", "credential__key_id"]
+    search_help_text = _("The beginning of an organization ID, or a key ID.")
+    exclude = ["lock_version"]
+    sealed = ["credential__sealed_secret", "credential__sealed_p12", "credential__certificate"]
+    screens = [ApproveScreen, RejectScreen]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """With the keys, without what is sealed in them."""
+        joined = ("credential__organization", "credential__slot")
+        return super().get_queryset(request).select_related(*joined)
+
+    @admin.display(description=_("key"), ordering="credential__key_id")
+    def key(self, row: Approval) -> str:
+        """Of whom, what for, which."""
+        return str(row.credential)
+
+
+def _waiting_for(request: HttpRequest) -> QuerySet[Approval]:
+    waiting = approvals.waiting(now=timezone.now())
+    return waiting.filter(dashboard.waits_for(actor(request)))
+
+
+def _may_reject(request: HttpRequest, row: Approval) -> bool:
+    return row.requested_by == actor(request) or request.user.has_perm(Permission.APPROVE)
+
+
+def _consequences(row: Approval, what: list[Text]) -> Consequences:
+    key = row.credential
+    facts = {
+        "who": row.requested_by,
+        "action": row.action,
+        "key": str(key),
+        "fingerprint": row.fingerprint[:16],
+        "uploader": key.uploaded_by or "-",
+    }
+    asked = now_("%(who)s asks: %(action)s of %(key)s.") % facts
+    which = now_("Its fingerprint begins with %(fingerprint)s; %(uploader)s uploaded it.") % facts
+    reasons = [now_("Reason given: %(reason)s") % {"reason": row.reason}] if row.reason else []
+    return Consequences(
+        sentences=[asked, *what, which, *reasons],
+        merchants=[str(one) for one in coverage.affected(key)],
+    )

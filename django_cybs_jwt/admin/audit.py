@@ -1,0 +1,137 @@
+"""The audit chain: read, verify, take out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from django_cybs_jwt.admin.base import CybsAdmin
+from django_cybs_jwt.admin.requests import actor, scope_of
+from django_cybs_jwt.admin.screens import Consequences, FormScreen
+from django_cybs_jwt.exceptions import CybsError
+from django_cybs_jwt.models import KeyEvent
+from django_cybs_jwt.services import audit_chain, audit_verdicts
+from django_cybs_jwt.services.permissions import Permission
+
+LONGEST_TOLD: Final = 500
+
+
+class VerifyForm(forms.Form):
+    """How much of the chain is read."""
+
+    ALL, NEW = "all", "new"
+
+    rows = forms.ChoiceField(
+        label=_("What is read"),
+        choices=[
+            (ALL, _("The whole chain")),
+            (NEW, _("What came since it was last found whole")),
+        ],
+        initial=ALL,
+        help_text=_("Only the whole chain shows what was changed in old rows since."),
+    )
+
+
+class VerifyScreen(FormScreen):
+    """Recompute the chain; the result is kept, with who asked."""
+
+    name = "verify"
+    title = _("Verify")
+    button = _("Verify now")
+    permission = Permission.AUDIT
+    form_class = VerifyForm
+
+    def act(self, form: Any) -> HttpResponse:
+        """Show the faults, if there are any, and the anchor to keep."""
+        found = audit_verdicts.verify(
+            actor=actor(self.request),
+            now=timezone.now(),
+            only_new=form.cleaned_data["rows"] == VerifyForm.NEW,
+        )
+        return self.render("cybs_jwt/audit_verified.html", found=found)
+
+
+class ExportScreen(FormScreen):
+    """What the list shows, as JSON lines; that it was taken is an audit row itself."""
+
+    name = "export"
+    title = _("Export")
+    template = "cybs_jwt/audit_export.html"
+    button = _("Download JSON lines")
+    permission = Permission.AUDIT
+    keeps_filters = True
+
+    def consequences(self) -> Consequences:
+        """How it is chosen; the number of rows is on the list."""
+        return Consequences(
+            sentences=[_("The export itself is noted in the audit trail with your name.")]
+        )
+
+    def act(self, form: Any) -> StreamingHttpResponse:
+        """Stream it: no row is held for longer than its page."""
+        found = audit_chain.export_rows(
+            self._rows(), actor=actor(self.request), now=timezone.now(), told=self._told()
+        )
+        answer = StreamingHttpResponse(_lines(found), content_type="application/jsonl")
+        name = f"audit-{timezone.now():%Y-%m-%d}.jsonl"
+        answer["Content-Disposition"] = f'attachment; filename="{name}"'
+        return answer
+
+    def _rows(self) -> QuerySet[KeyEvent]:
+        """What the list shows under the same filters, to the same person."""
+        try:
+            listed = self.admin.get_changelist_instance(self.request)
+        except IncorrectLookupParameters:
+            raise CybsError(
+                "One of the filters cannot be. Choose them again on the list."
+            ) from None
+        rows: QuerySet[KeyEvent] = listed.get_queryset(self.request)
+        return rows
+
+    def _told(self) -> str:
+        """The filters as the address has them: escaped, so that it stays one printable line."""
+        limit = " within-scope" if scope_of(self.request).is_limited else ""
+        return self.request.GET.urlencode()[:LONGEST_TOLD] + limit
+
+
+@admin.register(KeyEvent)
+class KeyEventAdmin(CybsAdmin):
+    """The chain, newest first."""
+
+    list_display = ["seq", "at", "actor", "action", "outcome", "organization", "key_id", "reason"]
+    list_filter = ["outcome", "action"]
+    date_hierarchy = "at"
+    linked = ["credential", "organization"]
+    search_fields = [
+        "organization__istartswith",
+        "key_id__istartswith",
+        "actor__istartswith",
+        "fingerprint__istartswith",
+        "reason",
+    ]
+    search_help_text = _(
+        "The beginning of an organization, key ID, actor or fingerprint, or part of a reason."
+    )
+    show_full_result_count = False
+    screens = [VerifyScreen, ExportScreen]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
+    ) -> HttpResponse:
+        """With what the last verification said."""
+        verdict = {"verdict": audit_verdicts.last(), "whole": audit_verdicts.WHOLE}
+        return super().changelist_view(request, {**(extra_context or {}), **verdict})
+
+
+def _lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    for row in rows:
+        yield json.dumps(row) + "\n"

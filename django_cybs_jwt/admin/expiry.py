@@ -1,0 +1,178 @@
+"""The expiry dashboard: a timeline by week, and what breaks in each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from django.core.paginator import Page, Paginator
+from django.db.models import QuerySet
+from django.http import HttpResponseBase
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as now_
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from django_cybs_jwt.admin.narrowing import NarrowForm
+from django_cybs_jwt.admin.requests import scope_of
+from django_cybs_jwt.admin.screens import Screen
+from django_cybs_jwt.admin.words import severity_badge, standing, what_ends
+from django_cybs_jwt.models import Credential, ExpiryAlert, GatewayCertificate
+from django_cybs_jwt.services import blast_names, expiry_weeks
+from django_cybs_jwt.services.endings import Artefact
+from django_cybs_jwt.services.expiry_weeks import Week
+from django_cybs_jwt.services.permissions import Permission
+
+PER_PAGE: Final = 50
+MOST_MERCHANTS: Final = 50
+"""Names of stopping merchants under one artefact."""
+COLUMN: Final = 64
+TALLEST: Final = 160
+ABOVE: Final = 24
+BELOW: Final = 44
+"""Units of the drawing: a week's width, the tallest bar, and the room over and under it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A week as it is drawn, in whole units from the top left."""
+
+    week: Week
+    link: str
+    label: str
+    text: str
+    is_chosen: bool
+    x: int
+    middle: int
+    y: int
+    height: int
+
+
+class ExpiryScreen(Screen):
+    """What ends when, whom it stops, and what was done about it."""
+
+    name = "dashboard"
+    title = _("Expiry dashboard")
+    template = "cybs_jwt/expiry.html"
+    permission = "cybs_jwt.view_expiryalert"
+
+    def get(self) -> HttpResponseBase:
+        """The weeks, and a page of what ends in the chosen one."""
+        form = NarrowForm(self.request.GET, scope=scope_of(self.request))
+        if not form.is_valid():
+            return self.render(form=form, status=400)
+        rows = expiry_weeks.standing(scope_of(self.request), **form.chosen())
+        weeks = expiry_weeks.weeks(rows, now=timezone.now())
+        chosen = next((week for week in weeks if week.name == self._week), None)
+        if chosen is not None:
+            rows = expiry_weeks.within(rows, chosen)
+        return self.render(
+            form=form,
+            chosen=_text(chosen) if chosen else "",
+            everything=self._link(week=""),
+            **self._chart(weeks),
+            **self._list(rows),
+        )
+
+    def _chart(self, weeks: Sequence[Week]) -> dict[str, Any]:
+        return {
+            "bars": list(self._bars(weeks)),
+            "column": COLUMN,
+            "width": COLUMN * len(weeks),
+            "base": ABOVE + TALLEST,
+            "height": ABOVE + TALLEST + BELOW,
+            "merchants": sum(week.merchants for week in weeks),
+        }
+
+    def _bars(self, weeks: Sequence[Week]) -> Iterator[Bar]:
+        most = max([1, *(week.merchants for week in weeks)])
+        for number, week in enumerate(weeks):
+            # Rounded up: one merchant among thousands still shows.
+            height = -(-week.merchants * TALLEST // most)
+            yield Bar(
+                week=week,
+                link=self._link(week=week.name),
+                label=_label(week),
+                text=_text(week),
+                is_chosen=self._week == week.name,
+                x=number * COLUMN,
+                middle=number * COLUMN + COLUMN // 2,
+                y=ABOVE + TALLEST - height,
+                height=height,
+            )
+
+    def _list(self, rows: QuerySet[ExpiryAlert]) -> dict[str, Any]:
+        ordered = rows.order_by("ends", "pk")
+        page = Paginator(ordered, PER_PAGE).get_page(self.request.GET.get("p"))
+        return {
+            "page": page,
+            "rows": list(self._rows(page)),
+            "earlier": self._link(p=str(page.number - 1)) if page.has_previous() else "",
+            "later": self._link(p=str(page.number + 1)) if page.has_next() else "",
+            "may_acknowledge": self.request.user.has_perm(Permission.ACKNOWLEDGE),
+        }
+
+    def _rows(self, page: Page[ExpiryAlert]) -> Iterator[dict[str, Any]]:
+        now = timezone.now()
+        alerts = list(page)
+        stopping = blast_names.stopping(alerts, now=now)
+        # One question for all names of the page.
+        names = {name for some in stopping.values() for name in some}
+        seen = set(scope_of(self.request).names(names)[0])
+        for alert in alerts:
+            stops = [name for name in stopping.get(alert.pk, ()) if name in seen]
+            yield {
+                "alert": alert,
+                "what": what_ends(alert),
+                "days": (alert.ends - now).days,
+                "badge": severity_badge(alert),
+                "standing": standing(alert),
+                "link": self._page_of(alert),
+                "url": self.admin.url("change", alert.pk),
+                "stops": stops[:MOST_MERCHANTS],
+                "more": max(alert.stops - len(stops[:MOST_MERCHANTS]), 0),
+            }
+
+    def _page_of(self, alert: ExpiryAlert) -> str:
+        """The page of the row that ends, where it has one that the visitor may open."""
+        if alert.artefact == Artefact.KEK:
+            return ""
+        is_certificate = alert.artefact == Artefact.REQUEST_MLE_CERTIFICATE
+        model = GatewayCertificate if is_certificate else Credential
+        may = self.request.user.has_perm(f"cybs_jwt.view_{model.__name__.lower()}")
+        return self.admin.url_of(model, "change", alert.subject) if may else ""
+
+    @property
+    def _week(self) -> str:
+        return self.request.GET.get("week", "")
+
+    def _link(self, **changed: str) -> str:
+        """This page with other parameters; another week begins at its first page."""
+        names = ("host", "portfolio", "week")
+        kept = {name: self.request.GET.get(name, "") for name in names}
+        given = {name: text for name, text in {**kept, **changed}.items() if text}
+        return f"{self.request.path}?{urlencode(given)}"
+
+
+def _label(week: Week) -> str:
+    """Under a bar: few letters."""
+    if week.start is None:
+        return now_("ended")
+    return date_format(timezone.localdate(week.start), "d M")
+
+
+def _text(week: Week) -> str:
+    """The week in words: what a bar says to who cannot see it."""
+    numbers = {"artefacts": week.artefacts, "merchants": week.merchants}
+    stops = ngettext("%(merchants)d merchant stops", "%(merchants)d merchants stop", week.merchants)
+    ends = ngettext("%(artefacts)d artefact ends", "%(artefacts)d artefacts end", week.artefacts)
+    when = now_("Ended before now")
+    if week.start is not None:
+        last = timezone.localdate(week.end) - timedelta(days=1)
+        days = {"first": date_format(timezone.localdate(week.start)), "last": date_format(last)}
+        when = now_("%(first)s to %(last)s") % days
+    return f"{when}: {stops % numbers}, {ends % numbers}"

@@ -1,0 +1,212 @@
+"""Who is told of ends: add, change, test, deactivate."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.translation import gettext as now_
+from django.utils.translation import gettext_lazy as _
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.admin.base import CybsAdmin
+from django_cybs_jwt.admin.narrowing import OrganizationField
+from django_cybs_jwt.admin.requests import actor, scope_of
+from django_cybs_jwt.admin.screens import Consequences, FormScreen
+from django_cybs_jwt.models import AlertRecipient
+from django_cybs_jwt.services import alert_channels, alert_recipients, alert_test, alert_webhook
+from django_cybs_jwt.services.permissions import Permission
+
+if TYPE_CHECKING:
+    from django_cybs_jwt.admin.screens import Text
+    from django_cybs_jwt.services.scope import Scope
+
+
+class RecipientForm(forms.Form):
+    """Which way, where to, about whom."""
+
+    channel = forms.ChoiceField(label=_("Channel"))
+    address = forms.CharField(
+        label=_("Address"),
+        max_length=alert_recipients.LONGEST_ADDRESS,
+        help_text=_("A mail address, or an https:// URL; of the URL only the host is shown again."),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    organization = OrganizationField(
+        label=_("Organization"),
+        required=False,
+        help_text=_("ORG_ID or ORG_ID@HOST: of it and what stands under it. Empty: everything."),
+    )
+    escalation = forms.BooleanField(
+        label=_("Escalation"),
+        required=False,
+        help_text=_("Told only of what nobody acknowledged for a day."),
+    )
+
+    def __init__(self, *args: Any, scope: Scope, **options: Any) -> None:
+        super().__init__(*args, **options)
+        organization = self.fields["organization"]
+        assert isinstance(organization, OrganizationField)  # noqa: S101  # declared above
+        organization.scope = scope
+        # Who sees a part only cannot have the rest sent out.
+        organization.required = scope.is_limited
+        names = {*alert_channels.BUILT_IN, *conf.current().ALERT_CHANNELS}
+        self.fields["channel"].choices = [  # type: ignore[attr-defined]
+            (name, name) for name in sorted(names - {AlertRecipient.Channel.SIGNAL})
+        ]
+        self.fields["channel"].initial = AlertRecipient.Channel.MAIL
+
+
+class AddScreen(FormScreen):
+    """A new recipient. A webhook's signing key is on the answer's page, and on no other."""
+
+    name = "add_recipient"
+    title = _("Add a recipient")
+    button = _("Add")
+    permission = Permission.RECIPIENTS
+    form_class = RecipientForm
+    asks_password = True
+
+    def form(self) -> forms.Form:
+        """With what the visitor sees."""
+        data = self.request.POST if self.request.method == "POST" else None
+        return RecipientForm(data, scope=scope_of(self.request))
+
+    def act(self, form: Any) -> Text | HttpResponse:
+        """Add it, or change one that is there."""
+        given = form.cleaned_data
+        facts = {name: given[name] for name in ("channel", "address", "organization")}
+        is_known = AlertRecipient.objects.filter(**facts).exists()
+        recipient = alert_recipients.add(
+            **facts, escalation=given["escalation"], actor=actor(self.request)
+        )
+        if recipient.channel != AlertRecipient.Channel.WEBHOOK or is_known:
+            return now_("%(recipient)s is told from now on.") % {"recipient": recipient}
+        key = base64.b64encode(alert_webhook.signing_key(recipient)).decode()
+        return self.render("cybs_jwt/webhook_key.html", key=key, recipient=recipient)
+
+
+class ChangeForm(forms.Form):
+    """What can be changed; another address is another recipient."""
+
+    escalation = forms.BooleanField(
+        label=_("Escalation"),
+        required=False,
+        help_text=_("Told only of what nobody acknowledged for a day."),
+    )
+
+
+class ChangeScreen(FormScreen):
+    """Of what it is told; one that was deactivated is told again."""
+
+    name = "change_recipient"
+    title = _("Change")
+    permission = Permission.RECIPIENTS
+    of_row = True
+    form_class = ChangeForm
+
+    @classmethod
+    def is_offered(cls, admin: CybsAdmin, request: HttpRequest, row: Any) -> bool:
+        """The signal's recipient comes and goes with its receivers."""
+        return super().is_offered(admin, request, row) and not _is_signal(row)
+
+    def initial(self) -> dict[str, Any]:
+        """As it is."""
+        return {"escalation": self.row.escalation}
+
+    def consequences(self) -> Consequences:
+        """What saving means for one that is told nothing."""
+        again = _("It is told nothing now; saved, it is told again.")
+        return Consequences(sentences=[] if self.row.active else [again])
+
+    def act(self, form: Any) -> Text:
+        """Save it."""
+        alert_recipients.add(
+            self.row.channel,
+            self.row.address,
+            organization=self.row.organization,
+            escalation=form.cleaned_data["escalation"],
+            actor=actor(self.request),
+        )
+        return now_("Saved.")
+
+
+class TestScreen(FormScreen):
+    """A message that says nothing but that it arrives."""
+
+    name = "test"
+    title = _("Send a test")
+    button = _("Send it now")
+    permission = Permission.RECIPIENTS
+    of_row = True
+
+    @classmethod
+    def is_offered(cls, admin: CybsAdmin, request: HttpRequest, row: Any) -> bool:
+        """To one that is told."""
+        return super().is_offered(admin, request, row) and row.active and not _is_signal(row)
+
+    def consequences(self) -> Consequences:
+        """To whom."""
+        told = _("%(recipient)s gets one message at once. It names no key.")
+        return Consequences(sentences=[told % {"recipient": self.row}])
+
+    def act(self, form: Any) -> Text:
+        """Send it."""
+        alert_test.send_test(self.row, actor=actor(self.request), now=timezone.now())
+        return now_("Handed over. Look whether it arrived.")
+
+
+class DeactivateScreen(FormScreen):
+    """Tell it nothing any more."""
+
+    name = "deactivate"
+    title = _("Deactivate")
+    button = _("Yes, do it")
+    permission = Permission.RECIPIENTS
+    dangerous = True
+    of_row = True
+
+    @classmethod
+    def is_offered(cls, admin: CybsAdmin, request: HttpRequest, row: Any) -> bool:
+        """While it is told."""
+        return super().is_offered(admin, request, row) and row.active
+
+    def consequences(self) -> Consequences:
+        """Who is left to be told."""
+        told = _("%(recipient)s is told nothing any more.") % {"recipient": self.row}
+        others = alert_recipients.listing().exclude(pk=self.row.pk)
+        alone = [] if others.exists() else [_("Nobody is told of ends then.")]
+        return Consequences(sentences=[told, *alone])
+
+    def act(self, form: Any) -> Text:
+        """Deactivate it; what it was told stays on record."""
+        alert_recipients.remove(self.row, actor=actor(self.request))
+        return now_("Deactivated.")
+
+
+@admin.register(AlertRecipient)
+class AlertRecipientAdmin(CybsAdmin):
+    """Recipients; addresses of webhooks are shown in part."""
+
+    list_display = ["where", "channel", "organization", "escalation", "active"]
+    list_filter = ["active", "escalation", "channel"]
+    list_select_related = ["organization"]
+    search_fields = ["organization__org_id__istartswith"]
+    search_help_text = _("The beginning of an organization ID.")
+    ordering = ["channel", "address"]
+    fields = ["where", "channel", "organization", "escalation", "active"]
+    readonly_fields = ["where"]
+    screens = [AddScreen, ChangeScreen, TestScreen, DeactivateScreen]
+
+    @admin.display(description=_("address"))
+    def where(self, row: AlertRecipient) -> str:
+        """As much of it as is no secret."""
+        return row.shown_address
+
+
+def _is_signal(row: AlertRecipient) -> bool:
+    return row.channel == AlertRecipient.Channel.SIGNAL

@@ -1,0 +1,59 @@
+"""What the services' own names are called on a page."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as now_
+from django.utils.translation import gettext_lazy as _
+
+from django_cybs_jwt.admin.badges import Tone, badge
+from django_cybs_jwt.models import ExpiryAlert
+from django_cybs_jwt.services.alert_schedule import Severity
+from django_cybs_jwt.services.endings import Artefact
+
+ARTEFACTS: Final = {
+    Artefact.SIGNING_CERTIFICATE: _("Signing certificate"),
+    Artefact.SHARED_SECRET: _("Shared secret"),
+    Artefact.RESPONSE_MLE_CERTIFICATE: _("Response MLE certificate"),
+    Artefact.REQUEST_MLE_CERTIFICATE: _("Request MLE certificate"),
+    Artefact.KEK: _("Key-encryption key"),
+    Artefact.OVERLAP: _("Overlap"),
+    Artefact.APPROVAL: _("Approval"),
+}
+SEVERITIES: Final = {
+    Severity.CRITICAL: _("Critical"),
+    Severity.WARNING: _("Warning"),
+    Severity.INFO: _("Info"),
+}
+_TONES: Final[dict[Severity, Tone]] = {
+    Severity.CRITICAL: "bad",
+    Severity.WARNING: "warn",
+    Severity.INFO: "plain",
+}
+
+
+def what_ends(alert: ExpiryAlert) -> str:
+    """The artefact in words."""
+    return str(ARTEFACTS[Artefact(alert.artefact)])
+
+
+def severity_badge(alert: ExpiryAlert) -> SafeString:
+    """How loud it is."""
+    severity = Severity(alert.severity)
+    return badge(_TONES[severity], SEVERITIES[severity])
+
+
+def standing(alert: ExpiryAlert) -> str:
+    """What was done about an alert."""
+    if alert.resolved_at is not None:
+        return now_("resolved")
+    if alert.snoozed_until is not None and alert.snoozed_until > timezone.now():
+        until = date_format(timezone.localtime(alert.snoozed_until), "SHORT_DATE_FORMAT")
+        return now_("put off until %(until)s") % {"until": until}
+    if alert.acknowledged_at is not None:
+        return now_("acknowledged by %(who)s") % {"who": alert.acknowledged_by}
+    return now_("escalated") if alert.escalated_at is not None else now_("to acknowledge")
