@@ -17,8 +17,8 @@ from django.utils.translation import ngettext
 
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.bulk import BulkAction, BulkForm
-from django_cybs_jwt.admin.expiry import ExpiryScreen
 from django_cybs_jwt.admin.choices import ChoiceFilter
+from django_cybs_jwt.admin.expiry import ExpiryScreen
 from django_cybs_jwt.admin.requests import actor
 from django_cybs_jwt.admin.screens import Consequences, FormScreen, ReasonForm
 from django_cybs_jwt.admin.words import ARTEFACTS, SEVERITIES, severity_badge, standing, what_ends
