@@ -114,9 +114,7 @@ def _consequences(target: State, now: datetime) -> dict[str, Any]:
     if target == State.PARKED:
         return {"due_at": None}
     keep = conf.current()
-    kept = keep.KEEP_PAYLOAD_DAYS
-    ending: dict[str, Any] = {
-        "finished_at": now,
-        "due_at": now + timedelta(days=kept or keep.KEEP_REPLY_DAYS),
-    }
-    return ending if kept else ending | {"sealed_payload": None}
+    payload, reply = keep.KEEP_PAYLOAD_DAYS, keep.KEEP_REPLY_DAYS
+    first = min(payload, reply) if payload else reply
+    ending: dict[str, Any] = {"finished_at": now, "due_at": now + timedelta(days=first)}
+    return ending if payload else ending | {"sealed_payload": None}

@@ -58,8 +58,10 @@ def run(*, threads: int, drain: bool, stop: threading.Event) -> int:
         while not stop.is_set():
             found = [pk for pk in _due(limit=threads * 8) if pk not in busy]
             for pk in found:
+                if stop.is_set():
+                    break
                 give(pk)
-            done += len(found)
+                done += 1
             if drain and not found and not busy:
                 break
             if not drain and time.monotonic() - ticked >= TICK:

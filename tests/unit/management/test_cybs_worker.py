@@ -1,0 +1,134 @@
+"""cybs_worker and cybs_send --queued: a queue without Celery."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_cybs_jwt.models import OutboundRequest
+from django_cybs_jwt.services import working
+from django_cybs_jwt.simulator import Fault, FaultKind
+from django_cybs_jwt.testing.simulation import Simulation
+from tests.unit.management.running import run
+from tests.unit.queue.rows import CARD, payment
+
+PAYMENTS = ("cybs_send", "acme", "POST", "/pts/v2/payments")
+
+
+@pytest.fixture
+def acme(cybs_simulator: Simulation) -> Simulation:
+    cybs_simulator.merchant("acme", signs_with="shared_secret")
+    return cybs_simulator
+
+
+@pytest.fixture
+def body(tmp_path: Path) -> str:
+    path = tmp_path / "payment.json"
+    path.write_text(json.dumps(payment()))
+    return str(path)
+
+
+def queued(body: str, key: str = "order-1", *more: str) -> Any:
+    return run(*PAYMENTS, "--data", body, "--queued", "--idempotency-key", key, "--json", *more)
+
+
+def test_it_is_stored_then_sent_by_a_worker_then_shown(acme: Simulation, body: str) -> None:
+    first = queued(body)
+    assert (first.code, first.json["state"], first.json["attempt"]) == (0, "QUEUED", 0)
+    assert acme.ledger == []
+    ended = run("cybs_worker", "--drain", "--json")
+    assert (ended.code, ended.json) == (0, {"worked_on": 1})
+    again = queued(body)
+    assert again.json["id"] == first.json["id"]
+    assert (again.json["state"], again.json["outcome"]) == ("ANSWERED", "AUTHORIZED")
+    assert again.json["transaction_id"] == acme.ledger[0].transaction_id
+    assert CARD not in first.out + ended.out + again.out
+
+
+def test_without_json_it_says_state_and_id(acme: Simulation, body: str) -> None:
+    told = run(*PAYMENTS, "--data", body, "--queued", "--idempotency-key", "order-1")
+    assert told.out.split() == ["QUEUED", str(OutboundRequest.objects.get().pk)]
+    assert "Worked on 1 requests." in run("cybs_worker", "--drain").out
+
+
+def test_another_payment_under_a_used_key_is_refused(
+    acme: Simulation, body: str, tmp_path: Path
+) -> None:
+    queued(body)
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(payment()))
+    ended = queued(str(other))
+    assert ended.code == 2
+    assert "another request" in ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--queued",),
+        ("--idempotency-key", "a"),
+        ("--queued", "--idempotency-key", "a", "--dry-run"),
+    ],
+)
+def test_half_of_it_is_a_mistake(acme: Simulation, body: str, arguments: tuple[str, ...]) -> None:
+    assert run(*PAYMENTS, "--data", body, *arguments).code == 2
+    assert not OutboundRequest.objects.exists()
+
+
+def test_drain_leaves_what_is_not_due(acme: Simulation, body: str) -> None:
+    queued(body)
+    acme.faults.add(Fault(kind=FaultKind.STATUS, status=429, retry_after=600))
+    assert run("cybs_worker", "--drain", "--json").json == {"worked_on": 1}
+    assert run("cybs_worker", "--drain", "--json").json == {"worked_on": 0}
+    assert OutboundRequest.objects.get().state == "QUEUED"
+
+
+def test_no_threads_is_a_mistake(acme: Simulation) -> None:
+    assert run("cybs_worker", "--threads", "0").code == 2
+
+
+def test_a_worker_without_a_ring_does_not_begin(acme: Simulation, settings: Any) -> None:
+    settings.CYBS_JWT = {}
+    assert run("cybs_worker", "--drain").code == 2
+
+
+def test_sigterm_ends_it_after_what_is_under_way(
+    acme: Simulation, body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        queued(body, f"order-{number}")
+    work = working.work
+
+    def told_to_stop(pk: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return work(pk)
+
+    monkeypatch.setattr(working, "work", told_to_stop)
+    before = signal.getsignal(signal.SIGTERM)
+    assert run("cybs_worker").code == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert len(acme.ledger) == 1
+
+
+def test_a_row_that_fails_stops_no_other(
+    acme: Simulation, body: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, fine = queued(body, "order-1").json["id"], queued(body, "order-2").json["id"]
+    work, calls = working.work, []
+
+    def failing(pk: Any) -> Any:
+        calls.append(str(pk))
+        if str(pk) == broken and calls.count(broken) == 1:
+            raise RuntimeError("boom")
+        return work(pk)
+
+    monkeypatch.setattr(working, "work", failing)
+    monkeypatch.setattr(working, "POLL", 0)
+    assert run("cybs_worker", "--drain").code == 0
+    assert {row.state for row in OutboundRequest.objects.all()} == {"ANSWERED"}
+    assert fine in calls
+    assert "boom" in caplog.text
