@@ -69,7 +69,7 @@ class Platform:
         with process, _killed([process]):
             _wait_for(self.port, process)
             certificate = self.folder / "gateway.crt"
-            certificate.write_bytes(_get(self.port, "/__simulator/certificate"))
+            certificate.write_bytes(get(self.port, "/__simulator/certificate"))
             self.command("cybs_gateway_cert", "add", str(certificate), "--host", HOST, "--prefer")
             yield
 
@@ -140,7 +140,7 @@ def _wait_for(port: int, process: subprocess.Popen[str]) -> None:
     raise AssertionError("the simulator did not start")
 
 
-def _get(port: int, path: str) -> bytes:
+def get(port: int, path: str) -> bytes:
     import urllib.request
 
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:

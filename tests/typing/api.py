@@ -8,6 +8,7 @@ import httpx
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.client import AsyncClient, Client, Explanation
+from django_cybs_jwt.models import OutboundRequest
 from django_cybs_jwt.protocol import MerchantKeys
 
 
@@ -21,10 +22,16 @@ def synchronous() -> None:
     assert_type(cybs.sign("acme", "GET", "/tss/v2/transactions/1"), cybs.SignedRequest)
     assert_type(cybs.decrypt("acme", b"{}"), bytes)
     assert_type(cybs.keys_for("acme"), MerchantKeys)
+    row = cybs.enqueue("acme", "POST", "/pts/v2/payments", json={}, idempotency_key="order-1")
+    assert_type(row, OutboundRequest)
+    assert_type(row.state, str)
+    assert_type(cybs.submit("acme", "GET", "/x", idempotency_key="a"), OutboundRequest)
+    assert_type(cybs.reply_to(row), cybs.StoredReply | None)
 
 
 async def asynchronous() -> None:
     assert_type(await cybs.asend("acme", "GET", "/tss/v2/transactions/1"), cybs.Reply)
     assert_type(cybs.aclient("acme"), AsyncClient)
+    assert_type(await cybs.asubmit("acme", "GET", "/x", idempotency_key="a"), OutboundRequest)
     async with httpx.AsyncClient(auth=cybs.auth("acme")) as own:
         assert_type(await own.get("https://apitest.cybersource.com/"), httpx.Response)
