@@ -79,9 +79,9 @@ def steps(platform: Platform, *what: str, dies_at: str = "") -> str:
     return ended.stdout
 
 
-def shown(platform: Platform, *what: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(steps(platform, *what).splitlines()[-1])
-    return found
+def shown(platform: Platform, *what: str) -> list[dict[str, Any]]:
+    """What each `show` among the steps says."""
+    return [json.loads(line) for line in steps(platform, *what).splitlines()]
 
 
 def charged(platform: Platform, transaction_id: str) -> int:
@@ -94,8 +94,9 @@ def charged(platform: Platform, transaction_id: str) -> int:
 def test_killed_at(platform: Platform, point: str) -> None:
     then, ends = POINTS[point]
     steps(platform, f"enqueue {point}", f"work {point}", dies_at=point)
-    assert shown(platform, f"show {point}")["state"] == then
-    row = shown(platform, f"wait {point} 200", f"recover {point}", f"show {point}")
+    show = f"show {point}"
+    left, row = shown(platform, show, f"wait {point} 200", f"recover {point}", show)
+    assert left["state"] == then
     assert (row["state"], charged(platform, row["transaction_id"])) in ends
     assert row["attempt"] == 1
     assert row["attempts"] == (["lost"] if then == "SENDING" else ["answered"])
@@ -105,8 +106,8 @@ def test_a_sweeper_killed_in_the_middle_is_followed_by_another(platform: Platfor
     """c12."""
     steps(platform, "enqueue c12", "work c12", dies_at="claimed")
     steps(platform, "wait c12 200", "sweep c12", dies_at="swept")
-    assert shown(platform, "show c12")["state"] == "IN_DOUBT"
-    row = shown(platform, "recover c12", "show c12")
+    left, row = shown(platform, "show c12", "recover c12", "show c12")
+    assert left["state"] == "IN_DOUBT"
     assert (row["state"], row["attempts"]) == ("ABSENT", ["lost"])
 
 
@@ -116,6 +117,6 @@ def test_a_resolver_killed_after_its_undoing_does_not_leave_the_row_in_doubt(
     """c13."""
     steps(platform, "enqueue c13", "work c13", dies_at="claimed")
     steps(platform, "wait c13 200", "sweep c13", "wait c13 900", "work c13", dies_at="undone")
-    assert shown(platform, "show c13")["state"] == "IN_DOUBT"
-    row = shown(platform, "recover c13", "show c13")
+    left, row = shown(platform, "show c13", "recover c13", "show c13")
+    assert left["state"] == "IN_DOUBT"
     assert (row["state"], charged(platform, row["transaction_id"])) == ("ABSENT", 0)
