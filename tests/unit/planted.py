@@ -21,7 +21,7 @@ from django.utils import timezone
 from django_cybs_jwt import conf, cybs
 from django_cybs_jwt.client import pools
 from django_cybs_jwt.models import AuditHead, KeyEvent, Organization
-from django_cybs_jwt.services import gateway_certificates
+from django_cybs_jwt.services import gateway_certificates, working
 from django_cybs_jwt.services.inspection import Inspection, Wanted
 from django_cybs_jwt.services.inspection import inspect_file as inspect
 from django_cybs_jwt.services.inspection import inspect_shared_secret as inspect_text
@@ -155,6 +155,25 @@ def apost_over(transport: pools.Replacement) -> None:
         async_to_sync(pay)()
 
 
+def queue_over(transport: pools.Replacement) -> None:
+    row = cybs.enqueue(*PAYMENTS, json=payment(), idempotency_key="order-1")
+    with pools.replaced(transport):
+        working.work(row.pk)
+
+
+def submit_over(transport: pools.Replacement) -> None:
+    with pools.replaced(transport):
+        cybs.submit(*PAYMENTS, json=payment(), idempotency_key="order-2")
+
+
+def asubmit_over(transport: pools.Replacement) -> None:
+    async def pay() -> None:
+        await cybs.asubmit(*PAYMENTS, json=payment(), idempotency_key="order-3")
+
+    with pools.replaced(transport):
+        async_to_sync(pay)()
+
+
 Patch = pytest.MonkeyPatch
 CRASHES: dict[str, Callable[[Patch], object]] = {
     "sign": lambda patch: (
@@ -173,6 +192,24 @@ CRASHES: dict[str, Callable[[Patch], object]] = {
     "transport async": lambda _: asend_over(Broken()),
     "client": lambda _: post_over(Broken()),
     "client async": lambda _: apost_over(Broken()),
+    "queue": lambda _: queue_over(Broken()),
+    "queue submit": lambda _: submit_over(Broken()),
+    "queue asubmit": lambda _: asubmit_over(Broken()),
+    "queue sign": lambda patch: (
+        patch.setattr("jwt.algorithms.HMACAlgorithm.sign", crash),
+        cybs.submit(*PAYMENTS, json=payment(), idempotency_key="order-4"),
+    ),
+    "queue seal": lambda patch: (
+        patch.setattr("django_cybs_jwt.sealing.envelope.HKDF", crash),
+        cybs.enqueue(*PAYMENTS, json=payment(), idempotency_key="order-5"),
+    ),
+    "queue insert": lambda patch: (
+        patch.setattr("django.db.models.query.QuerySet.bulk_create", crash),
+        cybs.enqueue(*PAYMENTS, json=payment(), idempotency_key="order-6"),
+    ),
+    "queue no object": lambda _: cybs.enqueue(
+        *PAYMENTS, content=b"[" + body() + b"]", idempotency_key="order-7"
+    ),
     "not a number": lambda _: cybs.send(*PAYMENTS, json=payment(x=float("nan"))),
     "no json": lambda _: cybs.send(*PAYMENTS, json=payment(x=object())),
     "lone surrogate": lambda _: cybs.send(*PAYMENTS, json=payment(x="\ud800")),
