@@ -118,6 +118,14 @@ def actor(options: Mapping[str, Any]) -> str:
     return str(name)
 
 
+def whole_number(text: str) -> int:
+    """An argument that is a whole number from 0 up."""
+    with suppress(ValueError):
+        if (number := int(text)) >= 0:
+            return number
+    raise argparse.ArgumentTypeError("give a whole number from 0 up.")
+
+
 def whole_days(text: str) -> int:
     """A number of days for argparse: whole, and none that is past."""
     number = int(text)

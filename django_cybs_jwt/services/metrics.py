@@ -6,18 +6,17 @@ about, not every key. The rules beside it: `prometheus_rules()`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Final
 
 from django.db.models import Count
 
-from django_cybs_jwt.services import alert_delivery, alerts, expiry
+from django_cybs_jwt.services import alert_delivery, alerts, expiry, queue_metrics
 from django_cybs_jwt.services.alert_schedule import HORIZON, Severity
 from django_cybs_jwt.services.endings import Ending
-
-Sample = tuple[Mapping[str, str], float]
+from django_cybs_jwt.services.exposition import Sample, gauge
 
 RULES: Final = ("data", "prometheus.rules.yml")
 
@@ -28,32 +27,33 @@ def render(now: datetime) -> str:
     endings = [ending for ending in expiry.scan(now, until=until) if ending.in_use]
     ran = alerts.last_run()
     lines = [
-        *_metric(
+        *gauge(
             "cybs_jwt_end_timestamp_seconds",
             "When an artefact in use ends; only within 90 days.",
             ((_labels(ending), ending.ends.timestamp()) for ending in endings),
         ),
-        *_metric(
+        *gauge(
             "cybs_jwt_end_stops_merchants",
             "How many merchants stop when it ends.",
             ((_labels(ending), len(ending.stops)) for ending in endings),
         ),
-        *_metric(
+        *gauge(
             "cybs_jwt_keys_without_end",
             "Keys in force whose end nobody typed.",
             [({}, expiry.count_without_end(now))],
         ),
-        *_metric("cybs_jwt_open_alerts", "Alerts that stand.", _open_alerts()),
-        *_metric(
+        *gauge("cybs_jwt_open_alerts", "Alerts that stand.", _open_alerts()),
+        *gauge(
             "cybs_jwt_pending_deliveries",
             "Alerts that were not handed over to somebody yet.",
             [({}, alert_delivery.pending(now).count())],
         ),
-        *_metric(
+        *gauge(
             "cybs_jwt_tick_timestamp_seconds",
             "When the recurring job last ended well; 0 for never.",
             [({}, ran.timestamp() if ran else 0)],
         ),
+        *queue_metrics.lines(now),
     ]
     return "\n".join(lines) + "\n"
 
@@ -61,14 +61,6 @@ def render(now: datetime) -> str:
 def prometheus_rules() -> str:
     """The alerting rules that are shipped with these metrics, as YAML."""
     return resources.files("django_cybs_jwt").joinpath(*RULES).read_text("utf-8")
-
-
-def _metric(name: str, help_text: str, samples: Iterator[Sample] | list[Sample]) -> Iterator[str]:
-    yield f"# HELP {name} {help_text}"
-    yield f"# TYPE {name} gauge"
-    for labels, value in samples:
-        pairs = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
-        yield f"{name}{{{pairs}}} {value:.15g}" if pairs else f"{name} {value:.15g}"
 
 
 def _labels(ending: Ending) -> dict[str, str]:
@@ -88,7 +80,3 @@ def _open_alerts() -> Iterator[Sample]:
     found = {row["severity"]: row["rows"] for row in counted}
     for severity in Severity:
         yield {"severity": severity}, found.get(severity, 0)
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -27,6 +27,7 @@ class Permission(StrEnum):
     AUDIT = "cybs_jwt.audit_keyevent"
     ACKNOWLEDGE = "cybs_jwt.change_expiryalert"
     RECIPIENTS = "cybs_jwt.change_alertrecipient"
+    OPERATE = "cybs_jwt.change_outboundrequest"
     LIMIT = "cybs_jwt.change_staffscope"
 
 
@@ -39,6 +40,7 @@ _SEEN: Final = (
     "expiryalert",
     "alertrecipient",
     "approval",
+    "outboundrequest",
 )
 VIEW: Final = tuple(f"{_LABEL}.view_{model}" for model in _SEEN)
 
@@ -51,6 +53,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         Permission.ROTATE,
         Permission.ACKNOWLEDGE,
         Permission.RECIPIENTS,
+        Permission.OPERATE,
     ),
     "Cybersource approvers": (*VIEW, Permission.APPROVE),
     "Cybersource custodians": (*VIEW, Permission.DESTROY, Permission.EXPORT),

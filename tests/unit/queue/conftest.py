@@ -8,6 +8,9 @@ from django_cybs_jwt.services import database_clock, retrying, signing
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.queue import rows
+from tests.unit.services.conftest import fresh_chain
+
+__all__ = ["fresh_chain"]
 
 
 @pytest.fixture(autouse=True)

@@ -108,6 +108,9 @@ RULES = {
     "CybsTickIsSilent": ("critical", ""),
     "CybsMetricsAreMissing": ("warning", "1h"),
     "CybsAlertsAreNotDelivered": ("warning", "8h"),
+    "CybsQueueWaits": ("critical", "2m"),
+    "CybsInDoubtForLong": ("warning", ""),
+    "CybsParked": ("warning", ""),
 }
 
 

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django_cybs_jwt.models import (
     AlertRecipient,
     Approval,
+    Attempt,
     Credential,
     ExpiryAlert,
     GatewayCertificate,
@@ -16,6 +17,7 @@ from django_cybs_jwt.models import (
     KeySlot,
     KeyUse,
     Organization,
+    OutboundRequest,
     StaffScope,
 )
 from django_cybs_jwt.services import audit, scope
@@ -24,7 +26,10 @@ from tests.unit.services.estate import NOW
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
 
-OWNED = [KeySlot, Credential, KeyUse, GatewayCertificate, ExpiryAlert, AlertRecipient, Approval]
+OWNED = [
+    *(KeySlot, Credential, KeyUse, GatewayCertificate, ExpiryAlert, AlertRecipient, Approval),
+    *(OutboundRequest, Attempt),
+]
 
 
 @pytest.fixture
@@ -49,6 +54,10 @@ def own_everything(owner: Organization) -> None:
         requested_at=NOW,
         expires_at=NOW,
     )
+    sent = OutboundRequest.objects.create(
+        organization=owner, state="CANCELLED", idempotency_key="1", created_at=NOW
+    )
+    Attempt.objects.create(request=sent, number=1, jti=str(sent.pk), kind="lost", started_at=NOW)
     audit.record(audit.Entry(action="test", actor="tests", organization=str(owner)), now=NOW)
 
 
@@ -67,9 +76,9 @@ def malls() -> list[Organization]:
 
 
 def owner_of(row: object) -> str:
-    for path in ("organization", "credential"):
+    for path in ("organization", "credential", "request"):
         found = getattr(row, path, None)
-        if isinstance(found, Credential):
+        if isinstance(found, Credential | OutboundRequest):
             found = found.organization
         if found is not None:
             return found if isinstance(found, str) else str(found)
