@@ -62,8 +62,10 @@ class BulkAction:
         """What will happen to which merchants."""
         raise NotImplementedError
 
-    def act(self, request: HttpRequest, rows: QuerySet[Any], form: Any) -> Text:
-        """Call one service and say what was done; CybsError is shown."""
+    def act(
+        self, admin: CybsAdmin, request: HttpRequest, rows: QuerySet[Any], form: Any
+    ) -> Text | HttpResponse:
+        """Call one service and say what was done, or answer with a page; CybsError is shown."""
         raise NotImplementedError
 
     def run(
@@ -82,9 +84,13 @@ class BulkAction:
         if not (is_confirmed and form.is_valid()):
             return self._page(admin, request, rows, form)
         try:
-            messages.success(request, self.act(request, rows, form))
+            done = self.act(admin, request, rows, form)
         except CybsError as error:
             tell(request, error)
+            return None
+        if isinstance(done, HttpResponse):
+            return done
+        messages.success(request, done)
         return None
 
     def _page(

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from typing import Any
 
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from django_cybs_jwt.admin import key_page
 from django_cybs_jwt.admin.base import CybsAdmin
+from django_cybs_jwt.admin.choosing import CoverageScreen
 from django_cybs_jwt.admin.filters import AttentionFilter
+from django_cybs_jwt.admin.importing import ImportScreen, ReplaceScreen
+from django_cybs_jwt.admin.rotating import ActivateScreen, RollBackScreen, UnscheduleScreen
+from django_cybs_jwt.admin.verifying import ProgressScreen, VerifyMany, VerifyScreen
+from django_cybs_jwt.admin.withdrawing import (
+    CompromiseScreen,
+    DestroyScreen,
+    DiscardScreen,
+    ResumeScreen,
+    RetireScreen,
+    SuspendScreen,
+)
 from django_cybs_jwt.models import Credential, GatewayCertificate, KeySlot
 
 
@@ -14,18 +32,53 @@ class CredentialAdmin(CybsAdmin):
     """Every version of every key; sealed columns are never loaded."""
 
     # What is looked for first stands where a narrow screen still shows it.
-    list_display = ["organization", "purpose", "key_id", "state", "expires_at", "kind"]
-    list_filter = [AttentionFilter, "state", "kind", "slot__purpose", "organization__live"]
+    list_display = ["organization", "purpose", "key_id", "state", "expires_at", "verified", "kind"]
+    list_filter = [
+        AttentionFilter,
+        "state",
+        "kind",
+        "slot__purpose",
+        "verify_outcome",
+        "organization__live",
+    ]
     show_full_result_count = False
     list_select_related = ["organization", "slot"]
     search_fields = ["organization__org_id", "key_id"]
-    exclude = ["live_key_id", "active_slot", "lock_version"]
     sealed = ["sealed_secret", "sealed_p12"]
+    screens = [
+        ImportScreen,
+        ProgressScreen,
+        VerifyScreen,
+        ActivateScreen,
+        UnscheduleScreen,
+        RollBackScreen,
+        ReplaceScreen,
+        ResumeScreen,
+        SuspendScreen,
+        RetireScreen,
+        CompromiseScreen,
+        DiscardScreen,
+        DestroyScreen,
+    ]
+    bulk = [VerifyMany()]
+    fieldsets = key_page.FIELDSETS
+    readonly_fields = key_page.FIELDS
 
-    @admin.display(ordering="slot__purpose")
+    @admin.display(description=_("purpose"), ordering="slot__purpose")
     def purpose(self, row: Credential) -> str:
         """What the key is for."""
         return row.slot.get_purpose_display()
+
+    @admin.display(description=_("verified"), ordering="verify_outcome")
+    def verified(self, row: Credential) -> str:
+        """What the gateway said last, or that it is asked for."""
+        if row.verify_requested_at is not None:
+            return gettext("Requested")
+        return row.get_verify_outcome_display()
+
+    def facts(self, request: HttpRequest, row: Credential) -> dict[str, Any]:
+        """The way from upload to the end of the rotation, and what comes next."""
+        return key_page.facts(self, request, row)
 
 
 @admin.register(KeySlot)
@@ -36,6 +89,12 @@ class KeySlotAdmin(CybsAdmin):
     list_filter = ["purpose", "coverage"]
     list_select_related = ["organization"]
     search_fields = ["organization__org_id", "name"]
+    fields = ["organization", "purpose", "name", "coverage"]
+    screens = [CoverageScreen]
+
+    def facts(self, request: HttpRequest, row: KeySlot) -> dict[str, Any]:
+        """The keys in it, and whom they serve."""
+        return key_page.slot_facts(self, request, row)
 
 
 @admin.register(GatewayCertificate)

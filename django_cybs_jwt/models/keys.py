@@ -94,6 +94,8 @@ class Credential(models.Model):
     not_before = models.DateTimeField(_("valid from"), null=True, blank=True)
     not_after = models.DateTimeField(_("valid to"), null=True, blank=True)
     expires_at = models.DateTimeField(_("ends"), null=True, blank=True)
+    # What else the upload held, clear and safe to show: see services.contents.
+    contents = models.JSONField(default=dict, editable=False)
 
     uploaded_by = models.CharField(_("uploaded by"), max_length=150, blank=True)
     staged_at = models.DateTimeField(_("staged"), null=True, editable=False)
@@ -109,12 +111,14 @@ class Credential(models.Model):
         _("suspended from"), max_length=11, choices=State.choices, blank=True, editable=False
     )
     verify_requested_at = models.DateTimeField(_("verify requested"), null=True, editable=False)
+    verify_requested_by = models.CharField(max_length=150, blank=True, editable=False)
     verify_checked_at = models.DateTimeField(_("verify checked"), null=True, editable=False)
     verify_outcome = models.CharField(
         _("verify outcome"), max_length=12, choices=Verdict.choices, blank=True, editable=False
     )
     verify_detail = models.CharField(_("verify detail"), max_length=300, blank=True)
     verify_reference = models.CharField(_("gateway reference"), max_length=64, blank=True)
+    verify_report = models.TextField(_("why it was refused"), blank=True, editable=False)
     activate_at = models.DateTimeField(_("activates at"), null=True, editable=False)
     last_used_at = models.DateTimeField(_("last used"), null=True, editable=False)
     use_count = models.PositiveBigIntegerField(_("uses"), default=0, editable=False)

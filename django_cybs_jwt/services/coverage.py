@@ -128,7 +128,11 @@ def covered_rows(slot: KeySlot) -> QuerySet[Organization]:
         return Organization.objects.none()
     if slot.coverage == Coverage.SELECTED:
         return slot.merchants.order_by("org_id")
-    owner = slot.organization_id
+    return descendants(slot.organization)
+
+
+def descendants(owner: Organization) -> QuerySet[Organization]:
+    """All that stand under *owner*, with their parents; not read yet."""
     return (
         Organization.objects.select_related("parent__parent")
         .filter(Q(parent=owner) | Q(parent__parent=owner))

@@ -33,7 +33,8 @@ from django_cybs_jwt.tracebacks import forgetful
 class Inspection(Secret):
     """One key as it came in: *secret* is PKCS#8 DER or the decoded shared secret.
 
-    *certificates* and *notices* are safe to show, the rest is what a row stores.
+    *certificates* and *notices* are safe to show, the rest is what a row stores; *bits* is the
+    length of the key.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Inspection(Secret):
     algorithm: str
     secret: bytes
     fingerprint: str
+    bits: int | None = None
     original: bytes = b""
     password: bytes = b""
     certificate: x509.Certificate | None = None
@@ -91,6 +93,7 @@ def inspect_shared_secret(text: str, wanted: Wanted, *, now: datetime) -> Inspec
         algorithm=algorithm,
         secret=secret,
         fingerprint=secret_fingerprint(secret),
+        bits=len(secret) * 8,
         expires_at=_end(None, wanted, now),
         notices=() if wanted.expires_at else ("No end is stored: a shared secret carries none.",),
     )
@@ -176,6 +179,7 @@ def _from_certificate(
         algorithm=_algorithm(wanted),
         secret=_pkcs8(private_key),
         fingerprint=spki_fingerprint(private_key.public_key()),
+        bits=private_key.key_size,
         original=original,
         password=password,
         certificate=certificate,
@@ -195,7 +199,7 @@ def _key_id(certificate: x509.Certificate | None, wanted: Wanted) -> str:
     if not inside and not wanted.key_id:
         raise WrongKeyFile(
             "The file names no key ID. Take it from the Business Center's Key Management page "
-            "and give it with --key-id."
+            "and give it too (--key-id)."
         )
     return shared_secrets.parse_key_id(inside or wanted.key_id)
 

@@ -16,7 +16,7 @@ from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import DuplicateKey, OrganizationInactive, WrongKeyFile
 from django_cybs_jwt.models import Credential, KeySlot, Organization, Purpose, State
 from django_cybs_jwt.sealing import Context, payload_digest, seal
-from django_cybs_jwt.services import audit, coverage, epoch, gateway_certificates
+from django_cybs_jwt.services import audit, contents, coverage, epoch, gateway_certificates
 from django_cybs_jwt.services.inspection import Inspection
 from django_cybs_jwt.tracebacks import forgetful
 
@@ -186,6 +186,7 @@ def _build(
         not_before=certificate.not_valid_before_utc if certificate else None,
         not_after=certificate.not_valid_after_utc if certificate else None,
         expires_at=inspection.expires_at,
+        contents=contents.of(inspection, warning=owner_warning(organization, inspection)),
         uploaded_by=actor,
         staged_at=now,
     )

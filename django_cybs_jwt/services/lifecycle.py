@@ -30,6 +30,7 @@ class Action(StrEnum):
     RESUME = "resume"
     COMPROMISE = "compromise"
     DESTROY = "destroy"
+    DISCARD = "discard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ TABLE: Final[dict[Action, Transition]] = {
         State.DESTROYED,
         raises_exposure=True,
     ),
+    # Nothing depends on a key that was never used: whoever uploaded it takes it back alone.
+    Action.DISCARD: Transition(frozenset({State.STAGED, State.VERIFIED}), State.DESTROYED),
 }
 
 _IN_USE: Final = frozenset({State.ACTIVE, State.RETIRING})

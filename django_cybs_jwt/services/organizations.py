@@ -31,26 +31,29 @@ _PARENTS: Final = {
 }
 
 
-def find(name: str) -> Organization:
+def find(name: str, *, among: QuerySet[Organization] | None = None) -> Organization:
     """The organization called `ORG_ID` or `ORG_ID@HOST`, with its parents: one query.
+
+    Where *among* is given, others do not exist.
 
     Raises OrganizationNotFound, or OrganizationAmbiguous where the id exists on several hosts.
     """
     org_id, _, host = name.partition("@")
-    found = Organization.objects.order_by().select_related("parent__parent").filter(org_id=org_id)
+    rows = Organization.objects.all() if among is None else among
+    found = rows.order_by().select_related("parent__parent").filter(org_id=org_id)
     if host:
         found = found.filter(host=host.lower())
     # A database answers a NUL with an error of its own; no stored name has one. MySQL finds
     # "ACME" and "acme " for "acme": what was asked for is compared here.
-    rows = [row for row in found[:10] if row.org_id == org_id] if name.isprintable() else []
-    if not rows:
+    known = [row for row in found[:10] if row.org_id == org_id] if name.isprintable() else []
+    if not known:
         raise OrganizationNotFound(
             f"No organization {name[:80]!r}. `manage.py cybs_org list` shows what is stored."
         )
-    if len(rows) > 1:
-        hosts = " or ".join(sorted(map(str, rows)))
+    if len(known) > 1:
+        hosts = " or ".join(sorted(map(str, known)))
         raise OrganizationAmbiguous(f"{org_id} exists on several hosts: say {hosts}.")
-    return rows[0]
+    return known[0]
 
 
 def add(

@@ -102,6 +102,23 @@ def roll_back(slot: KeySlot, *, actor: str, now: datetime, reason: str = "") -> 
     return older
 
 
+def unschedule(
+    credential: Credential, *, actor: str, now: datetime, reason: str = ""
+) -> Credential:
+    """Take back a switch that is planned for later."""
+    with (
+        audit.denials("unschedule", actor=actor, organization=credential.organization),
+        transaction.atomic(),
+    ):
+        settle(credential.slot, now=now)
+        current = lifecycle.locked(credential.pk)
+        if current.activate_at is None:
+            raise InvalidTransition(f"No switch to {current.key_id} is planned.")
+        _cancel(current, actor=actor, now=now, reason=reason)
+        epoch.bump()
+    return current
+
+
 def settle(slot: KeySlot, *, now: datetime, actor: str = "schedule") -> None:
     """Carry out what time has decided in *slot* already, in the caller's transaction.
 
@@ -235,17 +252,21 @@ def _unschedule(chosen: Credential, *, actor: str, now: datetime) -> None:
     """A switch made now overrides those planned for later."""
     planned = chosen.slot.credentials.exclude(activate_at=None).exclude(pk=chosen.pk)
     for row in planned:
-        row.activate_at = row.overlap_until = None
-        lifecycle.save(row)
-        entry = audit.Entry(
-            action="unschedule",
-            actor=actor,
-            organization=str(row.organization),
-            credential=row,
-            from_state=row.state,
-            reason=f"{chosen.key_id} was activated",
-        )
-        audit.record(entry, now=now)
+        _cancel(row, actor=actor, now=now, reason=f"{chosen.key_id} was activated")
+
+
+def _cancel(row: Credential, *, actor: str, now: datetime, reason: str) -> None:
+    row.activate_at = row.overlap_until = None
+    lifecycle.save(row)
+    entry = audit.Entry(
+        action="unschedule",
+        actor=actor,
+        organization=str(row.organization),
+        credential=row,
+        from_state=row.state,
+        reason=reason,
+    )
+    audit.record(entry, now=now)
 
 
 def _supersede(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from django_cybs_jwt import conf
@@ -29,7 +29,7 @@ from django_cybs_jwt.exceptions import (
 )
 from django_cybs_jwt.models import Coverage, Credential, Organization, Purpose, State, Verdict
 from django_cybs_jwt.protocol import MerchantKeys
-from django_cybs_jwt.services import audit, coverage, lifecycle, opened_keys, signing
+from django_cybs_jwt.services import audit, coverage, keys, lifecycle, opened_keys, signing
 from django_cybs_jwt.services.lifecycle import Action
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,10 @@ logger = logging.getLogger(__name__)
 PROBE: Final = "/tss/v2/transactions/1"
 """A transaction that never is: 404 proves the credentials, 401 refuses them."""
 
-_TRIED: Final = frozenset({State.STAGED, State.VERIFIED, State.ACTIVE, State.RETIRING})
+LEASE: Final = timedelta(minutes=5)
+"""Who verifies marked rows holds each that long; of one who died the next takes it after that."""
+
+TRIED: Final = frozenset({State.STAGED, State.VERIFIED, State.ACTIVE, State.RETIRING})
 _ACCEPTED: Final = frozenset({200, 404})
 
 
@@ -65,13 +68,54 @@ def verify(
     return outcome
 
 
-def request(credentials: QuerySet[Credential], *, now: datetime) -> int:
-    """Mark rows to be verified by whoever ticks next; returns how many."""
-    return credentials.filter(state__in=_TRIED).update(verify_requested_at=now)
+def request(credentials: QuerySet[Credential], *, actor: str, now: datetime) -> int:
+    """Mark rows to be verified by whoever ticks next, in the name of *actor*; how many."""
+    chosen = credentials.filter(state__in=TRIED).order_by()
+    return chosen.update(verify_requested_at=now, verify_requested_by=actor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Of some keys: how many wait, and what came of those that were tried since a moment."""
+
+    waiting: int
+    accepted: int
+    refused: int
+    inconclusive: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.waiting + self.tried
+
+    @property
+    def tried(self) -> int:
+        """How many have an outcome."""
+        return self.accepted + self.refused + self.inconclusive
+
+
+def progress(credentials: QuerySet[Credential], *, since: datetime) -> Progress:
+    """How far marked rows are, counted from the rows themselves."""
+    tried = Q(verify_requested_at=None, verify_checked_at__gte=since)
+    counts = {
+        verdict.value: Count("pk", filter=tried & Q(verify_outcome=verdict)) for verdict in Verdict
+    }
+    waiting = Count("pk", filter=Q(verify_requested_at__isnull=False))
+    return Progress(**credentials.order_by().aggregate(waiting=waiting, **counts))
+
+
+def newest(organization: Organization) -> list[Credential]:
+    """The keys of *organization* that are tried when none is named: the newest of each purpose."""
+    rows = keys.listing().filter(organization=organization, state__in=TRIED)
+    found = (rows.filter(slot__purpose=purpose).first() for purpose in Purpose.values)
+    return [row for row in found if row is not None]
 
 
 def verify_requested(*, now: datetime, actor: str = "schedule", most: int = 100) -> int:
-    """Verify rows that were marked, the oldest mark first; returns how many were tried."""
+    """Verify rows that were marked, the oldest mark first; returns how many were tried.
+
+    Two may run at once: each row is one's for a LEASE. *actor* is named where no one is known.
+    """
     marked = Credential.objects.select_related("organization", "slot").filter(
         verify_requested_at__lte=now
     )
@@ -80,18 +124,33 @@ def verify_requested(*, now: datetime, actor: str = "schedule", most: int = 100)
 
 
 def _verify_marked(row: Credential, *, actor: str, now: datetime) -> int:
+    if not _claim(row, now):
+        return 0
     try:
-        verify(row, actor=actor, now=now)
-    except Exception:  # one row must not keep the others from their turn
+        verify(row, actor=row.verify_requested_by or actor, now=now)
+    except Exception as error:  # one row must not keep the others from their turn
         logger.exception("Verification of %s failed", row.pk)
-        Credential.objects.filter(pk=row.pk).update(verify_requested_at=None)
+        why = str(error) if isinstance(error, CybsError) else type(error).__name__
+        Credential.objects.filter(pk=row.pk).update(
+            verify_requested_at=None,
+            verify_checked_at=now,
+            verify_outcome=Verdict.INCONCLUSIVE,
+            verify_detail=f"Not tried: {why}"[:300],
+            verify_report="",
+        )
         return 0
     return 1
 
 
+def _claim(row: Credential, now: datetime) -> bool:
+    """Compare and set: of several at once, one takes it."""
+    marked = Credential.objects.filter(pk=row.pk, verify_requested_at=row.verify_requested_at)
+    return bool(marked.update(verify_requested_at=now + LEASE))
+
+
 def _check_allowed(credential: Credential, acting_as: str | None) -> None:
     """A key out of use signs nothing, not even to be tried; nor does a disabled owner's."""
-    if credential.state not in _TRIED:
+    if credential.state not in TRIED:
         raise InvalidTransition(f"{credential.key_id} is {credential.state}; it signs nothing.")
     if not credential.organization.active:
         raise OrganizationInactive(f"{credential.organization} is disabled.")
@@ -104,11 +163,11 @@ def _check_allowed(credential: Credential, acting_as: str | None) -> None:
 def _try(credential: Credential, acting_as: str | None) -> Verification:
     try:
         _prove_offline(credential)
-        keys = _trial_keys(credential, acting_as)
+        trial = _trial_keys(credential, acting_as)
     except CybsError as error:
         return Verification(verdict=Verdict.REFUSED, detail=f"{error}")
     try:
-        return _ask(credential, keys)
+        return _ask(credential, trial)
     except MLEDecryptError as error:
         return Verification(verdict=Verdict.REFUSED, detail=f"{error}")
     except SendError as error:
@@ -172,8 +231,8 @@ def _has_no_own_key(merchant: Organization) -> bool:
     return not merchant.slots.filter(purpose=Purpose.SIGNING, coverage=Coverage.OWN).exists()
 
 
-def _ask(credential: Credential, keys: MerchantKeys) -> Verification:
-    with Client(lambda: keys, conf.client_config()) as http:
+def _ask(credential: Credential, trial: MerchantKeys) -> Verification:
+    with Client(lambda: trial, conf.client_config()) as http:
         reply = Reply.of(http.get(PROBE), received_at=timezone.now())
     report = partial(Verification, reference=(reply.correlation_id or "")[:64])
     if reply.status_code == 401:
@@ -197,10 +256,12 @@ def _store(credential: Credential, outcome: Verification, *, actor: str, now: da
     with transaction.atomic():
         current = lifecycle.locked(credential.pk)
         current.verify_requested_at = None
+        current.verify_requested_by = ""
         current.verify_checked_at = now
         current.verify_outcome = outcome.verdict
         current.verify_detail = outcome.detail[:300]
         current.verify_reference = outcome.reference
+        current.verify_report = outcome.explanation
         if outcome.verdict == Verdict.ACCEPTED and current.state == State.STAGED:
             lifecycle.move(current, Action.VERIFY, actor=actor, now=now, reason=outcome.detail)
             return

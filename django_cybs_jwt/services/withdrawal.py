@@ -1,4 +1,4 @@
-"""Take a key out of use: suspend and resume, compromise, retire, destroy."""
+"""Take a key out of use: suspend and resume, compromise, retire, destroy, discard."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ def retire(credential: Credential, *, actor: str, now: datetime, reason: str) ->
 def destroy(credential: Credential, *, actor: str, now: datetime, reason: str) -> Credential:
     """Overwrite the sealed columns; fingerprint and history stay."""
     return _withdraw(credential, Action.DESTROY, actor=actor, now=now, reason=reason)
+
+
+def discard(credential: Credential, *, actor: str, now: datetime, reason: str) -> Credential:
+    """Destroy one's own upload that was never in use; takes one person."""
+    if credential.uploaded_by != actor or credential.activated_at is not None:
+        by = credential.uploaded_by or "somebody else"
+        with audit.denials(Action.DISCARD, actor=actor, organization=credential.organization):
+            raise InvalidTransition(
+                f"{credential.key_id} was uploaded by {by}, or was in use: destroy it instead."
+            )
+    return _withdraw(credential, Action.DISCARD, actor=actor, now=now, reason=reason)
 
 
 def _withdraw(

@@ -17,6 +17,7 @@ VERBS: Final = {
     "compromise": (withdrawal.compromise, "Others know it. There is no way back."),
     "retire": (withdrawal.retire, "Sign no more; replies under its kid still open."),
     "destroy": (withdrawal.destroy, "Overwrite what is sealed; fingerprint and history stay."),
+    "discard": (withdrawal.discard, "Take your own upload back that was never in use."),
 }
 
 

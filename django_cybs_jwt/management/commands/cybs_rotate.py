@@ -39,6 +39,9 @@ class Command(CybsCommand):
         )
         parser.add_argument("--rollback", action="store_true", help="Back to the key before.")
         parser.add_argument(
+            "--unschedule", action="store_true", help="Take back what --at has planned."
+        )
+        parser.add_argument(
             "--force", action="store_true", help="Unverified, or in an open overlap."
         )
         parser.add_argument("--reason", default="")
@@ -50,6 +53,8 @@ class Command(CybsCommand):
         who, reason = actor(options), options["reason"]
         if options["rollback"]:
             row = rotation.roll_back(slot, actor=who, now=now, reason=reason)
+        elif options["unschedule"]:
+            row = rotation.unschedule(_planned(slot, options), actor=who, now=now, reason=reason)
         else:
             row = rotation.rotate(
                 _successor(slot, options),
@@ -103,6 +108,15 @@ def _successor(slot: KeySlot, options: dict[str, Any]) -> Credential:
     if newest is None:
         raise CommandError("No key is waiting in this slot. Import its successor.", returncode=2)
     return newest
+
+
+def _planned(slot: KeySlot, options: dict[str, Any]) -> Credential:
+    if options["to"]:
+        return _successor(slot, options)
+    planned = keys.listing().filter(slot=slot, activate_at__isnull=False).first()
+    if planned is None:
+        raise CommandError("No switch is planned in this slot.", returncode=2)
+    return planned
 
 
 def _overlap(text: str) -> timedelta:

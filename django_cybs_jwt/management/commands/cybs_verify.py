@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from django_cybs_jwt.management.base import CybsCommand, actor, find_credential
-from django_cybs_jwt.models import Credential, Purpose, State, Verdict
-from django_cybs_jwt.services import keys, organizations, verification
+from django_cybs_jwt.models import Credential, Purpose, Verdict
+from django_cybs_jwt.services import organizations, verification
 
 
 class Command(CybsCommand):
@@ -20,7 +20,10 @@ class Command(CybsCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """The newest key of each purpose, unless one is named."""
         super().add_arguments(parser)
-        parser.add_argument("org_id", help="ORG_ID or ORG_ID@HOST.")
+        parser.add_argument("org_id", nargs="?", help="ORG_ID or ORG_ID@HOST.")
+        parser.add_argument(
+            "--requested", action="store_true", help="What was marked in the admin, as a tick does."
+        )
         parser.add_argument("--purpose", choices=Purpose.values)
         parser.add_argument(
             "--credential", metavar="ID", help="One key; `cybs_keys list` shows ids."
@@ -29,6 +32,21 @@ class Command(CybsCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Call one service per key."""
+        if options["requested"] == bool(options["org_id"]):
+            raise CommandError("Give either an ORG_ID or --requested.", returncode=2)
+        if options["requested"]:
+            self._verify_requested(options)
+        else:
+            self._verify_chosen(options)
+
+    def _verify_requested(self, options: dict[str, Any]) -> None:
+        tried = verification.verify_requested(now=timezone.now(), actor=actor(options))
+        if options["json"]:
+            self.say_json({"tried": tried})
+        else:
+            self.stdout.write(f"Tried: {tried}. The outcomes are on the keys.")
+
+    def _verify_chosen(self, options: dict[str, Any]) -> None:
         rows = [self._verify(row, options) for row in _chosen(options)]
         if options["json"]:
             self.say_json(rows)
@@ -66,11 +84,5 @@ def _chosen(options: dict[str, Any]) -> list[Credential]:
     organization = organizations.find(options["org_id"])
     if options["credential"]:
         return [find_credential(options["credential"], organization)]
-    purposes = [options["purpose"]] if options["purpose"] else Purpose.values
-    alive = (
-        keys.listing()
-        .filter(organization=organization)
-        .exclude(state__in=[State.DESTROYED, State.COMPROMISED, State.RETIRED, State.SUSPENDED])
-    )
-    newest = (alive.filter(slot__purpose=purpose).first() for purpose in purposes)
-    return [row for row in newest if row is not None]
+    newest = verification.newest(organization)
+    return [row for row in newest if options["purpose"] in (None, row.slot.purpose)]

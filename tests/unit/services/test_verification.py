@@ -145,7 +145,7 @@ def test_marked_rows__are_verified_by_the_tick_and_counted_from_the_rows(
         cybs_simulator.import_shared_secret(organization, activate=False)
     rows = Credential.objects.filter(organization=organization)
 
-    assert verification.request(rows, now=NOW) == 3
+    assert verification.request(rows, actor="anna", now=NOW) == 3
     assert verification.verify_requested(now=NOW, most=2) == 2
     assert rows.exclude(verify_requested_at=None).count() == 1
     assert verification.verify_requested(now=NOW) == 1
@@ -182,3 +182,32 @@ def test_merchant_that_the_key_does_not_cover__is_refused(cybs_simulator: Simula
 
     with pytest.raises(NoKey, match="does not cover stranger"):
         verification.verify(row, actor="anna", now=NOW, acting_as="stranger")
+
+
+def test_marked_row__belongs_to_one_of_two_who_verify_at_once(cybs_simulator: Simulation) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(organization, activate=False)
+    verification.request(Credential.objects.all(), actor="anna", now=NOW)
+    seen_by_both = stored(row)
+    assert verification._claim(seen_by_both, NOW)
+
+    assert not verification._claim(seen_by_both, NOW)
+    assert verification.verify_requested(now=NOW) == 0
+    assert verification.verify_requested(now=NOW + verification.LEASE) == 1
+
+
+def test_marked_row__that_cannot_be_tried_says_so_and_waits_no_more(
+    cybs_simulator: Simulation,
+) -> None:
+    organization = cybs_simulator.merchant("acme", response_mle=False)
+    row = Credential.objects.get(organization=organization)
+    verification.request(Credential.objects.all(), actor="anna", now=NOW)
+    withdrawal.suspend(row, actor="anna", now=NOW, reason="test")
+
+    assert verification.verify_requested(now=NOW) == 0
+
+    after = stored(row)
+    assert (after.verify_requested_at, after.verify_outcome) == (None, "inconclusive")
+    assert "it signs nothing" in after.verify_detail
+    counted = verification.progress(Credential.objects.all(), since=NOW)
+    assert (counted.waiting, counted.inconclusive, counted.tried) == (0, 1, 1)

@@ -1,0 +1,267 @@
+"""Import a key: upload a file or paste a secret; it is inspected, sealed and shown as STAGED."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time
+from typing import Any, ClassVar, Final
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from django_cybs_jwt.admin import business_center, uploads
+from django_cybs_jwt.admin.requests import actor, scope_of, tell
+from django_cybs_jwt.admin.screens import FormScreen
+from django_cybs_jwt.admin.verifying import tell_outcome
+from django_cybs_jwt.exceptions import CybsError, KeyMaterialError, OrganizationError
+from django_cybs_jwt.models import Coverage, Credential, Organization, Purpose, State
+from django_cybs_jwt.protocol.keys import RSA_ALGORITHMS
+from django_cybs_jwt.services import importing, inspection, organizations, verification
+from django_cybs_jwt.services.inspection import Inspection, Wanted
+from django_cybs_jwt.services.permissions import Permission
+from django_cybs_jwt.tracebacks import forgetful
+
+_ALGORITHMS: Final = [
+    ("", _("RS256 for a P12, HS256 for a shared secret")),
+    *((name, name) for name in (*RSA_ALGORITHMS, "HS256", "HS384", "HS512")),
+]
+
+
+def _never_kept(**attributes: Any) -> forms.PasswordInput:
+    """A field that no browser remembers and no page shows again."""
+    return forms.PasswordInput(
+        render_value=False,
+        attrs={"autocomplete": "new-password", "spellcheck": "false", **attributes},
+    )
+
+
+class ImportForm(forms.Form):
+    """A key and where it belongs. *inspected* is what came in, once the form is valid."""
+
+    organization = forms.CharField(
+        label=_("Organization"), max_length=320, help_text=_("Its ID, or ID@HOST.")
+    )
+    purpose = forms.ChoiceField(
+        label=_("What it is for"), choices=Purpose.choices, widget=forms.RadioSelect
+    )
+    file = forms.FileField(
+        label=_("P12 or PEM file"),
+        required=False,
+        help_text=_("At most 64 KiB. It stays in memory and is sealed from there."),
+    )
+    password = forms.CharField(
+        label=_("Password of the file"), required=False, strip=False, widget=_never_kept()
+    )
+    secret = forms.CharField(
+        label=_("Shared secret"), required=False, strip=False, widget=_never_kept()
+    )
+    key_id = forms.CharField(
+        label=_("Key ID"),
+        max_length=128,
+        required=False,
+        help_text=_("A P12 of the gateway carries it; a shared secret or PEM key does not."),
+    )
+    expires_at = forms.DateField(
+        label=_("Ends on"),
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}),
+        help_text=_("A shared secret carries no end; the gateway gives it three years."),
+    )
+    algorithm = forms.ChoiceField(label=_("Algorithm"), choices=_ALGORITHMS, required=False)
+    slot = forms.CharField(
+        label=_("Name of the slot"),
+        max_length=60,
+        required=False,
+        help_text=_("Only where one organization has several keys for the same purpose."),
+    )
+    covers = forms.ChoiceField(
+        label=_("Covers"),
+        required=False,
+        choices=[("", _("As the slot does already, or this organization")), *Coverage.choices],
+        help_text=_("For a meta key of a portfolio or merchant account."),
+    )
+    verify = forms.BooleanField(
+        label=_("Verify it with the gateway at once"),
+        required=False,
+        help_text=_("One harmless call. The key signs nothing else before you activate it."),
+    )
+
+    groups: ClassVar = [
+        (_("Where it belongs"), ["organization", "purpose"]),
+        (_("A file"), ["file", "password"]),
+        (_("Or a shared secret"), ["secret"]),
+        (_("What it does not say itself"), ["key_id", "expires_at"]),
+        (_("Rarely needed"), ["algorithm", "slot", "covers"]),
+        (_("And then"), ["verify"]),
+    ]
+
+    def __init__(
+        self, *args: Any, request: HttpRequest, replaces: Credential | None, **options: Any
+    ) -> None:
+        super().__init__(*args, **options)
+        self.request = request
+        self.replaces = replaces
+        self.inspected: Inspection | None = None
+        if replaces is not None:
+            for name in ("organization", "purpose", "slot", "covers"):
+                del self.fields[name]
+            if replaces.slot.purpose == Purpose.RESPONSE_MLE:
+                del self.fields["secret"]
+        if not request.user.has_perm(Permission.VERIFY):
+            del self.fields["verify"]
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Its groups of fields, for the template."""
+        groups = [
+            {"title": title, "fields": [self[name] for name in names if name in self.fields]}
+            for title, names in self.groups
+        ]
+        return [group for group in groups if group["fields"]]
+
+    def clean_organization(self) -> Organization:
+        """One that the visitor sees."""
+        seen = scope_of(self.request).visible(Organization.objects.all())
+        try:
+            return organizations.find(self.cleaned_data["organization"], among=seen)
+        except OrganizationError as error:
+            raise forms.ValidationError(str(error)) from None
+
+    @forgetful
+    def clean(self) -> dict[str, Any]:
+        """Look into what came in; a wrong file is named here."""
+        cleaned = super().clean() or {}
+        if uploads.was_refused(self.request):
+            self.add_error("file", _("Choose one file of at most 64 KiB."))
+        elif bool(cleaned.get("file")) == bool(cleaned.get("secret")):
+            self.add_error(None, _("Give either a file or a shared secret."))
+        elif not self.errors:
+            self._inspect(cleaned)
+        return cleaned
+
+    def _inspect(self, cleaned: dict[str, Any]) -> None:
+        wanted = self._wanted(cleaned)
+        now = timezone.now()
+        field = "file" if cleaned.get("file") else "secret"
+        try:
+            if field == "secret":
+                text = cleaned["secret"]
+                self.inspected = inspection.inspect_shared_secret(text, wanted, now=now)
+            else:
+                data, password = cleaned["file"].read(), cleaned["password"].encode() or None
+                self.inspected = inspection.inspect_file(data, password, wanted, now=now)
+        except (KeyMaterialError, UnicodeError) as error:
+            is_ours = isinstance(error, KeyMaterialError)
+            self.add_error(field, str(error) if is_ours else _("The password is not text."))
+
+    def _wanted(self, cleaned: dict[str, Any]) -> Wanted:
+        ends = cleaned.get("expires_at")
+        purpose = self.replaces.slot.purpose if self.replaces else cleaned["purpose"]
+        return Wanted(
+            purpose=purpose,
+            key_id=cleaned["key_id"].strip(),
+            algorithm=cleaned["algorithm"],
+            expires_at=datetime.combine(ends, time(), UTC) if ends else None,
+        )
+
+
+class ImportScreen(FormScreen):
+    """Upload, look inside, seal: the page of the staged key is the preview."""
+
+    name = "import"
+    title = _("Import a key")
+    template = "cybs_jwt/import.html"
+    permission = Permission.IMPORT
+    button = _("Upload")
+    form_class = ImportForm
+
+    @classmethod
+    def pattern(cls, admin: Any) -> URLPattern:
+        """With the upload handler in front, before anything reads the body."""
+        pattern = super().pattern(admin)
+        pattern.callback = uploads.in_memory(pattern.callback)
+        return pattern
+
+    def form(self) -> forms.Form:
+        """Bound to what was posted, kept for `refused`; secrets are never put back into it."""
+        data, files = (
+            (self.request.POST, self.request.FILES)
+            if self.request.method == "POST"
+            else (None, None)
+        )
+        self.shown_form = ImportForm(
+            data, files, initial=self.initial(), request=self.request, replaces=self.row
+        )
+        return self.shown_form
+
+    def initial(self) -> dict[str, Any]:
+        """What another page's link knows already."""
+        known = {name: self.request.GET.get(name, "") for name in ("organization", "purpose")}
+        return {**known, "purpose": known["purpose"] or Purpose.SIGNING, "verify": True}
+
+    def page(self, form: forms.Form) -> TemplateResponse:
+        """The form, and where the gateway gives out such a key."""
+        return self.render(
+            form=form, button=self.button, steps=business_center.creating(self._wanted_of_row())
+        )
+
+    def refused(self, error: CybsError) -> HttpResponseBase:
+        """The form again with what may be shown of it, and the error with its cure."""
+        if self.request.method != "POST":
+            return super().refused(error)
+        tell(self.request, error)
+        return self.page(self.shown_form)
+
+    @forgetful
+    def act(self, form: Any) -> HttpResponse:
+        """Store it STAGED; where asked, verify it."""
+        place = self._place(form)
+        credential = importing.import_key(
+            inspection=form.inspected,
+            actor=actor(self.request),
+            now=timezone.now(),
+            **place,
+        )
+        messages.success(self.request, _("Stored as staged: look at what is inside."))
+        if form.cleaned_data.get("verify"):
+            self._verify(credential)
+        return HttpResponseRedirect(self.admin.url("change", credential.pk))
+
+    def _verify(self, credential: Credential) -> None:
+        """A refusal here undoes no import, so it is told here."""
+        try:
+            outcome = verification.verify(credential, actor=actor(self.request), now=timezone.now())
+        except CybsError as error:
+            tell(self.request, error)
+        else:
+            tell_outcome(self.request, outcome)
+
+    def _place(self, form: Any) -> dict[str, Any]:
+        if self.row is not None:
+            return {"organization": self.row.organization, "slot": self.row.slot.name}
+        cleaned = form.cleaned_data
+        return {
+            "organization": cleaned["organization"],
+            "slot": cleaned["slot"],
+            "covers": cleaned["covers"] or None,
+        }
+
+    def _wanted_of_row(self) -> Credential | None:
+        return self.row if isinstance(self.row, Credential) else None
+
+
+class ReplaceScreen(ImportScreen):
+    """Import the successor of a key, into the same slot."""
+
+    name = "replace"
+    title = _("Replace this key")
+    of_row = True
+
+    @classmethod
+    def is_offered(cls, admin: Any, request: HttpRequest, row: Any) -> bool:
+        """For a key in use."""
+        in_use = (State.ACTIVE, State.SUSPENDED, State.COMPROMISED)
+        return row.state in in_use and cls.is_permitted(admin, request)

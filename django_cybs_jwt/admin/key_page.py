@@ -1,0 +1,123 @@
+"""What the page of a key and of a slot shows besides the columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from django_cybs_jwt.admin import business_center, chart
+from django_cybs_jwt.admin.requests import scope_of
+from django_cybs_jwt.models import Credential, KeySlot, State
+from django_cybs_jwt.services import contents, coverage, keys, stages, usage, watching
+
+if TYPE_CHECKING:
+    from django_cybs_jwt.admin.base import CybsAdmin
+
+FIELDSETS: Final[list[Any]] = [
+    (
+        _("Key"),
+        {
+            "fields": [
+                *("organization", "slot", "kind", "key_id", "algorithm", "state", "expires_at"),
+                *("use_count", "last_used_at"),
+            ]
+        },
+    ),
+    (
+        _("Certificate"),
+        {
+            "classes": ["collapse"],
+            "fields": ["common_name", "serial", "not_before", "not_after", "fingerprint"],
+        },
+    ),
+    (
+        _("Times"),
+        {
+            "classes": ["collapse"],
+            "fields": [
+                *("staged_at", "uploaded_by", "verified_at", "activate_at", "activated_at"),
+                *("overlap_until", "retiring_at", "retired_at", "suspended_at"),
+                *("compromised_at", "destroyed_at"),
+            ],
+        },
+    ),
+]
+FIELDS: Final = [name for _title, options in FIELDSETS for name in options["fields"]]
+MOST_SHOWN: Final = 100
+
+_GONE: Final = (State.RETIRED, State.COMPROMISED)
+
+
+def facts(admin: CybsAdmin, request: HttpRequest, row: Credential) -> dict[str, Any]:
+    """Stages, contents, verification, rotation and the steps at the gateway."""
+    now = timezone.now()
+    watched = watching.watch(row, now=now)
+    return {
+        "stages": stages.stages(row, watched),
+        "contents": contents.read(row),
+        "missing": contents.missing(row),
+        "looks_like": contents.looks_like(row),
+        "has_ended": row.expires_at is not None and row.expires_at <= now,
+        "watch": watched,
+        "watch_rows": _watch_rows(admin, watched),
+        "chart": chart.hourly(watched.hours) if watched is not None else None,
+        "deletion": _deletion(row, watched),
+        "slot_url": admin.url_of(KeySlot, "change", row.slot_id),
+        "steps_offered": _offered(admin, request, row),
+    }
+
+
+def slot_facts(admin: CybsAdmin, request: HttpRequest, row: KeySlot) -> dict[str, Any]:
+    """Every version in the slot, and the merchants that are covered, as far as they are seen."""
+    found = keys.listing().filter(slot=row).order_by("-staged_at", "pk")[:MOST_SHOWN]
+    merchants = coverage.covered(row)
+    seen, hidden = scope_of(request).names(map(str, merchants))
+    return {
+        "slot_keys": [(key, admin.url_of(Credential, "change", key.pk)) for key in found],
+        "covered": seen[:MOST_SHOWN],
+        "covered_count": len(merchants),
+        "covered_more": max(0, len(seen) - MOST_SHOWN),
+        "covered_hidden": hidden,
+    }
+
+
+def _offered(admin: CybsAdmin, request: HttpRequest, row: Credential) -> dict[str, str]:
+    """The addresses of the screens that are offered, by name."""
+    return {
+        screen.name: admin.url(screen.name, row.pk)
+        for screen in admin.screens
+        if screen.of_row and screen.is_offered(admin, request, row)
+    }
+
+
+def _watch_rows(admin: CybsAdmin, watched: watching.Watch | None) -> list[dict[str, Any]]:
+    if watched is None:
+        return []
+    roles = ((_("New"), watched.new), (_("Before"), watched.old))
+    return [
+        {"role": role, "key": one, "url": admin.url("change", one.credential.pk)}
+        for role, one in roles
+    ]
+
+
+def _deletion(row: Credential, watched: watching.Watch | None) -> dict[str, Any] | None:
+    """The key that should go at the gateway: this one, or the one that this one replaced."""
+    gone, keep = row, None
+    if watched is not None:
+        keep = watched.new.credential
+        if row.pk == keep.pk:
+            gone = watched.old.credential
+    if gone.state not in _GONE:
+        return None
+    is_safe = usage.is_safe_to_delete(gone, now=timezone.now())
+    return {
+        "credential": gone,
+        "is_safe": is_safe or gone.state == State.COMPROMISED,
+        "idle_days": usage.IDLE_DAYS,
+        "steps": business_center.deleting(
+            gone, keep if keep is None or keep.pk != gone.pk else None
+        ),
+    }

@@ -1,0 +1,212 @@
+"""Choose whom a meta key serves as a whole: say first what would change, then change it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from django_cybs_jwt.exceptions import OrganizationConflict, OrganizationNotFound
+from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, Purpose
+from django_cybs_jwt.services import audit, coverage, epoch, resolution
+from django_cybs_jwt.services.batches import in_batches
+from django_cybs_jwt.services.candidates import Candidates
+
+MOST_SHOWN: Final = 200
+_MOST_NAMED: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """One merchant, and the key ID that signs for it before and after; empty: none does."""
+
+    merchant: Organization
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a choice would change; *effects* are those of the first 200 merchants."""
+
+    slots: Sequence[KeySlot]
+    covers: str
+    chosen: Sequence[Organization]
+    added: Sequence[Organization]
+    removed: Sequence[Organization]
+    kept: int
+    effects: Sequence[Effect] = ()
+
+    @property
+    def changes_nothing(self) -> bool:
+        """True where all stays as it is."""
+        same = all(slot.coverage == self.covers for slot in self.slots)
+        return same and not self.added and not self.removed
+
+
+def plan(
+    slot: KeySlot,
+    *,
+    covers: str,
+    names: Sequence[str],
+    now: datetime,
+    among: QuerySet[Organization] | None = None,
+) -> Plan:
+    """What it would change if the key of *slot* served *names*, or all descendants.
+
+    *names* are ids on the owner's host, or `MID@HOST`; those not in *among* are unknown, and
+    whoever is served now and is not in *among* stays served. Nothing is changed.
+    """
+    planned = _plan(slot, covers=covers, names=names, among=among)
+    changed = [*planned.added, *planned.removed][:MOST_SHOWN]
+    before = _signers(changed, now)
+    with audit.rehearsal():
+        _apply(planned)
+        after = _signers(changed, now)
+    effects = [Effect(merchant=row, before=before[row.pk], after=after[row.pk]) for row in changed]
+    return Plan(
+        slots=planned.slots,
+        covers=planned.covers,
+        chosen=planned.chosen,
+        added=planned.added,
+        removed=planned.removed,
+        kept=planned.kept,
+        effects=effects,
+    )
+
+
+def choose(
+    slot: KeySlot,
+    *,
+    covers: str,
+    names: Sequence[str],
+    actor: str,
+    among: QuerySet[Organization] | None = None,
+) -> Plan:
+    """Carry out what `plan` says, with its audit row; signing and response slots together."""
+    owner = slot.organization
+    with audit.denials("choose", actor=actor, organization=owner), transaction.atomic():
+        planned = _plan(slot, covers=covers, names=names, among=among)
+        _apply(planned)
+        reason = " ".join(
+            [
+                f"covers {covers};",
+                *(f"+{row.org_id}" for row in planned.added if covers != Coverage.ALL),
+                *(f"-{row.org_id}" for row in planned.removed if covers != Coverage.ALL),
+            ]
+        )
+        entry = audit.Entry(action="choose", actor=actor, organization=str(owner), reason=reason)
+        audit.record(entry)
+        epoch.bump()
+    return planned
+
+
+def _plan(
+    slot: KeySlot, *, covers: str, names: Sequence[str], among: QuerySet[Organization] | None
+) -> Plan:
+    owner = slot.organization
+    if covers not in Coverage.values:
+        raise OrganizationConflict(f"{covers!r} is not one of {', '.join(Coverage.values)}.")
+    if covers != Coverage.OWN and owner.kind == Organization.Kind.MERCHANT:
+        raise OrganizationConflict("A transacting merchant's key covers nobody else.")
+    slots = _together(slot)
+    served = coverage.covered(slots[0])
+    chosen = _chosen(slots[0], covers=covers, names=names, among=among)
+    was, will = {row.pk for row in served}, {row.pk for row in chosen}
+    return Plan(
+        slots=slots,
+        covers=covers,
+        chosen=chosen,
+        added=[row for row in chosen if row.pk not in was],
+        removed=[row for row in served if row.pk not in will],
+        kept=len(was & will),
+    )
+
+
+def _chosen(
+    slot: KeySlot, *, covers: str, names: Sequence[str], among: QuerySet[Organization] | None
+) -> list[Organization]:
+    if covers == Coverage.OWN:
+        return []
+    if covers == Coverage.ALL:
+        return list(coverage.descendants(slot.organization))
+    named = _named(names, slot.organization, among)
+    if among is not None and slot.coverage == Coverage.SELECTED:
+        named += list(slot.merchants.exclude(pk__in=among.values("pk")))
+    return named
+
+
+def _together(slot: KeySlot) -> list[KeySlot]:
+    """The signing slot first, then the response slots that serve others under the same name."""
+    same = list(slot.organization.slots.filter(name=slot.name))
+    signing = [row for row in same if row.purpose == Purpose.SIGNING]
+    if not signing:
+        raise OrganizationConflict(
+            f"{slot.organization.org_id} has no signing key in slot {slot.name!r}. "
+            "A Response MLE key follows the signing key of its owner."
+        )
+    others = [
+        row for row in same if row.purpose != Purpose.SIGNING and row.coverage != Coverage.OWN
+    ]
+    return signing + others
+
+
+def _named(
+    names: Sequence[str], owner: Organization, among: QuerySet[Organization] | None
+) -> list[Organization]:
+    """The merchants of these names, or one error that names all that do not fit."""
+    wanted = dict.fromkeys(_plain(name, owner) for name in names)
+    rows = Organization.objects.all() if among is None else among
+    found: dict[str, Organization] = {}
+    for batch in in_batches([name for name in wanted if name.isprintable()]):
+        here = rows.select_related("parent__parent").filter(host=owner.host, org_id__in=batch)
+        found |= {row.org_id: row for row in here.order_by()}
+    unknown = [name for name in wanted if name not in found]
+    if unknown:
+        raise OrganizationNotFound(f"Not known on {owner.host}: {_listed(unknown)}.")
+    strangers = [name for name in wanted if not _is_below(found[name], owner)]
+    if strangers:
+        raise OrganizationConflict(
+            f"Not merchants under {owner.org_id}: {_listed(strangers)}. "
+            "A meta key serves its own descendants."
+        )
+    return sorted((found[name] for name in wanted), key=lambda row: row.org_id)
+
+
+def _plain(name: str, owner: Organization) -> str:
+    """The bare id; with a host of another side it stays as it is, and is found nowhere."""
+    org_id, _, host = name.partition("@")
+    return org_id if host.lower() in ("", owner.host) else name
+
+
+def _is_below(row: Organization, owner: Organization) -> bool:
+    """As `coverage.add` has it: one without a parent may belong to anybody."""
+    return row.pk != owner.pk and (row.parent is None or owner in row.chain()[1:])
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(name[:80] for name in names[:_MOST_NAMED]) + more
+
+
+def _apply(planned: Plan) -> None:
+    for slot in planned.slots:
+        KeySlot.objects.filter(pk=slot.pk).update(coverage=planned.covers)
+        # A list that stands for nothing would come back with the next choice.
+        slot.merchants.set(planned.chosen if planned.covers == Coverage.SELECTED else [])
+
+
+def _signers(merchants: Iterable[Organization], now: datetime) -> Mapping[uuid.UUID, str]:
+    rows = list(merchants)
+    known = Candidates(rows)
+    return {row.pk: _key_id(row, known.keys(row), now) for row in rows}
+
+
+def _key_id(merchant: Organization, keys: Sequence[Credential], now: datetime) -> str:
+    found = resolution.deciding_signing_key(merchant, keys, now=now)
+    return found.key_id if found is not None and resolution.in_force(found, now) else ""

@@ -1,0 +1,337 @@
+"""Import in the admin: what is inside is shown, the wrong file is named, no secret comes back."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.files.uploadhandler import TemporaryFileUploadHandler
+from django.test import Client, RequestFactory
+from django.views.debug import get_exception_reporter_filter
+
+from django_cybs_jwt.admin import uploads
+from django_cybs_jwt.models import Credential, KeyEvent, State
+from django_cybs_jwt.testing import material
+from django_cybs_jwt.testing.simulation import Simulation
+from tests.unit.admin import people
+from tests.unit.services import enrolment, estate
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
+
+
+@pytest.fixture
+def operator() -> User:
+    return people.staff("olga", "operators")
+
+
+@pytest.fixture
+def visitor(operator: User) -> Client:
+    return people.client(operator)
+
+
+def pasted(secret: str, key_id: str, **more: Any) -> dict[str, Any]:
+    return {"organization": "acme", "purpose": "signing", "secret": secret, "key_id": key_id} | more
+
+
+def uploaded(file: material.P12File, **more: Any) -> dict[str, Any]:
+    upload = SimpleUploadedFile("key.p12", file.data)
+    return {
+        "organization": "acme",
+        "purpose": "signing",
+        "file": upload,
+        "password": file.password,
+    } | more
+
+
+def post(visitor: Client, data: dict[str, Any], **options: Any) -> Any:
+    return visitor.post(people.url("credential", "import"), data, follow=True, **options)
+
+
+def told(answer: Any) -> list[str]:
+    return [str(message) for message in answer.context["messages"]]
+
+
+def assert_no_secret(answer: Any, *secrets: str) -> None:
+    text = answer.content.decode()
+    for secret in secrets:
+        assert secret not in text
+        assert not any(secret in place for place, _status in answer.redirect_chain)
+        assert not any(secret in message for message in told(answer))
+    for event in KeyEvent.objects.all():
+        assert not any(secret in str(vars(event)) for secret in secrets)
+
+
+def test_a_file_is_stored_staged_and_its_page_shows_everything_inside(visitor: Client) -> None:
+    enrolment.organization()
+    file = material.p12("acme")
+
+    answer = post(visitor, uploaded(file))
+
+    row = Credential.objects.get()
+    assert (row.state, row.uploaded_by) == (State.STAGED, "olga")
+    assert answer.redirect_chain == [(people.url("credential", "change", row.pk), 302)]
+    text = answer.content.decode()
+    roles = [facts["role"] for facts in row.contents["certificates"]]
+    assert roles == ["own", "request-MLE", "issuer"]
+    for facts in row.contents["certificates"]:
+        assert facts["role"] in text
+        assert facts["common_name"] in text
+        assert facts["kid"] in text
+    assert "2048 bits" in text
+    assert_no_secret(answer, file.password, base64.b64encode(file.data).decode()[:40])
+
+
+def test_a_pasted_secret_is_stored_and_says_what_is_missing(visitor: Client) -> None:
+    enrolment.organization()
+    file = material.shared_secret()
+
+    answer = post(visitor, pasted(file.secret, file.key_id))
+
+    assert Credential.objects.get().key_id == file.key_id
+    assert "No end is known" in answer.content.decode()
+    assert_no_secret(answer, file.secret)
+
+
+def test_at_once_verified_where_it_is_asked_for(
+    cybs_simulator: Simulation, visitor: Client
+) -> None:
+    cybs_simulator.merchant("acme", signs_with=None)
+    file = material.shared_secret()
+
+    answer = post(visitor, pasted(file.secret, file.key_id, verify="on"))
+
+    assert "Accepted: The gateway accepted it." in told(answer)
+    assert Credential.objects.get().state == State.VERIFIED
+
+
+def test_whoever_may_not_verify_is_not_asked_and_verifies_nothing(
+    cybs_simulator: Simulation,
+) -> None:
+    cybs_simulator.merchant("acme", signs_with=None)
+    visitor = people.client(people.allowed("ida", "view_credential", "import_credential"))
+    file = material.shared_secret()
+    assert b'name="verify"' not in visitor.get(people.url("credential", "import")).content
+
+    post(visitor, pasted(file.secret, file.key_id, verify="on"))
+
+    row = Credential.objects.get()
+    assert (row.state, row.verify_outcome) == (State.STAGED, "")
+
+
+WRONG = {
+    "pdf": (b"%PDF-1.7 something", "PDF document"),
+    "zip": (b"PK\x03\x04 something", "ZIP archive"),
+    "certificate": (
+        b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+        "RSA private key",
+    ),
+    "nonsense": (b"\x00" * 100, "P12"),
+    "empty": (b"", "empty"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_the_wrong_file_is_named_and_nothing_is_stored(visitor: Client, kind: str) -> None:
+    enrolment.organization()
+    data, named = WRONG[kind]
+    upload = SimpleUploadedFile("key.p12", data)
+
+    answer = post(visitor, {"organization": "acme", "purpose": "signing", "file": upload})
+
+    errors = str(answer.context["form"].errors)
+    assert named in errors
+    assert not Credential.objects.exists()
+    assert 'value="acme"' in answer.content.decode()
+
+
+def test_a_wrong_password_is_told_and_never_printed_again(visitor: Client) -> None:
+    enrolment.organization()
+
+    answer = post(visitor, uploaded(material.p12("acme"), password="a wrong guess"))
+
+    assert "password is wrong" in str(answer.context["form"].errors)
+    assert_no_secret(answer, "a wrong guess")
+
+
+def test_another_organizations_file_is_refused_and_the_form_stays(visitor: Client) -> None:
+    enrolment.organization()
+    file = material.p12("other")
+
+    answer = post(visitor, uploaded(file))
+
+    assert "The file belongs to organization 'other'" in told(answer)[0]
+    assert 'value="acme"' in answer.content.decode()
+    assert not Credential.objects.exists()
+    assert_no_secret(answer, file.password)
+
+
+def test_a_refused_secret_is_never_printed_again(visitor: Client) -> None:
+    enrolment.organization()
+    for secret in ("not Base64 at all!", "QUJD" * 11, material.shared_secret().secret):
+        answer = post(visitor, pasted(secret, "not/a/key/id"))
+        assert answer.context["form"].errors
+        assert_no_secret(answer, secret)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_one_of_file_and_secret_is_wanted(visitor: Client, both: bool) -> None:
+    enrolment.organization()
+    file = material.shared_secret()
+    data = pasted(file.secret if both else "", file.key_id)
+    if both:
+        data["file"] = SimpleUploadedFile("key.p12", b"x")
+
+    answer = post(visitor, data)
+
+    assert "Give either a file or a shared secret." in answer.content.decode()
+    assert not Credential.objects.exists()
+
+
+@pytest.mark.parametrize("size", [64 * 1024 + 1, 3 * 1024 * 1024])
+def test_what_is_too_large_is_refused_and_never_touches_a_disk(
+    visitor: Client, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def touch(*_args: Any, **_options: Any) -> None:
+        raise AssertionError("a temporary file")
+
+    monkeypatch.setattr(TemporaryFileUploadHandler, "new_file", touch)
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", touch)
+    enrolment.organization()
+    upload = SimpleUploadedFile("key.p12", b"\x30" * size)
+
+    answer = post(visitor, {"organization": "acme", "purpose": "signing", "file": upload})
+
+    assert "Choose one file of at most 64 KiB." in answer.content.decode()
+    assert not Credential.objects.exists()
+
+
+def test_the_largest_file_is_taken(visitor: Client) -> None:
+    enrolment.organization()
+    upload = SimpleUploadedFile("key.p12", b"\x30" * uploads.MOST_BYTES)
+
+    answer = post(visitor, {"organization": "acme", "purpose": "signing", "file": upload})
+
+    assert "64 KiB" not in str(answer.context["form"].errors)
+
+
+def test_of_several_files_none_is_taken(visitor: Client) -> None:
+    enrolment.organization()
+    files = [SimpleUploadedFile(name, b"x" * 10) for name in ("a", "b")]
+
+    answer = post(visitor, {"organization": "acme", "purpose": "signing", "file": files})
+
+    assert "Choose one file" in answer.content.decode()
+
+
+def test_a_post_without_a_token_is_refused(operator: User) -> None:
+    enrolment.organization()
+    visitor = people.client(operator, enforce_csrf_checks=True)
+    file = material.shared_secret()
+
+    answer = visitor.post(people.url("credential", "import"), pasted(file.secret, file.key_id))
+
+    assert answer.status_code == 403
+    assert not Credential.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("codenames", "expected"),
+    [
+        (("view_credential",), 403),
+        (("import_credential",), 403),
+        (("view_credential", "import_credential"), 200),
+    ],
+)
+def test_it_takes_the_permission_to_import(codenames: tuple[str, ...], expected: int) -> None:
+    enrolment.organization()
+    visitor = people.client(people.allowed("ida", *codenames))
+    address = people.url("credential", "import")
+    assert visitor.get(address).status_code == expected
+    file = material.shared_secret()
+
+    visitor.post(address, pasted(file.secret, file.key_id))
+
+    assert Credential.objects.exists() is (expected == 200)
+
+
+def test_an_organization_out_of_scope_is_as_unknown_as_none(
+    operator: User, visitor: Client
+) -> None:
+    enrolment.organization()
+    people.limited(operator, estate.organization("mall", kind="portfolio"))
+    file = material.shared_secret()
+    answers = [
+        post(visitor, pasted(file.secret, file.key_id, organization=name)).context["form"].errors
+        for name in ("acme", "nobody")
+    ]
+    assert str(answers[0]).replace("acme", "nobody") == str(answers[1])
+    assert not Credential.objects.exists()
+
+
+def test_a_successor_goes_into_the_same_slot(visitor: Client) -> None:
+    row = enrolment.shared_secret(enrolment.organization(), slot="second")
+    file = material.shared_secret()
+    address = people.url("credential", "replace", row.pk)
+    assert b'name="organization"' not in visitor.get(address).content
+
+    visitor.post(address, {"secret": file.secret, "key_id": file.key_id, "organization": "other"})
+
+    new = Credential.objects.get(key_id=file.key_id)
+    assert (new.slot, new.state) == (row.slot, State.STAGED)
+
+
+def test_a_key_out_of_scope_has_no_successor(operator: User, visitor: Client) -> None:
+    row = enrolment.shared_secret(enrolment.organization())
+    people.limited(operator, estate.organization("mall", kind="portfolio"))
+    address = people.url("credential", "replace", row.pk)
+    assert visitor.get(address).status_code == 404
+    assert visitor.post(address, {"secret": "x"}).status_code == 404
+
+
+def test_fields_for_secrets_are_never_remembered(visitor: Client) -> None:
+    text = visitor.get(people.url("credential", "import")).content.decode()
+    for name in ("password", "secret"):
+        (field,) = re.findall(rf'<input[^>]*name="{name}"[^>]*>', text)
+        assert 'type="password"' in field
+        assert 'autocomplete="new-password"' in field
+        assert "value=" not in field
+
+
+def test_an_error_page_hides_what_was_posted_with_debug_too(settings: Any) -> None:
+    settings.DEBUG = True
+    seen: dict[str, Any] = {}
+
+    def view(request: Any) -> Any:
+        found = get_exception_reporter_filter(request)
+        seen["shown"] = found.get_post_parameters(request)
+        return request
+
+    request = RequestFactory().post("/", {"secret": "plain to see"})
+    request.sensitive_post_parameters = "__ALL__"  # type: ignore[attr-defined]  # as Screen sets it
+    uploads.in_memory(view)(request)
+    assert "plain to see" not in str(seen["shown"])
+
+
+def test_hostile_text_in_a_certificate_is_inert(visitor: Client) -> None:
+    row = enrolment.shared_secret(enrolment.organization())
+    script = "<script>alert(1)</script>"
+    facts = {
+        "role": "other",
+        "kid": script,
+        "common_name": script,
+        "issuer": script,
+        "not_before": "2026-01-01T00:00:00+00:00",
+        "not_after": "2027-01-01T00:00:00+00:00",
+        "key_size": None,
+        "fingerprint": script,
+    }
+    held = {"certificates": [facts], "notices": [script]}
+    enrolment.change(row, contents=held, verify_report=script, verify_detail=script)
+    enrolment.change(row, verify_outcome="refused")
+    answer = visitor.get(people.url("credential", "change", row.pk))
+    assert b"<script>alert" not in answer.content
+    assert b"&lt;script&gt;alert" in answer.content

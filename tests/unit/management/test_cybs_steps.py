@@ -1,0 +1,68 @@
+"""What the admin's screens do, commands do too: discard, unschedule, verify what was marked."""
+
+from __future__ import annotations
+
+import pytest
+from django.utils import timezone
+
+from django_cybs_jwt.models import Credential, Organization, State
+from django_cybs_jwt.services import verification
+from django_cybs_jwt.testing.simulation import Simulation
+from tests.unit.management.running import run
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
+
+
+@pytest.fixture
+def acme(cybs_simulator: Simulation) -> Organization:
+    return cybs_simulator.merchant("acme", signs_with="shared_secret", response_mle=False)
+
+
+@pytest.fixture
+def new(cybs_simulator: Simulation, acme: Organization) -> Credential:
+    return cybs_simulator.import_shared_secret(acme, activate=False)
+
+
+def stored(row: Credential) -> Credential:
+    return Credential.objects.get(pk=row.pk)
+
+
+def test_what_was_marked_is_verified(new: Credential) -> None:
+    verification.request(Credential.objects.filter(pk=new.pk), actor="olga", now=timezone.now())
+    assert run("cybs_verify", "--requested", "--json").json == {"tried": 1}
+    assert stored(new).state == State.VERIFIED
+
+
+@pytest.mark.parametrize("arguments", [(), ("acme", "--requested")])
+def test_either_an_organization_or_what_was_marked(
+    acme: Organization, arguments: tuple[str, ...]
+) -> None:
+    assert run("cybs_verify", *arguments).code == 2
+
+
+def test_a_planned_switch_is_taken_back_once(new: Credential) -> None:
+    verification.verify(new, actor="olga", now=timezone.now())
+    later = "2036-01-01T03:00Z"
+    assert run("cybs_rotate", "acme", "--purpose", "signing", "--at", later).code == 0
+    assert stored(new).activate_at is not None
+    back = ("cybs_rotate", "acme", "--purpose", "signing", "--unschedule")
+    assert run(*back).code == 0
+    assert (stored(new).activate_at, stored(new).overlap_until) == (None, None)
+    assert run(*back).code == 2
+    assert run(*back, "--to", str(new.pk)).code == 1
+
+
+def test_an_upload_is_discarded_by_the_name_that_uploaded_it(new: Credential) -> None:
+    discard = ("cybs_keys", "discard", str(new.pk), "--reason", "not meant")
+    refused = run(*discard, "--user", "olga")
+    assert refused.code == 1
+    assert "was uploaded by testing" in refused.err
+    assert run(*discard, "--user", "testing").code == 0
+    assert stored(new).state == State.DESTROYED
+
+
+def test_a_key_that_was_in_use_is_not_discarded(acme: Organization) -> None:
+    row = Credential.objects.get()
+    refused = run("cybs_keys", "discard", str(row.pk), "--reason", "x", "--user", "testing")
+    assert refused.code == 1
+    assert stored(row).state == State.ACTIVE
