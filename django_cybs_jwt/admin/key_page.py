@@ -73,14 +73,15 @@ def facts(admin: CybsAdmin, request: HttpRequest, row: Credential) -> dict[str, 
 def slot_facts(admin: CybsAdmin, request: HttpRequest, row: KeySlot) -> dict[str, Any]:
     """Every version in the slot, and the merchants that are covered, as far as they are seen."""
     found = keys.listing().filter(slot=row).order_by("-staged_at", "pk")[:MOST_SHOWN]
-    merchants = coverage.covered(row)
-    seen, hidden = scope_of(request).names(map(str, merchants))
+    merchants = coverage.covered_rows(row)
+    seen = scope_of(request).visible(merchants)
+    count, seen_count = merchants.count(), seen.count()
     return {
         "slot_keys": [(key, admin.url_of(Credential, "change", key.pk)) for key in found],
-        "covered": seen[:MOST_SHOWN],
-        "covered_count": len(merchants),
-        "covered_more": max(0, len(seen) - MOST_SHOWN),
-        "covered_hidden": hidden,
+        "covered": list(seen[:MOST_SHOWN]),
+        "covered_count": count,
+        "covered_more": max(0, seen_count - MOST_SHOWN),
+        "covered_hidden": count - seen_count,
     }
 
 
