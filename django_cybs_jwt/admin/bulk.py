@@ -62,9 +62,7 @@ class BulkAction:
         """What will happen to which merchants."""
         raise NotImplementedError
 
-    def act(
-        self, admin: CybsAdmin, request: HttpRequest, rows: QuerySet[Any], form: Any
-    ) -> Text | HttpResponse:
+    def act(self, request: HttpRequest, rows: QuerySet[Any], form: Any) -> Text | HttpResponse:
         """Call one service and say what was done, or answer with a page; CybsError is shown."""
         raise NotImplementedError
 
@@ -84,7 +82,7 @@ class BulkAction:
         if not (is_confirmed and form.is_valid()):
             return self._page(admin, request, rows, form)
         try:
-            done = self.act(admin, request, rows, form)
+            done = self.act(request, rows, form)
         except CybsError as error:
             tell(request, error)
             return None

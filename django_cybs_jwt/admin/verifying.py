@@ -11,6 +11,7 @@ from django.contrib import messages
 from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Concat
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as now_
@@ -126,15 +127,16 @@ class VerifyMany(BulkAction):
             merchants=sorted(set(names)),
         )
 
-    def act(self, admin: Any, request: HttpRequest, rows: QuerySet[Any], form: Any) -> HttpResponse:
+    def act(self, request: HttpRequest, rows: QuerySet[Any], form: Any) -> HttpResponse:
         """Show how far they are."""
         now = timezone.now()
         marked = verification.request(rows, actor=actor(request), now=now)
         text = now_("%(marked)d keys are marked to be verified.") % {"marked": marked}
         messages.success(request, text)
-        return HttpResponseRedirect(
-            f"{admin.url('verifying')}?{urlencode({'since': now.isoformat()})}"
-        )
+        found = request.resolver_match
+        site = found.namespace if found is not None else "admin"
+        progress = reverse(f"{site}:cybs_jwt_credential_{ProgressScreen.name}")
+        return HttpResponseRedirect(f"{progress}?{urlencode({'since': now.isoformat()})}")
 
 
 class ProgressScreen(Screen):

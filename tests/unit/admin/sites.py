@@ -69,7 +69,7 @@ class SuspendMany(BulkAction):
     def consequences(self, rows: Any) -> Consequences:
         return Consequences(merchants=[str(row.organization) for row in rows])
 
-    def act(self, admin: Any, request: Any, rows: Any, form: Any) -> str:
+    def act(self, request: Any, rows: Any, form: Any) -> str:
         for row in rows:
             withdrawal.suspend(row, actor=actor(request), now=timezone.now(), reason="many")
         return "All are suspended."
