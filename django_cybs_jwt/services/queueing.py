@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from django.db import connection
+from django.db.models.constants import OnConflict
+from django.db.models.sql import InsertQuery
+
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import (
     CybsError,
@@ -55,7 +59,7 @@ def enqueue(
     """
     payload = payload_of(method, path, json=json, content=content, mle=mle, headers=headers)
     organization = organizations.find(org_id)
-    now = database_clock.now()
+    now = database_clock.carried()  # without a query of its own
     request = build(
         organization,
         payload,
@@ -132,23 +136,35 @@ def build(
 
 
 def insert(request: OutboundRequest) -> OutboundRequest:
-    """Store *request*, or return the row that has its key; IdempotencyConflict for another's.
-
-    One statement that never fails on the key: an IntegrityError would spoil the caller's
-    transaction on PostgreSQL, and a savepoint around it costs two round trips more.
-    """
-    OutboundRequest.objects.bulk_create([request], ignore_conflicts=True)
+    """Store *request*, or return the row that has its key; IdempotencyConflict for another's."""
+    if _insert_unless_there(request):
+        return request
     key = {"organization": request.organization, "idempotency_key": request.idempotency_key}
     lean = OutboundRequest.objects.defer("sealed_payload", "sealed_reply")
     stored = lean.select_related("organization").filter(**key).first()
     if stored is None:
         raise CybsError("The database did not take the row. Look at its log.")
-    if stored.pk == request.pk:
-        return request
     # Some collations of MySQL hold two keys for one: never take another order's row.
     same = stored.idempotency_key == request.idempotency_key
     if not same or stored.fingerprint != request.fingerprint:
         raise IdempotencyConflict(request=str(stored.pk))
+    return stored
+
+
+def _insert_unless_there(request: OutboundRequest) -> bool:
+    """One statement that never fails on the key, and says whether it stored the row.
+
+    An IntegrityError would spoil the caller's transaction on PostgreSQL, a savepoint around it
+    costs two round trips, and `bulk_create(ignore_conflicts=True)` does not say what it did.
+    """
+    insertion = InsertQuery(OutboundRequest, on_conflict=OnConflict.IGNORE)
+    insertion.insert_values(OutboundRequest._meta.concrete_fields, [request])  # noqa: SLF001
+    ((statement, parameters),) = insertion.get_compiler(connection=connection).as_sql()
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        stored = bool(cursor.rowcount)
+    request._state.adding = not stored  # noqa: SLF001
+    request._state.db = connection.alias  # noqa: SLF001
     return stored
 
 
