@@ -12,8 +12,9 @@ serve: $(VENV)/.demo
 	@$(RUN) example_project/serve.py
 
 test: $(VENV)/.dev
-	$(RUN) -m pytest
 	$(RUN) -m pytest -c example_project/pytest.toml --rootdir example_project example_project
+	$(RUN) -m pytest -m alone
+	$(RUN) -m pytest -m "not alone" --numprocesses auto
 
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .

@@ -34,6 +34,8 @@ PURE_SIDE = [
     "tests/unit/simulator",
     "tests/unit/testing",
 ]
+# What measures time is for `make test`, and so is what starts processes.
+SIDE_BY_SIDE = ["-q", "-m", "not alone", "--numprocesses", "auto"]
 # The matrix runs on SQLite; `make test` has the services to itself.
 NO_SERVICES = {"CYBS_REQUIRE_SERVICES": "", "POSTGRESQL_URL": "postgres://127.0.0.1:1/none"}
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -45,14 +47,14 @@ TEST = nox.project.dependency_groups(PYPROJECT, "test")
 def tests(session: nox.Session, django: str) -> None:
     """The Django side of the unit suite, on SQLite."""
     session.install("-e", ".", f"django=={django}.*", *TEST)
-    session.run("pytest", "-q", *DJANGO_SIDE, *session.posargs, env=NO_SERVICES)
+    session.run("pytest", *SIDE_BY_SIDE, *DJANGO_SIDE, *session.posargs, env=NO_SERVICES)
 
 
 @nox.session(python=["3.12", "3.13"])
 def pythons(session: nox.Session) -> None:
     """The pure side under the other Pythons; `make test` runs it under this one."""
     session.install("-e", ".", *TEST)
-    session.run("pytest", "-q", *PURE_SIDE, *session.posargs, env=NO_SERVICES)
+    session.run("pytest", *SIDE_BY_SIDE, *PURE_SIDE, *session.posargs, env=NO_SERVICES)
 
 
 @nox.session(python="3.11")
@@ -66,4 +68,5 @@ def pure(session: nox.Session) -> None:
 def oldest(session: nox.Session) -> None:
     """With the oldest version of everything that is declared."""
     session.install("-e", ".", *TEST, "--constraint", "tests/constraints/oldest.txt")
-    session.run("pytest", "-q", *DJANGO_SIDE, *PURE_SIDE, *session.posargs, env=NO_SERVICES)
+    sides = [*DJANGO_SIDE, *PURE_SIDE]
+    session.run("pytest", *SIDE_BY_SIDE, *sides, *session.posargs, env=NO_SERVICES)

@@ -189,6 +189,7 @@ def test_a_connection_that_was_closed_between_two_requests_is_replaced(
     assert server.accepted == 3
 
 
+@pytest.mark.alone
 def test_a_body_that_trickles_ends_at_the_total_deadline(sender: Sender, server: RawServer) -> None:
     head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"
     server.behave = drips(head, b"x", every=0.05, stopping=server.stopping)

@@ -284,6 +284,7 @@ ROWS: list[tuple[str, Callable[[], object], type[KeyMaterialError], str]] = [
 ]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("action", "error", "says"), [pytest.param(*row[1:], id=row[0]) for row in ROWS]
 )

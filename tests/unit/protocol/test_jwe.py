@@ -289,6 +289,7 @@ def median_times(*tokens: str, runs: int = 400) -> list[float]:
     return [statistics.median(taken) for taken in times]
 
 
+@pytest.mark.alone
 def test_a_broken_key_and_a_broken_tag_take_the_same_time(
     record_property: Callable[[str, object], None],
 ) -> None:

@@ -176,6 +176,7 @@ def test_control_over_a_socket(address: Address, gateway: Gateway, shop: Caller)
         assert client.get(f"{base}/ledger").json() == []
 
 
+@pytest.mark.alone
 def test_answers_on_a_kept_connection_are_not_held_back(address: Address) -> None:
     """Head and body leave in two writes; with Nagle's algorithm the second waits 40 ms."""
     taken = []
