@@ -10,6 +10,7 @@ from django_cybs_jwt.admin.approvals import ApprovalAdmin
 from django_cybs_jwt.admin.audit import KeyEventAdmin
 from django_cybs_jwt.admin.keys import CredentialAdmin, GatewayCertificateAdmin, KeySlotAdmin
 from django_cybs_jwt.admin.organizations import OrganizationAdmin
+from django_cybs_jwt.admin.outbound import OutboundRequestAdmin
 from django_cybs_jwt.admin.recipients import AlertRecipientAdmin
 from django_cybs_jwt.admin.staff import StaffScopeAdmin
 
@@ -22,6 +23,7 @@ __all__ = [
     "KeyEventAdmin",
     "KeySlotAdmin",
     "OrganizationAdmin",
+    "OutboundRequestAdmin",
     "StaffScopeAdmin",
     "register_on",
 ]

@@ -9,8 +9,16 @@ from typing import Final
 
 from django.db.models import Q
 
-from django_cybs_jwt.models import Credential, ExpiryAlert, Organization, State, Verdict
-from django_cybs_jwt.services import approvals, force, planning
+from django_cybs_jwt.models import (
+    Credential,
+    ExpiryAlert,
+    Organization,
+    OutboundRequest,
+    RequestState,
+    State,
+    Verdict,
+)
+from django_cybs_jwt.services import approvals, force, planning, queue_numbers
 from django_cybs_jwt.services.scope import Scope
 from django_cybs_jwt.services.standing import Fact, Standing
 
@@ -42,11 +50,23 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """Requests that have not ended; *oldest* is how many seconds the longest has been due."""
+
+    queued: int
+    sending: int
+    in_doubt: int
+    parked: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
     """None stands for what the visitor may not see."""
 
     merchants: Merchants | None
     keys: Keys | None
+    queue: Queue | None
     unacknowledged: int | None
     waiting: int | None
 
@@ -91,6 +111,7 @@ def of(scope: Scope, *, actor: str, now: datetime, may_view: Callable[[str], boo
     return Dashboard(
         merchants=_merchants(scope, now) if may_view("organization") else None,
         keys=_keys(scope, now) if may_view("credential") else None,
+        queue=_queue(scope, now) if may_view("outboundrequest") else None,
         unacknowledged=told.count() if may_view("expiryalert") else None,
         waiting=waiting.count() if may_view("approval") else None,
     )
@@ -111,4 +132,16 @@ def _keys(scope: Scope, now: datetime) -> Keys:
         ending={days: rows.filter(ends_within(now, days)).count() for days in SOON},
         overlaps=rows.filter(in_overlap(now)).count(),
         refused=rows.filter(was_refused()).count(),
+    )
+
+
+def _queue(scope: Scope, now: datetime) -> Queue:
+    waits = queue_numbers.waiting(scope.visible(OutboundRequest.objects.all()), now)
+    open_now = queue_numbers.Numbers.of_waits(waits, now)
+    return Queue(
+        queued=open_now.counts[RequestState.QUEUED],
+        sending=open_now.counts[RequestState.SENDING],
+        in_doubt=open_now.counts[RequestState.IN_DOUBT],
+        parked=open_now.counts[RequestState.PARKED],
+        oldest=open_now.oldest(RequestState.QUEUED),
     )

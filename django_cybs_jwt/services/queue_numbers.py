@@ -37,6 +37,14 @@ class Numbers:
     counts: dict[RequestState, int]
     waits: tuple[Waiting, ...]
 
+    @classmethod
+    def of_waits(cls, waits: Iterable[Waiting], now: datetime) -> Numbers:
+        """What can be told from those who wait: nothing of requests that have ended."""
+        found, counts = tuple(waits), dict.fromkeys(RequestState, 0)
+        for each in found:
+            counts[each.state] += each.count
+        return cls(at=now, counts=counts, waits=found)
+
     @property
     def depth(self) -> int:
         """How many are to be sent, now or later."""

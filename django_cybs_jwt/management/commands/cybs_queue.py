@@ -17,6 +17,7 @@ from django_cybs_jwt.services import (
     database_clock,
     operating,
     organizations,
+    parking,
     queue_metrics,
     queue_numbers,
 )
@@ -110,10 +111,12 @@ class Command(CybsCommand):
     def _show(self, row: OutboundRequest, options: dict[str, Any]) -> None:
         attempts = [_attempt(each) for each in row.attempts.all()]
         if options["json"]:
-            self.say_json(_row(row) | {"attempts": attempts})
+            self.say_json(_row(row) | {"advice": parking.advice(row), "attempts": attempts})
             return
         for name, value in _row(row).items():
             self.stdout.write(f"{name}: {'-' if value in ('', None) else value}")
+        if advice := parking.advice(row):
+            self.stdout.write(f"\n{advice}")
         self.stdout.write("")
         lean = [{k: v for k, v in each.items() if k not in ("report", "jti")} for each in attempts]
         self.table(lean, empty="It was never sent.")

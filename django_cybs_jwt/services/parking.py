@@ -1,0 +1,34 @@
+"""Why a request is parked, and what a person does about it: for the page, the command, the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from django_cybs_jwt.models import OutboundRequest, RequestState
+
+_LOOK: Final = "Look it up at the gateway, then settle it, or force a cancel or a retry."
+_RETRY: Final = "Then retry it, or cancel it."
+
+_ADVICE: Final[Mapping[str, str]] = {
+    "in_doubt": f"It may have been processed, and cannot be looked up by itself. {_LOOK}",
+    "processed_twice": "The gateway has it twice. Void one of the two, then reconcile it.",
+    "unauthorized": f"The gateway refuses the key: read the attempt's report. {_RETRY}",
+    "redirected": f"The answer was a redirect: the host or BASE_URLS is wrong. {_RETRY}",
+    "certificate_refused": f"The peer's TLS certificate is not trusted: see CA_BUNDLE. {_RETRY}",
+    "gateway_configuration": f"The gateway says that the merchant is not set up for this. {_RETRY}",
+    "cannot_be_sent": f"The HTTP client refused the message. {_RETRY}",
+    "too_many_requests": f"The gateway slows this merchant down. {_RETRY}",
+    "processor_unavailable": f"The processor is away. {_RETRY}",
+    "not_sent": f"The gateway was not reachable at any try. {_RETRY}",
+}
+_UNSENT: Final = f"Nothing was sent. Mend what the reason names. {_RETRY}"
+_UNCLEAR: Final = "It may have been processed, and looking it up failed. Reconcile it later."
+
+
+def advice(request: OutboundRequest) -> str:
+    """A sentence for whoever has to decide; empty where nobody has to."""
+    if request.state != RequestState.PARKED:
+        return ""
+    known = _ADVICE.get(request.reason)
+    return known or (_UNCLEAR if request.maybe_sent else _UNSENT)
