@@ -19,6 +19,7 @@ from django_cybs_jwt.admin.badges import badge, days_tone
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.readiness import ReadinessScreen
 from django_cybs_jwt.admin.requests import has_standing, scope_of
+from django_cybs_jwt.admin.verifying import VerifyOrganizationScreen
 from django_cybs_jwt.models import Coverage, KeyEvent, KeySlot, Organization
 from django_cybs_jwt.services import coverage, key_choice, planning, readiness, timeline
 
@@ -82,7 +83,7 @@ class OrganizationAdmin(CybsAdmin):
     list_per_page = 50
     show_full_result_count = False
     search_fields = ["org_id", "name"]
-    screens = [ReadinessScreen]
+    screens = [ReadinessScreen, VerifyOrganizationScreen]
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
         """Rows with their standing."""

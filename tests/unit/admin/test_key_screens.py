@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,9 +15,11 @@ from django.utils import timezone
 from django_cybs_jwt.models import Approval, Credential, KeyEvent, KeyUse, State
 from django_cybs_jwt.services import coverage, ticking, verification
 from django_cybs_jwt.simulator import Fault, FaultKind
+from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.admin import people
-from tests.unit.services import estate
+from tests.unit.admin.test_admin_reading import Stored, assert_clean
+from tests.unit.services import enrolment, estate
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
 YES = {"reason": "because"}
@@ -158,6 +161,30 @@ def test_a_meta_key_is_tried_as_the_merchant_that_is_named(
     assert told(refused) == ["mall's key does not cover stranger."]
     click(visitor, row, "verify", {"acting_as": "garden"})
     assert state(row) == State.VERIFIED
+
+
+def test_all_keys_of_a_merchant_are_verified_from_its_page(
+    cybs_simulator: Simulation, visitor: Client
+) -> None:
+    acme = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(acme, activate=False)
+    page = visitor.get(people.url("organization", "verify", acme.pk)).content.decode()
+    assert row.key_id in page
+
+    answer = click(visitor, acme, "verify")
+
+    assert told(answer) == ["Accepted: The gateway accepted it."]
+    assert state(row) == State.VERIFIED
+
+
+def test_a_merchant_out_of_scope_is_not_verified(
+    old: Credential, operator: User, visitor: Client
+) -> None:
+    people.limited(operator, estate.organization("mall", kind="portfolio"))
+    address = people.url("organization", "verify", old.organization_id)
+    assert visitor.get(address).status_code == 404
+    assert visitor.post(address).status_code == 404
+    assert stored(old).verify_outcome == ""
 
 
 # Rotate
@@ -429,3 +456,20 @@ def test_nothing_is_inline_and_a_get_changes_nothing(
     text = visitor.get(people.url("credential", page, *arguments)).content.decode()
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", text)
     assert list(Credential.objects.order_by("pk").values()) == before
+
+
+def test_no_screen_of_any_key_shows_a_secret(visitor: Client) -> None:
+    portfolio, _, acme = enrolment.family()
+    file, shared = material.p12("acme"), material.shared_secret()
+    enrolment.store(acme, enrolment.p12_inspection(file))
+    enrolment.shared_secret(portfolio, secret=shared.secret, covers="selected")
+    rows = list(Credential.objects.all())
+    raw = [enrolment.pkcs8(file.private_key), file.data, base64.b64decode(shared.secret)]
+    raw += [bytes(row.sealed_secret or b"") for row in rows]
+    known = Stored(secrets=tuple(raw), texts=(file.password, shared.secret))
+    for row in rows:
+        for page in SCREENS:
+            assert_clean(visitor.get(people.url("credential", page, row.pk)).content, known)
+        for page in ("change", "coverage"):
+            address = people.url("keyslot", page, row.slot_id)
+            assert_clean(visitor.get(address).content, known)
