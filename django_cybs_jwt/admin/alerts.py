@@ -234,7 +234,7 @@ class StateFilter(ChoiceFilter):
 class ExpiryAlertAdmin(CybsAdmin):
     """What ends and is worth telling, the earliest end first."""
 
-    list_display = ["ends", "days_left", "what", "organization", "loud", "stops", "standing"]
+    list_display = ["ends", "days_left", "loud", "standing", "stops", "what", "organization"]
     list_filter = [StateFilter, SeverityFilter, ArtefactFilter]
     list_select_related = ["organization"]
     search_fields = ["organization__org_id__istartswith", "key_id__istartswith"]

@@ -107,7 +107,7 @@ class ExportScreen(FormScreen):
 class KeyEventAdmin(CybsAdmin):
     """The chain, newest first."""
 
-    list_display = ["seq", "at", "actor", "action", "outcome", "organization", "key_id", "reason"]
+    list_display = ["seq", "at", "actor", "action", "outcome", "organization", "reason", "key_id"]
     list_filter = ["outcome", "action"]
     date_hierarchy = "at"
     linked = ["credential", "organization"]

@@ -85,7 +85,6 @@ class ExpiryScreen(Screen):
             "width": COLUMN * len(weeks),
             "base": ABOVE + TALLEST,
             "height": ABOVE + TALLEST + BELOW,
-            "merchants": sum(week.merchants for week in weeks),
         }
 
     def _bars(self, weeks: Sequence[Week]) -> Iterator[Bar]:
@@ -96,7 +95,7 @@ class ExpiryScreen(Screen):
             yield Bar(
                 week=week,
                 link=self._link(week=week.name),
-                label=_label(week),
+                label=_label(number, week),
                 text=_text(week),
                 is_chosen=self._week == week.name,
                 x=number * COLUMN,
@@ -158,10 +157,12 @@ class ExpiryScreen(Screen):
         return f"{self.request.path}?{urlencode(given)}"
 
 
-def _label(week: Week) -> str:
+def _label(number: int, week: Week) -> str:
     """Under a bar: few letters."""
     if week.start is None:
         return now_("ended")
+    if number == 1:
+        return now_("this week")
     return date_format(timezone.localdate(week.start), "d M")
 
 

@@ -16,7 +16,7 @@ from django_cybs_jwt.services.readiness import Readiness
 from django_cybs_jwt.services.scope import Scope
 
 PER_PAGE: Final = 100
-MOST_PORTIONS: Final = 5
+MOST_PORTIONS: Final = 2
 """Portions of `candidates.AT_ONCE` merchants that one page looks through for those not ready."""
 _ELSEWHERE: Final = "An organization that you do not see keeps it from being ready."
 _NOTHING_SIGNS: Final = "No active signing key, own or meta."
@@ -53,7 +53,7 @@ def page(
 ) -> Page:
     """A hundred of *wanted* behind *after*; with *only_open* those that are not ready.
 
-    Looks through ten thousand merchants at most: then a page may hold fewer, and *after* goes on.
+    Looks through four thousand merchants at most: then a page may hold fewer, and *after* goes on.
     """
     further = _behind(wanted, after)
     if not only_open:
