@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.browser import chromium
+from tests.browser.staging import Stage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.browser.visiting import Visitor
+
+    Somebody = Callable[..., AbstractContextManager[Visitor]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/browser/" in str(item.path):
+            item.add_marker("browser")
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One estate for all browser tests; each journey has merchants of its own."""
+    chromium.executable()  # before all that work
+    made = Stage(tmp_path_factory.mktemp("stage"))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """For one module only: under Playwright's loop Django's ORM refuses to work."""
+    with chromium.running() as made:
+        yield made
+
+
+@pytest.fixture
+def somebody(stage: Stage, browser: Browser) -> Somebody:
+    """`with somebody("olga", site="stock") as olga:`."""
+    from tests.browser.visiting import visitor
+
+    def on(name: str, *, site: str = "stock", **options: Any) -> AbstractContextManager[Visitor]:
+        return visitor(browser, stage.site(site), name, **options)
+
+    return on

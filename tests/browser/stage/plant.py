@@ -1,0 +1,228 @@
+"""An estate to look at: run once, it fills the stage's database and writes what tests must know.
+
+Every merchant that is paid for has real keys; the crowd behind them are rows that only end.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import django
+
+DAY = timedelta(days=1)
+
+
+def main() -> None:
+    django.setup()
+    from django.conf import settings
+    from django.core.management import call_command
+    from django.utils import timezone
+
+    directory: Path = settings.DIRECTORY
+    call_command("migrate", verbosity=0)
+    call_command("cybs_keyring", "generate", stdout=io.StringIO())
+    estate(timezone.now(), directory)
+    crowd(timezone.now())
+    people()
+    duties(timezone.now())
+    (directory / "places.json").write_text(json.dumps(places()))
+
+
+def estate(now: datetime, directory: Path) -> None:
+    from django_cybs_jwt.models import Organization
+    from django_cybs_jwt.services import gateway_certificates, rotation
+    from django_cybs_jwt.simulator import Identity
+    from tests.unit.services import enrolment
+
+    identity = Identity.at(directory / "simulator.pem")
+    gateway_certificates.add(
+        identity.pem.encode(), host=enrolment.HOST, actor="mara", now=now, preferred=True
+    )
+    names = {"mall": "Northern Mall", "shoes": "Shoes & Sons", "books": "Böcker AB"}
+    add = partial(add_organization, names=names)
+    mall = add("mall", kind="portfolio")
+    for merchant in ("garden", "toys", "attic"):
+        add(merchant, parent="mall")
+    meta = key(mall, now=now - 90 * DAY, covers="selected")
+    meta.slot.merchants.set(Organization.objects.filter(org_id__in=["garden", "toys"]))
+    key(mall, purpose="response-mle", now=now - 90 * DAY)
+
+    shoes = add("shoes")
+    key(shoes, now=now - 400 * DAY)
+    key(shoes, purpose="response-mle", now=now - 400 * DAY)
+    newer = key(shoes, now=now - 9 * timedelta(hours=1), activate=False)
+    accept(newer, now)
+    rotation.rotate(
+        newer, actor="mara", now=now - 8 * timedelta(hours=1), overlap=7 * DAY, reason="it ends"
+    )
+    uses(shoes, now)
+
+    enrolment.shared_secret(add("books"), expires_at=now + 20 * DAY, now=now - 100 * DAY)
+    lamps = add("lamps")
+    key(lamps, now=now - 1092 * DAY, ends=now + 3 * DAY)
+    key(lamps, now=now - DAY, activate=False)
+    key(add("tea"), now=now - 1100 * DAY, ends=now - 5 * DAY)
+    journeys(now, add)
+
+
+def journeys(now: datetime, add: Any) -> None:
+    """Merchants that one journey each changes."""
+    add("newcomer")
+    for name in ("rotating", "pair"):
+        owner = add(name)
+        key(owner, now=now - 1090 * DAY, ends=now + 6 * DAY)
+        key(owner, purpose="response-mle", now=now - 300 * DAY)
+    key(add("ending"), now=now - 1090 * DAY, ends=now + 5 * DAY)
+    group = add("group", kind="portfolio")
+    for merchant in ("north", "south"):
+        add(merchant, parent="group")
+    key(group, now=now - 50 * DAY, covers="selected")
+    accept(key(add("vault"), now=now - DAY, activate=False), now)
+    accept(key(add("guarded"), now=now - DAY, activate=False), now)
+
+
+def add_organization(org_id: str, *, names: dict[str, str], **options: Any) -> Any:
+    from django_cybs_jwt.models import Organization
+    from tests.unit.services import enrolment
+
+    made = enrolment.organization(org_id, **options)
+    Organization.objects.filter(pk=made.pk).update(name=names.get(org_id, org_id.title()))
+    return made
+
+
+def key(
+    owner: Any,
+    *,
+    now: datetime,
+    purpose: str = "signing",
+    ends: datetime | None = None,
+    **options: Any,
+) -> Any:
+    """A sealed RSA key that was imported at *now*."""
+    from dataclasses import replace
+
+    from django_cybs_jwt.testing import material
+    from tests.unit.services import enrolment
+
+    private = material.rsa_key(name=f"{owner} {purpose} {now}")
+    made = enrolment.rsa_inspection(owner.org_id, purpose=purpose, key=private)
+    certificate = material.certificate(
+        private,
+        common_name=owner.org_id,
+        kid=made.key_id,
+        not_before=now - timedelta(hours=1),
+        not_after=ends or now + 1095 * DAY,
+    )
+    inspected = replace(
+        made, certificate=certificate, expires_at=certificate.not_valid_after_utc
+    )
+    return enrolment.store(owner, inspected, now=now, **options)
+
+
+def accept(credential: Any, now: datetime) -> None:
+    """As if the gateway had been asked."""
+    from django_cybs_jwt.models import State, Verdict
+
+    type(credential).objects.filter(pk=credential.pk).update(
+        state=State.VERIFIED,
+        verify_outcome=Verdict.ACCEPTED,
+        verified_at=now,
+        verify_checked_at=now,
+    )
+    credential.refresh_from_db()
+
+
+def uses(owner: Any, now: datetime) -> None:
+    """Hours of traffic, over which one key takes the place of the other."""
+    from django_cybs_jwt.models import KeyUse
+
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    for row in owner.credentials.filter(slot__purpose="signing"):
+        is_new = row.state == "active"
+        counts = {back: 400 + 37 * (back % 5) for back in (range(8) if is_new else range(8, 12))}
+        for back, count in counts.items():
+            KeyUse.objects.create(
+                credential=row, hour=hour - timedelta(hours=back), signed=count
+            )
+        row.use_count = sum(counts.values())
+        row.last_used_at = now if is_new else now - 8 * timedelta(hours=1)
+        row.save(update_fields=["use_count", "last_used_at"])
+
+
+def crowd(now: datetime) -> None:
+    """Merchants whose keys end all over the year."""
+    from django_cybs_jwt.models import Organization
+    from tests.unit.services import estate
+
+    draw = random.Random(4)
+    tops = [estate.organization(f"chain{n}", kind="portfolio", name=f"Chain {n}") for n in range(2)]
+    for number in range(120):
+        owner = estate.organization(
+            f"store{number:03}", parent=draw.choice([None, *tops]), name=f"Store {number}"
+        )
+        estate.key(owner, days=draw.choice([draw.uniform(1, 100), draw.uniform(100, 900)]), now=now)
+    Organization.objects.filter(org_id="store007").update(active=False)
+
+
+def people() -> None:
+    from django_cybs_jwt.models import Organization
+    from tests.unit.admin import people as them
+
+    them.superuser()
+    for name, groups in {
+        "vera": ["viewers"],
+        "olga": ["operators"],
+        "paul": ["approvers", "operators"],
+        "kurt": ["custodians"],
+        "alma": ["auditors"],
+        "lima": ["operators"],
+        "nina": [],
+    }.items():
+        them.staff(name, *groups)
+    from django.contrib.auth.models import User
+
+    them.limited(User.objects.get(username="lima"), Organization.objects.get(org_id="mall"))
+
+
+def duties(now: datetime) -> None:
+    """Alerts, who is told of them, and something that waits for a second person."""
+    from django_cybs_jwt.models import Credential, JobRun
+    from django_cybs_jwt.services import alert_recipients, alerts, approvals
+
+    alert_recipients.add("mail", "operations@platform.example", actor="mara")
+    alert_recipients.add("mail", "night@platform.example", actor="mara", escalation=True)
+    alerts.raise_due(now)
+    JobRun.objects.create(name="tick", succeeded_at=now)
+    waiting = Credential.objects.get(organization__org_id="vault")
+    approvals.request("activate", waiting, actor="olga", now=now, reason="the old one ends")
+
+
+def places() -> dict[str, str]:
+    """Every page of this app, from the root of its site, with a row that it makes sense for."""
+    from django.contrib.auth.models import User
+    from django.test import RequestFactory
+    from django.urls import reverse
+
+    from tests.unit.admin.addresses import addresses, rows
+
+    request: Any = RequestFactory().get("/")
+    request.user = User.objects.get(username="root")
+    root = reverse("admin:index")
+    found = {"app": reverse("admin:app_list", args=["cybs_jwt"])}
+    for address in addresses():
+        row = next(rows(address, request), None) if address.of_row else None
+        if address.of_row and row is None:
+            continue
+        arguments = [row.pk] if row else []
+        found[address.name] = reverse(f"admin:cybs_jwt_{address.name}", args=arguments)
+    return {name: path.removeprefix(root) for name, path in found.items()}
+
+
+if __name__ == "__main__":
+    main()

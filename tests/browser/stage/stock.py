@@ -1,0 +1,8 @@
+"""Django's own site at Django's own address."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path
+
+urlpatterns = [path("admin/", admin.site.urls)]

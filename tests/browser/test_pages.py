@@ -1,0 +1,59 @@
+"""Every page of this app, as a browser and those who cannot see well meet it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.browser.staging import Stage
+
+if TYPE_CHECKING:
+    from tests.browser.conftest import Somebody
+
+REFUSED = ("_add", "_delete")
+
+
+def pages(stage: Stage) -> dict[str, str]:
+    """Those that answer: of Django's own, nothing is added or deleted here."""
+    return {
+        name: place
+        for name, place in stage.places.items()
+        if not name.endswith(REFUSED) or name.startswith("staffscope")
+    }
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(stage: Stage, somebody: Somebody, scheme: str) -> None:
+    from tests.browser.accessibility import violations
+
+    found: dict[str, Any] = {}
+    with somebody("root", scheme=scheme) as root:
+        for name, place in pages(stage).items():
+            root.go(place)
+            if broken := violations(root.page):
+                found[name] = broken
+    assert found == {}
+
+
+def test_no_page_scrolls_sideways_on_a_telephone_or_a_wide_screen(
+    stage: Stage, somebody: Somebody
+) -> None:
+    wide = []
+    with somebody("root") as root:
+        for name, place in pages(stage).items():
+            root.go(place)
+            for width in (400, 1600):
+                root.page.set_viewport_size({"width": width, "height": 900})
+                if not root.fits():
+                    wide.append(f"{name} at {width}")
+    assert wide == []
+
+
+@pytest.mark.parametrize("site", ["elsewhere", "unfolded"])
+def test_every_page_answers_in_other_host_projects(
+    stage: Stage, somebody: Somebody, site: str
+) -> None:
+    with somebody("root", site=site) as root:
+        for place in pages(stage).values():
+            root.go(place)
