@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOST = "apitest.cybersource.com"
 PREFIXES = {"stock": "/admin/", "elsewhere": "/staff/keys/", "unfolded": "/admin/"}
 START_SECONDS = 60
+PASSWORD = "correct horse battery"  # of everybody on the stage
 
 
 class Program:

@@ -9,10 +9,7 @@ from urllib.parse import urljoin
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
 
-from tests.unit.admin.people import PASSWORD
-
-WIDTHS = (400, 1600)
-SCHEMES = ("light", "dark")
+from tests.browser.staging import PASSWORD
 
 
 class Visitor:
@@ -22,11 +19,9 @@ class Visitor:
     script and every answer of the server that was an error nobody asked for.
     """
 
-    def __init__(self, browser: Browser, root: str, *, scheme: str = "light") -> None:
+    def __init__(self, browser: Browser, root: str, **options: Any) -> None:
         self.root = root
-        self.context = browser.new_context(
-            color_scheme=scheme, viewport={"width": 1280, "height": 900}
-        )
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
         self.page = self.context.new_page()
         self.problems: list[str] = []
         self._expected = 200
@@ -37,7 +32,7 @@ class Visitor:
 
     def login(self, name: str) -> Visitor:
         """Through the form, as anybody."""
-        self.page.goto(urljoin(self.root, "login/"))
+        self.page.goto(self.root)
         self.page.fill("#id_username", name)
         self.page.fill("#id_password", PASSWORD)
         self.page.press("#id_password", "Enter")
@@ -77,7 +72,7 @@ class Visitor:
     def close(self) -> None:
         """Close the window; nothing may have gone wrong."""
         self.context.close()
-        assert self.problems == []
+        assert not self.problems, self.problems
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error" and "Failed to load resource" not in message.text:

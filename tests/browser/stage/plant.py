@@ -171,7 +171,10 @@ def crowd(now: datetime) -> None:
 
 
 def people() -> None:
+    from django.contrib.auth.models import User
+
     from django_cybs_jwt.models import Organization
+    from tests.browser.staging import PASSWORD
     from tests.unit.admin import people as them
 
     them.superuser()
@@ -185,9 +188,10 @@ def people() -> None:
         "nina": [],
     }.items():
         them.staff(name, *groups)
-    from django.contrib.auth.models import User
-
     them.limited(User.objects.get(username="lima"), Organization.objects.get(org_id="mall"))
+    for user in User.objects.all():
+        user.set_password(PASSWORD)
+        user.save()
 
 
 def duties(now: datetime) -> None:
