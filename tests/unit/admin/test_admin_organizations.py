@@ -256,7 +256,7 @@ def test_every_model_answers_404_out_of_scope(mara: User, mall: Any) -> None:
 
 def test_autocomplete_offers_only_what_is_seen(mall: Any) -> None:
     keeper = people.allowed("kai", "view_organization", "change_staffscope", "view_staffscope")
-    query = {"app_label": "cybs_jwt", "model_name": "staffscope", "field_name": "organizations"}
+    query = {"app_label": "cybs_jwt", "model_name": "credential", "field_name": "organization"}
     visitor = people.client(keeper)
     asked = visitor.get("/admin/autocomplete/", {**query, "term": ""})
     assert len(asked.json()["results"]) == 5
@@ -272,10 +272,16 @@ def test_autocomplete_offers_only_what_is_seen(mall: Any) -> None:
 def test_who_is_not_limited_limits_others(mall: Any) -> None:
     keeper = people.allowed("kai", "view_organization", "change_staffscope", "view_staffscope")
     visitor, vera = people.client(keeper), people.staff("vera", "viewers")
-    data = {"user": vera.pk, "organizations": [mall["wing"].pk]}
+    data = {"user": vera.pk, "organizations": f" wing\n{mall['wing']} "}
     assert visitor.post(url("staffscope", "add"), data).status_code == 302
     row = vera.cybs_scope
     assert [top.org_id for top in row.organizations.all()] == ["wing"]
+    shown = visitor.get(url("staffscope", "change", row.pk)).content.decode()
+    assert f">\n{mall['wing']}</textarea>" in shown
+    unknown = visitor.post(url("staffscope", "change", row.pk), {"organizations": "wing win"})
+    assert "No organization" in unknown.content.decode()
+    visitor.post(url("staffscope", "change", row.pk), {"organizations": "garden shoes"})
+    assert {top.org_id for top in row.organizations.all()} == {"garden", "shoes"}
     visitor.post(url("staffscope", "delete", row.pk), {"post": "yes"})
     assert not type(row).objects.exists()
     people.limited(keeper, mall["mall"])
