@@ -38,8 +38,8 @@ class ScopeForm(_ModelForm):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        if not self.instance._state.adding:
-            names = (str(top) for top in self.instance.organizations.all())
+        if row := options.get("instance"):
+            names = (str(top) for top in row.organizations.all())
             self.initial["organizations"] = "\n".join(names)
 
     def clean_organizations(self) -> list[Organization]:

@@ -119,9 +119,7 @@ def key(
         not_before=now - timedelta(hours=1),
         not_after=ends or now + 1095 * DAY,
     )
-    inspected = replace(
-        made, certificate=certificate, expires_at=certificate.not_valid_after_utc
-    )
+    inspected = replace(made, certificate=certificate, expires_at=certificate.not_valid_after_utc)
     return enrolment.store(owner, inspected, now=now, **options)
 
 
@@ -147,9 +145,7 @@ def uses(owner: Any, now: datetime) -> None:
         is_new = row.state == "active"
         counts = {back: 400 + 37 * (back % 5) for back in (range(8) if is_new else range(8, 12))}
         for back, count in counts.items():
-            KeyUse.objects.create(
-                credential=row, hour=hour - timedelta(hours=back), signed=count
-            )
+            KeyUse.objects.create(credential=row, hour=hour - timedelta(hours=back), signed=count)
         row.use_count = sum(counts.values())
         row.last_used_at = now if is_new else now - 8 * timedelta(hours=1)
         row.save(update_fields=["use_count", "last_used_at"])
