@@ -204,7 +204,7 @@ CRASHES: dict[str, Callable[[Patch], object]] = {
         cybs.enqueue(*PAYMENTS, json=payment(), idempotency_key="order-5"),
     ),
     "queue insert": lambda patch: (
-        patch.setattr("django.db.models.query.QuerySet.bulk_create", crash),
+        patch.setattr("django.db.models.sql.compiler.SQLInsertCompiler.as_sql", crash),
         cybs.enqueue(*PAYMENTS, json=payment(), idempotency_key="order-6"),
     ),
     "queue no object": lambda _: cybs.enqueue(
