@@ -1,4 +1,4 @@
-"""System checks cybs_jwt.W001 to W012: what is wrong before it costs a payment.
+"""System checks cybs_jwt.W001 to W020: what is wrong before it costs a payment.
 
 All are warnings, because an error would lock out `migrate` and `cybs_keyring generate`,
 which run before a ring exists. What a warning speaks of fails closed at its first use.
@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings as django_settings
 from django.core import checks
@@ -24,6 +24,9 @@ from django_cybs_jwt.exceptions import ConfigurationError, KeyRingError
 from django_cybs_jwt.protocol.hosts import is_live
 from django_cybs_jwt.sealing.keyring import is_world_readable
 
+if TYPE_CHECKING:
+    from django_cybs_jwt.services.doorbell import Broker
+
 TESTING_RING: Final = "testing"
 """KEK id of the ring that django_cybs_jwt.testing ships for everyone to see."""
 
@@ -33,6 +36,7 @@ def register() -> None:
     checks.register(check_settings, "cybs_jwt")
     checks.register(check_keyring, "cybs_jwt")
     checks.register(check_sqlite, "cybs_jwt")
+    checks.register(check_doorbell, "cybs_jwt")
     checks.register(check_rows, checks.Tags.database)
 
 
@@ -87,10 +91,26 @@ def check_sqlite(**_: Any) -> list[CheckMessage]:
 
 
 def check_rows(*, databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """W012: hosts in use that no request can be encrypted for."""
+    """W012: hosts in use that no request can be encrypted for. W020: a forgetful database."""
     if "default" not in (databases or ()):
         return []
-    return _guarded(_hosts_without_certificate)
+    return _guarded(_hosts_without_certificate) + _guarded(_weak_durability)
+
+
+def check_doorbell(**_: Any) -> list[CheckMessage]:
+    """W013 to W019."""
+    # Late: the models exist only once every app is loaded.
+    from django_cybs_jwt.services import doorbell
+
+    try:
+        conf.current()
+    except ConfigurationError:
+        return []  # W001 speaks of it
+    try:
+        broker = doorbell.broker()
+    except ConfigurationError as error:
+        return [_warn(13, str(error), "Nobody is rung; the rows wait for a sweeper.")]
+    return [] if broker is None else list(_broker_faults(broker))
 
 
 def _settings_faults(loaded: conf.Settings) -> Iterator[CheckMessage]:
@@ -112,6 +132,48 @@ def _settings_faults(loaded: conf.Settings) -> Iterator[CheckMessage]:
     if min(astuple(loaded.timeout)) <= 0:
         hint = "Give seconds above zero; a gateway that never answers would hold a worker."
         yield _warn(11, "A TIMEOUT is not above zero.", hint)
+
+
+def _broker_faults(broker: Broker) -> Iterator[CheckMessage]:
+    timeout, lease = conf.current().timeout, conf.current().queue.lease
+    longest = timeout.total + timeout.read
+    if not broker.configured:
+        hint = "Import your Celery app in your project's __init__.py; docs/celery.md."
+        yield _warn(14, "DOORBELL rings Celery, and this process has no app with a broker.", hint)
+        return
+    if broker.prefetch != 1:
+        hint = "Set worker_prefetch_multiplier = 1 for the workers of this queue."
+        yield _warn(15, f"A worker prefetches {broker.prefetch} rings behind a slow one.", hint)
+    if not broker.acks_late or broker.cancels_on_connection_loss:
+        hint = (
+            "Leave acks_late and reject_on_worker_lost of our tasks as they are, and "
+            "worker_cancel_long_running_tasks_on_connection_loss at False."
+        )
+        yield _warn(16, "A killed worker or a lost broker loses rings or cuts off sends.", hint)
+    if 0 < broker.time_limit < longest:
+        hint = f"Set task_time_limit above {longest:g}, or annotate it away for our tasks."
+        yield _warn(17, f"task_time_limit kills a send after {broker.time_limit:g} s.", hint)
+    if broker.greenlets and _keeps_connections():
+        hint = "Set CONN_MAX_AGE = 0, or use threads: each greenlet opens a connection of its own."
+        yield _warn(18, "gevent or eventlet with persistent database connections.", hint)
+    if broker.transport.startswith("redis") and broker.visibility <= lease:
+        hint = f"Set visibility_timeout above the lease of {lease:g} s."
+        yield _warn(19, "Redis delivers a ring again while its row is being sent.", hint)
+
+
+def _keeps_connections() -> bool:
+    return any(
+        database.get("CONN_MAX_AGE", 0) != 0 and not database.get("OPTIONS", {}).get("pool")
+        for database in django_settings.DATABASES.values()
+    )
+
+
+def _weak_durability() -> list[CheckMessage]:
+    from django_cybs_jwt.services import durability
+
+    fault = durability.weakness()
+    hint = "Nothing is sent from the queue until then."
+    return [] if fault is None else [_warn(20, fault, hint)]
 
 
 def _hosts_without_certificate() -> list[CheckMessage]:

@@ -31,7 +31,7 @@ NAME = "CYBS_JWT"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """QUEUE over these defaults: seconds, except *tries*.
+    """QUEUE over these defaults: seconds, except *tries*, *looks* and the two *at_once*.
 
     A worker that says nothing for a *lease* counts as dead. A request may still be processed
     until its token has ended and *gateway* and *skew* seconds more have passed: the fence.
@@ -46,6 +46,8 @@ class Queue:
     first_look: float = 10.0
     looks: float = 12
     ring_again: float = 15.0
+    merchant_at_once: float = 4
+    host_at_once: float = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Settings:
     ALERT_DAILY_LIMIT: int = 24
     ALERT_CHANNELS: Mapping[str, str] = field(default_factory=dict)
     DOORBELL: str | None = None
+    TASK_QUEUES: Mapping[str, str] = field(default_factory=dict)
     QUEUE: Mapping[str, float] = field(default_factory=dict)
     RESOLVE: Mapping[str, Literal["search", "void", "resend", "manual"]] = field(
         default_factory=dict

@@ -2,7 +2,8 @@
 
 CybsError
 ├── ConfigurationError          a setting is missing or wrong
-│   └── KeyRingError            the ring of key-encryption keys is missing, weak or malformed
+│   ├── KeyRingError            the ring of key-encryption keys is missing, weak or malformed
+│   └── WeakDurability          the database may forget what it has committed
 ├── KeyMaterialError            an uploaded file or pasted secret is refused
 │   ├── UnreadableKeyFile       wrong password or damaged file; which of them is not said
 │   ├── WrongKeyFile            a readable file, but not the one that belongs here
@@ -67,6 +68,10 @@ class ConfigurationError(CybsError):
 
 class KeyRingError(ConfigurationError):
     """The key ring cannot be used. Make one with `manage.py cybs_keyring generate`."""
+
+
+class WeakDurability(ConfigurationError):
+    """The database may forget a commit in a power cut: a payment would be sent twice."""
 
 
 class KeyMaterialError(CybsError, ValueError):

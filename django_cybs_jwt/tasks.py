@@ -1,32 +1,196 @@
-"""The Celery tasks, one line each into a service. The one module that imports Celery."""
+"""The Celery tasks, one call each into a service, and the ring. The one module that imports Celery.
+
+Services are imported late: a settings module may call `beat_schedule` before the apps are there.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
-from celery import shared_task
-from django.utils import timezone
+from celery import Celery, current_app, shared_task
 
-from django_cybs_jwt.services import ticking, verification
+if TYPE_CHECKING:
+    from uuid import UUID
 
+    from django_cybs_jwt.services.bells import Bell
+    from django_cybs_jwt.services.doorbell import Broker
+
+SEND: Final = "django_cybs_jwt.send"
+SWEEP: Final = "django_cybs_jwt.sweep"
 TICK: Final = "django_cybs_jwt.tick"
 VERIFY: Final = "django_cybs_jwt.verify"
+SWEEP_EVERY: Final = 5.0  # seconds
 EVERY: Final = 60.0  # seconds
 
+# On our own tasks only; the host's global configuration stays as it is.
+_OPTIONS: Final[dict[str, Any]] = {
+    "ignore_result": True,
+    "store_errors_even_if_ignored": False,
+    "track_started": False,
+    "serializer": "json",
+    "max_retries": 0,
+    "rate_limit": None,
+}
+_SENDING: Final[dict[str, Any]] = {
+    **_OPTIONS,
+    # A ring that is delivered again finds its row done, or not due: better twice than lost.
+    "acks_late": True,
+    "reject_on_worker_lost": True,
+    "acks_on_failure_or_timeout": True,
+    # A limit kills what is on the wire; TIMEOUT bounds a send from inside.
+    "time_limit": None,
+    "soft_time_limit": None,
+}
 
-@shared_task(name=TICK, ignore_result=True, serializer="json")  # type: ignore[untyped-decorator]
+
+@shared_task(name=SEND, **_SENDING)  # type: ignore[untyped-decorator]
+def send(request_id: str) -> None:
+    """Do what is due with one row. May be lost, repeated or run twice at once."""
+    from django_cybs_jwt.services import working
+
+    working.attend(request_id)
+
+
+@shared_task(name=SWEEP, **_OPTIONS)  # type: ignore[untyped-decorator]
+def sweep() -> None:
+    """End leases and deadlines, ring again. May be lost, repeated or run twice at once."""
+    from django_cybs_jwt.services import working
+
+    working.sweep()
+
+
+@shared_task(name=TICK, **_OPTIONS)  # type: ignore[untyped-decorator]
 def tick() -> None:
     """Do all that is due. May be lost, repeated or run twice at once."""
-    ticking.tick(timezone.now())
+    from django_cybs_jwt.services import working
+
+    working.tick()
 
 
-@shared_task(name=VERIFY, ignore_result=True, serializer="json")  # type: ignore[untyped-decorator]
+@shared_task(name=VERIFY, **_OPTIONS)  # type: ignore[untyped-decorator]
 def verify() -> None:
     """Verify the keys that were marked, sooner than the next tick would."""
-    verification.verify_requested(now=timezone.now())
+    from django_cybs_jwt.services import working
+
+    working.verify()
 
 
-def beat_schedule() -> dict[str, dict[str, Any]]:
-    """An entry for CELERY_BEAT_SCHEDULE: a tick a minute; one that waited longer is dropped."""
-    entry = {"task": TICK, "schedule": EVERY, "options": {"expires": EVERY}}
-    return {"cybs-jwt-tick": entry}
+def beat_schedule(*, queue: str | None = None) -> dict[str, dict[str, Any]]:
+    """Entries for CELERY_BEAT_SCHEDULE: a sweep every 5 s and a tick a minute, into *queue*.
+
+    One that waited until the next is dropped.
+    """
+    where = {} if queue is None else {"queue": queue}
+    return {
+        name: {"task": task, "schedule": every, "options": {"expires": every, **where}}
+        for name, task, every in (
+            ("cybs-jwt-sweep", SWEEP, SWEEP_EVERY),
+            ("cybs-jwt-tick", TICK, EVERY),
+        )
+    }
+
+
+class Ring:
+    """What the setting DOORBELL names: wakes a Celery worker, in the background.
+
+    Never waits for the broker and never raises because of it.
+    """
+
+    def __init__(self) -> None:
+        self._bell: Bell | None = None
+        self._app: Celery = None
+        self._producer: Any = None
+
+    def __call__(self, request_id: UUID, host: str) -> None:
+        """Ring for one row. Raises ConfigurationError where this process has no Celery app."""
+        app = current_app._get_current_object()  # noqa: SLF001  # the bell's thread has another
+        if not _is_configured(app):
+            from django_cybs_jwt.exceptions import ConfigurationError
+
+            raise ConfigurationError(
+                "DOORBELL rings Celery and this process has no Celery app with a broker. Import "
+                "your app in your project's __init__.py, as Celery's own guide says."
+            )
+        if app.conf.task_always_eager:
+            app.tasks[SEND].apply_async((str(request_id),))
+            return
+        self._app = app
+        self.bell.ring(request_id, host)
+
+    @property
+    def bell(self) -> Bell:
+        """The one of this process."""
+        if self._bell is None:
+            from django_cybs_jwt.services.bells import Bell
+
+            self._bell = Bell(self._publish)
+        return self._bell
+
+    def flush(self, timeout: float) -> bool:
+        """Wait at most *timeout* seconds until all rings are out, or were given up."""
+        return self.bell.flush(timeout)
+
+    def broker(self) -> Broker:
+        """How Celery is configured in this process, for the system checks."""
+        from django_cybs_jwt.services.doorbell import Broker
+
+        app = current_app._get_current_object()  # noqa: SLF001
+        conf = app.conf
+        options = conf.broker_transport_options or {}
+        modules = {"gevent", "eventlet"}
+        return Broker(
+            configured=_is_configured(app),
+            transport=app.connection_for_write().transport_cls or "",
+            prefetch=conf.worker_prefetch_multiplier,
+            acks_late=bool(app.tasks[SEND].acks_late and app.tasks[SEND].reject_on_worker_lost),
+            cancels_on_connection_loss=bool(
+                conf.worker_cancel_long_running_tasks_on_connection_loss
+            ),
+            time_limit=conf.task_time_limit or 0.0,
+            soft_shutdown=conf.worker_soft_shutdown_timeout or 0.0,
+            visibility=options.get("visibility_timeout", 3600.0),
+            greenlets=conf.worker_pool in modules or bool(modules & set(sys.modules)),
+        )
+
+    def _publish(self, request_id: UUID, host: str) -> None:
+        from django_cybs_jwt import conf
+
+        queues = conf.current().TASK_QUEUES
+        queue = queues.get(host) or queues.get("default")
+        routing = {} if queue is None else {"queue": queue}
+        try:
+            if self._producer is None:
+                self._producer = _producer(self._app)
+            self._app.tasks[SEND].apply_async(
+                (str(request_id),),
+                producer=self._producer,
+                retry=False,
+                # On disk is the row; a ring that a restart loses is rung again.
+                delivery_mode="transient",
+                **routing,
+            )
+        except BaseException:
+            self._producer = None  # not closed: a goodbye may hang as well
+            raise
+
+
+ring: Final = Ring()
+
+_PATIENCE: Final = 2.0  # seconds
+_BOUNDS: Final[dict[str, dict[str, Any]]] = {
+    "amqp": {"read_timeout": _PATIENCE, "write_timeout": _PATIENCE},
+    "redis": {"socket_timeout": _PATIENCE, "socket_connect_timeout": _PATIENCE},
+}
+
+
+def _producer(app: Celery) -> Any:
+    """On a connection of the bell's own, on which nothing waits for ever."""
+    connection = app.connection_for_write(connect_timeout=_PATIENCE)
+    driver = connection.transport.driver_type
+    connection.transport_options.update(_BOUNDS.get(driver, {}), max_retries=0)
+    return app.amqp.Producer(connection, auto_declare=False)
+
+
+def _is_configured(app: Celery) -> bool:
+    return bool(app.conf.broker_write_url or app.conf.broker_url or app.conf.task_always_eager)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
 
@@ -18,6 +19,31 @@ from django_cybs_jwt.exceptions import ConfigurationError
 from django_cybs_jwt.models import OutboundRequest
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """How whoever is rung is configured in this process; times in seconds, 0.0 is none."""
+
+    configured: bool
+    transport: str
+    prefetch: int
+    acks_late: bool
+    cancels_on_connection_loss: bool
+    time_limit: float
+    soft_shutdown: float
+    visibility: float
+    greenlets: bool
+
+
+def broker() -> Broker | None:
+    """What DOORBELL knows of its broker; None without one, or where it does not say.
+
+    Raises ConfigurationError where it cannot be imported.
+    """
+    told = getattr(_ringer(), "broker", None)
+    return None if told is None else cast("Broker", told())
+
 
 Ringer = Callable[[UUID, str], None]
 """Told the id of a row and the host it is for; the setting DOORBELL names one."""

@@ -37,7 +37,17 @@ from django_cybs_jwt.exceptions import (
     SecretIntegrityError,
 )
 from django_cybs_jwt.models import Attempt, OutboundRequest
-from django_cybs_jwt.services import database_clock, failpoints, outcomes, payloads, sending
+from django_cybs_jwt.services import (
+    breakers,
+    bulkheads,
+    database_clock,
+    durability,
+    failpoints,
+    outcomes,
+    payloads,
+    retrying,
+    sending,
+)
 from django_cybs_jwt.services.outcomes import Facts, Then, Verdict
 from django_cybs_jwt.services.payloads import Payload, StoredReply
 from django_cybs_jwt.services.sending_states import Step, move
@@ -60,6 +70,7 @@ def send_due(request: OutboundRequest, *, now: datetime) -> None:
     Raises OpenTransaction inside a transaction: what is sent could not be rolled back.
     """
     refuse_open_transaction()
+    durability.require()
     parcel = take(request, now=now)
     if parcel is not None:
         deliver(request, parcel)
@@ -73,6 +84,8 @@ def take(request: OutboundRequest, *, now: datetime) -> Parcel | None:
     """
     if request.deadline is not None and request.deadline <= now:
         move(request, Step.EXPIRE, now=now)
+        return None
+    if _must_wait(request, now) or bulkheads.full(request):
         return None
     try:
         parcel = prepare(request, payloads.open_payload(request))
@@ -225,6 +238,17 @@ def refuse_open_transaction() -> None:
 def find(request_id: UUID | str) -> OutboundRequest | None:
     """The row with its organization."""
     return OutboundRequest.objects.select_related("organization").filter(pk=request_id).first()
+
+
+def _must_wait(request: OutboundRequest, now: datetime) -> bool:
+    pause = breakers.wait(request)
+    if not pause:
+        return False
+    due = now + timedelta(seconds=pause + retrying.spread(1.0))
+    if request.deadline is not None:
+        due = min(due, request.deadline)
+    move(request, Step.POSTPONE, now=now, due_at=due, reason="breaker_open", rung_at=None, rings=0)
+    return True
 
 
 def _put_off(request: OutboundRequest, error: Exception, now: datetime) -> None:

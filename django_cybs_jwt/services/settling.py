@@ -16,7 +16,15 @@ from django.db import connection, transaction
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import Attempt, OutboundRequest, RequestState, Safety
-from django_cybs_jwt.services import database_clock, failpoints, outcomes, payloads, retrying
+from django_cybs_jwt.services import (
+    breakers,
+    bulkheads,
+    database_clock,
+    failpoints,
+    outcomes,
+    payloads,
+    retrying,
+)
 from django_cybs_jwt.services.outcomes import Then, Verdict
 from django_cybs_jwt.services.payloads import StoredReply
 from django_cybs_jwt.services.sending_states import Step, move
@@ -54,6 +62,8 @@ def settle(request: OutboundRequest, result: Result) -> None:
     failpoints.reached("recorded")
     if result.verdict.then == Then.END:
         retrying.budget.give(request.host)
+    breakers.learn(request, result.verdict)
+    bulkheads.pass_on(request)
     logger.info(
         "Request %s attempt %d: %s%s -> %s",
         request.pk,

@@ -17,6 +17,7 @@ from django_cybs_jwt.exceptions import CybsError, QueueError
 from django_cybs_jwt.models import OutboundRequest, RequestState
 from django_cybs_jwt.services import (
     database_clock,
+    durability,
     executing,
     failpoints,
     organizations,
@@ -142,6 +143,7 @@ def _begin(
 ) -> tuple[OutboundRequest, Parcel | None]:
     """A row that says SENDING, committed, and its message; or a row that is there, and None."""
     executing.refuse_open_transaction()
+    durability.require()
     payload = queueing.payload_of(
         method, path, json=json, content=content, mle=mle, headers=headers
     )

@@ -18,7 +18,7 @@ from django_cybs_jwt.models import (
     RequestState,
     Safety,
 )
-from django_cybs_jwt.services import doorbell, failpoints, queueing
+from django_cybs_jwt.services import bulkheads, doorbell, failpoints, queueing
 from django_cybs_jwt.services.sending_states import TERMINAL, Step, move
 
 BATCH: Final = 1000
@@ -36,7 +36,7 @@ def due(
     """Ids of rows that somebody should `work` on now, the most urgent of each state first."""
     found: list[UUID] = []
     for state in states:
-        rows = _due_in(state, now)
+        rows = _with_room(state, _due_in(state, now))
         if hosts is not None:
             rows = rows.filter(host__in=hosts)
         ids = rows.order_by("priority", "due_at").values_list("pk", flat=True)
@@ -98,7 +98,8 @@ def ring_again(now: datetime) -> int:
         patience |= last & Q(rung_at__lte=waited)
     rung = 0
     for state in (RequestState.QUEUED, RequestState.IN_DOUBT):
-        rows = _due_in(state, now).filter(patience).order_by("priority", "due_at")
+        rows = _with_room(state, _due_in(state, now).filter(patience))
+        rows = rows.order_by("priority", "due_at")
         for pk, host in rows.values_list("pk", "host")[:BATCH]:
             waits = _due_in(state, now).filter(patience, pk=pk)
             if waits.update(rung_at=now, rings=F("rings") + 1):
@@ -130,6 +131,10 @@ def _due_in(state: str, now: datetime) -> QuerySet[OutboundRequest]:
     # The priorities are spelled out for the index, which has them before the time.
     priorities = range(queueing.LAST + 1)
     return OutboundRequest.objects.filter(state=state, priority__in=priorities, due_at__lte=now)
+
+
+def _with_room(state: str, rows: QuerySet[OutboundRequest]) -> QuerySet[OutboundRequest]:
+    return bulkheads.with_room(rows) if state == RequestState.QUEUED else rows
 
 
 def _rows(state: str, now: datetime, *only: Q) -> list[OutboundRequest]:

@@ -12,9 +12,17 @@ from typing import Final
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connections
+from django.utils import timezone
 
 from django_cybs_jwt.models import OutboundRequest, RequestState
-from django_cybs_jwt.services import database_clock, executing, resolving, sweeping, ticking
+from django_cybs_jwt.services import (
+    database_clock,
+    executing,
+    resolving,
+    sweeping,
+    ticking,
+    verification,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +45,17 @@ def work(request_id: UUID | str) -> str | None:
     return request.state
 
 
+def attend(request_id: UUID | str) -> None:
+    """`work`, for who has nobody to tell: a failure is logged, and the row is due again."""
+    try:
+        work(request_id)
+    except Exception:
+        # A database that is away, a bug: it is found again, at the latest after its lease.
+        logger.exception("Work on request %s failed", request_id)
+        _drop_broken_connections()
+        time.sleep(POLL)
+
+
 def _act(request: OutboundRequest) -> None:
     now = database_clock.now()
     if request.state == RequestState.SENDING:
@@ -46,6 +65,21 @@ def _act(request: OutboundRequest) -> None:
     # Also what has just come back to the queue, by proof or because repeating it is safe.
     if request.state == RequestState.QUEUED and request.due_at and request.due_at <= now:
         executing.send_due(request, now=now)
+
+
+def sweep() -> int:
+    """`sweeping.sweep` now, by the database's clock."""
+    return sweeping.sweep(database_clock.now())
+
+
+def tick() -> dict[str, int]:
+    """`ticking.tick` now, by the database's clock."""
+    return ticking.tick(database_clock.now())
+
+
+def verify() -> int:
+    """`verification.verify_requested` now."""
+    return verification.verify_requested(now=timezone.now())
 
 
 def run(*, threads: int, drain: bool, stop: threading.Event) -> int:
@@ -120,12 +154,7 @@ def _loop(waiting: queue.Queue[UUID | None], busy: set[UUID], stop: threading.Ev
 
 def _work(pk: UUID, busy: set[UUID]) -> None:
     try:
-        work(pk)
-    except Exception:
-        # A database that is away, a bug: the row is due again, at the latest after its lease.
-        logger.exception("Work on request %s failed", pk)
-        _drop_broken_connections()
-        time.sleep(POLL)
+        attend(pk)
     finally:
         busy.discard(pk)
 

@@ -9,12 +9,15 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import celery
 import pytest
 from django.core.checks import CheckMessage, Tags, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
-from django_cybs_jwt import checks
+from django_cybs_jwt import checks, tasks
+from django_cybs_jwt.services import doorbell, durability
+from django_cybs_jwt.services.doorbell import Broker
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing import ring as published
 from tests.acceptance.shell import Project
@@ -262,3 +265,94 @@ def test_no_check_locks_out_making_the_first_ring(tmp_path: Path) -> None:
     ended = project.run("cybs_keyring", "generate")
     assert ended.returncode == 0, ended.stderr.decode()
     assert project.keyring.stat().st_mode & 0o777 == 0o600
+
+
+# The doorbell
+
+
+def broker(**changes: Any) -> Broker:
+    faultless = {
+        "configured": True,
+        "transport": "redis",
+        "prefetch": 1,
+        "acks_late": True,
+        "cancels_on_connection_loss": False,
+        "time_limit": 0.0,
+        "soft_shutdown": 100.0,
+        "visibility": 3600.0,
+        "greenlets": False,
+    }
+    return Broker(**{**faultless, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({}, []),
+        ({"configured": False, "prefetch": 4}, ["W014"]),
+        ({"prefetch": 4}, ["W015"]),
+        ({"prefetch": 0}, ["W015"]),
+        ({"acks_late": False}, ["W016"]),
+        ({"cancels_on_connection_loss": True}, ["W016"]),
+        ({"time_limit": 60.0}, ["W017"]),
+        ({"time_limit": 200.0}, []),
+        ({"greenlets": True}, []),
+        ({"visibility": 180.0}, ["W019"]),
+        ({"visibility": 180.0, "transport": "amqp"}, []),
+    ],
+)
+def test_w014_to_w019__what_is_wrong_with_a_broker(
+    healthy: Any, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], warned: list[str]
+) -> None:
+    healthy(DOORBELL="django_cybs_jwt.tasks.ring")
+    monkeypatch.setattr(doorbell, "broker", lambda: broker(**changes))
+    assert ids(found()) == warned
+
+
+@pytest.mark.parametrize(
+    ("database", "warned"),
+    [
+        ({"CONN_MAX_AGE": 0}, []),
+        ({"CONN_MAX_AGE": 60}, ["W018"]),
+        ({"CONN_MAX_AGE": None}, ["W018"]),
+        ({"CONN_MAX_AGE": 60, "OPTIONS": {"pool": True}}, []),
+    ],
+)
+def test_w018__greenlets_must_not_keep_connections(
+    healthy: Any,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    database: dict[str, Any],
+    warned: list[str],
+) -> None:
+    healthy(DOORBELL="django_cybs_jwt.tasks.ring")
+    monkeypatch.setitem(settings.DATABASES, "default", {"ENGINE": "postgresql", **database})
+    monkeypatch.setattr(doorbell, "broker", lambda: broker(greenlets=True))
+    assert ids(found()) == warned
+
+
+def test_w013__a_doorbell_that_is_not_there(healthy: Any) -> None:
+    healthy(DOORBELL="django_cybs_jwt.tasks.no_such_ring")
+    assert ids(found()) == ["W013"]
+
+
+def test_w014__celery_in_a_process_without_an_app(
+    healthy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy(DOORBELL="django_cybs_jwt.tasks.ring")
+    bare = celery.Celery("default", set_as_current=False)
+    monkeypatch.setattr(tasks, "current_app", bare)
+    monkeypatch.setattr(bare, "_get_current_object", lambda: bare, raising=False)
+    assert ids(found()) == ["W014"]
+
+
+def test_a_doorbell_of_ones_own_is_not_judged(healthy: Any) -> None:
+    healthy(DOORBELL="builtins.print")
+    assert ids(found()) == []
+
+
+@pytest.mark.django_db
+def test_w020__a_database_that_may_forget(healthy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    healthy()
+    monkeypatch.setattr(durability, "weakness", lambda: "It forgets.")
+    assert ids(found(databases=["default"])) == ["W020"]

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import celery
 import pytest
@@ -13,7 +20,9 @@ from django.utils import timezone
 
 import django_cybs_jwt
 from django_cybs_jwt import tasks
+from django_cybs_jwt.exceptions import ConfigurationError
 from django_cybs_jwt.models import ExpiryAlert, JobRun
+from django_cybs_jwt.services import working
 from tests.unit.services import estate
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
@@ -28,22 +37,138 @@ def test_tick__does_what_is_due() -> None:
     assert JobRun.objects.get(name="tick").succeeded_at <= timezone.now()
 
 
-def test_beat_schedule__names_a_task_that_a_worker_finds() -> None:
+def test_beat_schedule__names_tasks_that_a_worker_finds() -> None:
     app = celery.Celery("host", broker="memory://", set_as_current=False)
-    app.conf.beat_schedule = tasks.beat_schedule()
+    app.conf.beat_schedule = tasks.beat_schedule(queue="own")
     app.finalize()
 
-    (entry,) = app.conf.beat_schedule.values()
-
-    assert entry["task"] in app.tasks
-    assert entry["options"]["expires"] <= entry["schedule"]
+    for entry in app.conf.beat_schedule.values():
+        assert entry["task"] in app.tasks
+        assert entry["options"] == {"expires": entry["schedule"], "queue": "own"}
     assert json.loads(json.dumps(tasks.beat_schedule())) == tasks.beat_schedule()
+    assert "queue" not in tasks.beat_schedule()["cybs-jwt-tick"]["options"]
 
 
-def test_tick__takes_nothing_keeps_no_result_and_is_json() -> None:
-    assert tasks.tick.ignore_result
-    assert tasks.tick.serializer == "json"
-    assert tasks.tick.name == tasks.TICK
+def test_beat_schedule__can_be_called_in_a_settings_module() -> None:
+    program = "from django_cybs_jwt.tasks import beat_schedule; print(len(beat_schedule()))"
+    root = Path(django_cybs_jwt.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root
+    )
+    assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+@pytest.mark.parametrize("task", [tasks.send, tasks.sweep, tasks.tick, tasks.verify])
+def test_every_task_keeps_no_result_is_json_and_never_retries(task: Any) -> None:
+    assert task.ignore_result
+    assert not task.store_errors_even_if_ignored
+    assert task.serializer == "json"
+    assert task.max_retries == 0
+    assert not getattr(task, "autoretry_for", ())
+    assert task.rate_limit is None
+
+
+def test_a_ring_is_acknowledged_after_the_work_and_given_back_by_a_killed_worker() -> None:
+    assert tasks.send.acks_late
+    assert tasks.send.reject_on_worker_lost
+    assert tasks.send.time_limit is None
+    assert tasks.send.soft_time_limit is None
+
+
+def test_our_tasks_leave_the_hosts_configuration_alone() -> None:
+    def told(app: celery.Celery) -> dict[str, Any]:
+        app.finalize()
+        return {k: v for k, v in app.conf.items() if k != "deprecated_settings"}
+
+    host = celery.Celery("host", broker="memory://", set_as_current=False)
+    before = told(host)
+    with_ours = celery.Celery("host", broker="memory://", set_as_current=False)
+    assert tasks.SEND in with_ours.tasks
+    assert told(with_ours) == before
+
+
+def test_send__hands_the_id_to_the_service_and_returns_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(working, "attend", given.append)
+    assert tasks.send.apply(("one",)).result is None
+    assert given == ["one"]
+
+
+# The ring
+
+
+@pytest.fixture
+def host_app() -> Iterator[celery.Celery]:
+    before = celery.current_app._get_current_object()
+    app = celery.Celery("host", broker="memory://")
+    yield app
+    before.set_current()
+    tasks.ring._producer = None
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield int(listener.getsockname()[1])
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def test_ring__puts_the_rows_id_and_nothing_else_on_the_queue_of_its_host(
+    host_app: celery.Celery, settings: Any
+) -> None:
+    queues = {"default": "cybs-test", "slow.example.com": "cybs-slow"}
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "TASK_QUEUES": queues}
+    row = uuid4()
+    for host, queue in (("api.example.com", "cybs-test"), ("slow.example.com", "cybs-slow")):
+        tasks.ring(row, host)
+        assert tasks.ring.flush(10)
+        with host_app.connection_for_read() as connection:
+            message = connection.default_channel.basic_get(queue, no_ack=True)
+        assert json.loads(message.body)[:2] == [[str(row)], {}]
+        assert message.headers["task"] == tasks.SEND
+        assert message.headers["retries"] == 0
+        assert message.headers["eta"] is None
+
+
+def test_ring__says_that_there_is_no_celery_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = celery.Celery("default", set_as_current=False)
+    monkeypatch.setattr(tasks, "current_app", bare)
+    monkeypatch.setattr(bare, "_get_current_object", lambda: bare, raising=False)
+    with pytest.raises(ConfigurationError, match="no Celery app"):
+        tasks.ring(uuid4(), "api.example.com")
+    assert not tasks.ring.broker().configured
+
+
+@pytest.mark.parametrize("scheme", ["amqp://guest:PASSWORD@", "redis://:PASSWORD@"])
+@pytest.mark.parametrize("how", ["refuses", "hangs"])
+def test_ring__never_holds_up_a_caller_whose_broker(
+    how: str,
+    scheme: str,
+    host_app: celery.Celery,
+    silent_port: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if scheme.startswith("redis"):
+        pytest.importorskip("redis")
+    port = silent_port if how == "hangs" else closed_port()
+    host_app.conf.broker_url = f"{scheme}127.0.0.1:{port}/0"
+    tasks.ring.bell.flush(10)
+    tasks.ring._bell = None  # one that does not rest
+    started = time.monotonic()
+    for _ in range(20):
+        tasks.ring(uuid4(), "api.example.com")
+    assert time.monotonic() - started < 0.5
+    assert tasks.ring.flush(20)
+    tasks.ring._bell = None
+    assert "cannot be rung" in caplog.text
+    assert "PASSWORD" not in caplog.text
 
 
 def test_tick__run_by_a_worker_in_this_process_gives_no_result() -> None:
@@ -71,7 +196,11 @@ def test_celery__is_imported_by_one_file_and_every_task_is_one_line() -> None:
 
     assert importing == {"tasks.py"}
     assert shared
-    assert all(len(node.body) == 2 for node in shared)  # a docstring and a call
+    for node in shared:
+        documented, imported, called = node.body
+        assert isinstance(documented, ast.Expr)
+        assert isinstance(imported, ast.ImportFrom)
+        assert isinstance(called, ast.Expr)
 
 
 def test_a_time_is_asked_for_once_at_the_edge() -> None:

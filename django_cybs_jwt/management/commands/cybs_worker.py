@@ -12,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.management.base import CybsCommand
-from django_cybs_jwt.services import working
+from django_cybs_jwt.services import durability, working
 
 
 class Command(CybsCommand):
@@ -31,6 +31,7 @@ class Command(CybsCommand):
         if options["threads"] < 1:
             raise CommandError("--threads is at least 1.", returncode=2)
         conf.keyring()  # a worker without a ring must not begin
+        durability.require()
         with _told_to_stop() as stop:
             done = working.run(threads=options["threads"], drain=options["drain"], stop=stop)
         if options["json"]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from django_cybs_jwt.services import database_clock, retrying, signing
+from django_cybs_jwt.services import breakers, database_clock, retrying, signing
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.queue import rows
@@ -20,6 +20,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> rows.Clock:
     monkeypatch.setattr(database_clock, "now", clock.now)
     monkeypatch.setattr(database_clock, "carried", clock.now)
     retrying.budget._tokens.clear()
+    breakers.forget()
     return clock
 
 

@@ -1,0 +1,81 @@
+"""A bell that is rung in the background: who commits a payment never waits for a broker."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+logger = logging.getLogger(__name__)
+
+REST: Final = 5.0  # seconds without a try after a failure; the sweeper rings again anyway
+LONGEST: Final = 10_000  # rings that wait
+_AT_EXIT: Final = 1.0  # seconds that a process waits for its last rings
+
+Publish = Callable[[UUID, str], None]
+
+
+class Bell:
+    """Rings by *publish*, in one thread of each process, started by the first ring.
+
+    A ring is dropped while the broker is away or when too many wait: a row that nobody was rung
+    for is found by the sweeper.
+    """
+
+    def __init__(self, publish: Publish) -> None:
+        self._publish = publish
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._waiting: queue.Queue[tuple[UUID, str]] = queue.Queue(LONGEST)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def ring(self, request_id: UUID, host: str) -> None:
+        """Say it and return at once. Raises queue.Full where too many wait."""
+        self._start()
+        self._waiting.put_nowait((request_id, host))
+
+    def flush(self, timeout: float) -> bool:
+        """Wait at most *timeout* seconds until what was rung is published or dropped."""
+        waiting = self._waiting
+        with waiting.all_tasks_done:
+            return waiting.all_tasks_done.wait_for(lambda: not waiting.unfinished_tasks, timeout)
+
+    def _start(self) -> None:
+        if self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="cybs-bell", daemon=True)
+                self._thread.start()
+                atexit.register(self.flush, _AT_EXIT)
+
+    def _run(self) -> None:
+        waiting, rests_until = self._waiting, 0.0
+        while True:
+            rung = waiting.get()
+            try:
+                if time.monotonic() >= rests_until:
+                    self._publish(*rung)
+            except Exception as error:  # noqa: BLE001  # whatever a broker's library raises
+                rests_until = time.monotonic() + REST
+                # Without its text: it may quote the broker's address and password.
+                logger.warning(
+                    "The broker cannot be rung (%s); not asked for %g s, the sweeper will ring",
+                    type(error).__name__,
+                    REST,
+                )
+            finally:
+                waiting.task_done()
+
+    def _forget(self) -> None:
+        """A forked child has no thread, and must not ring for what its parent has waiting."""
+        self._lock = threading.Lock()
+        self._thread = None
+        self._waiting = queue.Queue(LONGEST)
