@@ -288,7 +288,7 @@ class OutboundRequestAdmin(CybsAdmin):
             "created_at", "due_at", "deadline", "sent_at", "fence_at", "finished_at",
         ]}),
         (_("Work"), {"fields": [
-            "attempt", "failures", "looks", "maybe_sent", "priority", "owner",
+            "attempt", "failures", "looks", "maybe_sent", "priority", "owner", "caller_id",
         ]}),
     ]  # fmt: skip
     readonly_fields = ["standing"]

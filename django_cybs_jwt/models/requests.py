@@ -81,6 +81,7 @@ class OutboundRequest(models.Model):
     found = models.BooleanField(_("found by search"), default=False)
     gateway_id = models.CharField(_("gateway id"), max_length=64, blank=True)
     correlation_id = models.CharField(_("correlation id"), max_length=64, blank=True)
+    caller_id = models.CharField(_("caller's correlation id"), max_length=64, blank=True)
     created_at = models.DateTimeField(_("created"))
     finished_at = models.DateTimeField(_("finished"), null=True)
 

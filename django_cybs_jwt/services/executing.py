@@ -47,6 +47,7 @@ from django_cybs_jwt.services import (
     payloads,
     retrying,
     sending,
+    telemetry,
 )
 from django_cybs_jwt.services.outcomes import Facts, Then, Verdict
 from django_cybs_jwt.services.payloads import Payload, StoredReply
@@ -149,6 +150,11 @@ def _claim(request: OutboundRequest, parcel: Parcel) -> bool:
 
 def deliver(request: OutboundRequest, parcel: Parcel) -> None:
     """Send a claimed message once and record what came of it, whatever that is."""
+    with telemetry.attempt(request):
+        _exchange(request, parcel)
+
+
+def _exchange(request: OutboundRequest, parcel: Parcel) -> None:
     failpoints.reached("claimed")
     started = time.monotonic()
     try:

@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models.constants import OnConflict
 from django.db.models.sql import InsertQuery
 
-from django_cybs_jwt import conf
+from django_cybs_jwt import conf, correlation
 from django_cybs_jwt.exceptions import (
     CybsError,
     EncryptionRequired,
@@ -25,7 +25,14 @@ from django_cybs_jwt.protocol.bodies import check_body, encode_json
 from django_cybs_jwt.protocol.claims import METHODS
 from django_cybs_jwt.protocol.headers import check_headers
 from django_cybs_jwt.protocol.paths import check_path
-from django_cybs_jwt.services import database_clock, doorbell, organizations, payloads, safety
+from django_cybs_jwt.services import (
+    database_clock,
+    doorbell,
+    organizations,
+    payloads,
+    safety,
+    telemetry,
+)
 from django_cybs_jwt.services.payloads import Payload
 from django_cybs_jwt.tracebacks import forgetful
 
@@ -125,6 +132,7 @@ def build(
         fingerprint=payloads.fingerprint(payload),
         priority=priority,
         deadline=deadline,
+        caller_id=correlation.current() or telemetry.trace_id(),
         created_at=now,
     )
     if request.safety == Safety.GUARDED:

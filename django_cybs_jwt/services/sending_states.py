@@ -17,6 +17,7 @@ from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import WrongState
 from django_cybs_jwt.models import ACTED_ON, OPEN, OutboundRequest, RequestState
 from django_cybs_jwt.models.requests import RequestState as State
+from django_cybs_jwt.services import telling
 
 TERMINAL: Final = frozenset(RequestState) - frozenset(OPEN)
 
@@ -97,8 +98,10 @@ def move(
     )
     if not row.update(**values):
         return False
+    before = request.state
     for name, value in values.items():
         setattr(request, name, value)
+    telling.moved(request, before, now=now)
     return True
 
 

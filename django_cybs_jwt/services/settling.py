@@ -23,7 +23,9 @@ from django_cybs_jwt.services import (
     failpoints,
     outcomes,
     payloads,
+    request_facts,
     retrying,
+    telemetry,
 )
 from django_cybs_jwt.services.outcomes import Then, Verdict
 from django_cybs_jwt.services.payloads import StoredReply
@@ -71,7 +73,9 @@ def settle(request: OutboundRequest, result: Result) -> None:
         result.verdict.kind,
         f" ({result.verdict.reason})" if result.verdict.reason else "",
         request.state,
+        extra=request_facts.as_extra(request),
     )
+    telemetry.tried(request, kind=result.verdict.kind, elapsed_ms=result.elapsed_ms)
 
 
 def _insist(write: Callable[[], OutboundRequest], *, until: datetime | None) -> OutboundRequest:

@@ -24,6 +24,7 @@ from django_cybs_jwt.services import (
     queueing,
     sending,
     sending_states,
+    telemetry,
 )
 from django_cybs_jwt.services.settling import settle
 from django_cybs_jwt.tracebacks import aforgetful, forgetful
@@ -113,6 +114,11 @@ async def _submit(*what: str, **options: Any) -> OutboundRequest:
 
 async def _deliver(request: OutboundRequest, parcel: Parcel) -> None:
     """See executing.deliver."""
+    with telemetry.attempt(request):
+        await _exchange(request, parcel)
+
+
+async def _exchange(request: OutboundRequest, parcel: Parcel) -> None:
     failpoints.reached("claimed")
     started = time.monotonic()
     try:

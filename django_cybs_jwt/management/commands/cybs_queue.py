@@ -204,7 +204,7 @@ def _row(row: OutboundRequest) -> dict[str, Any]:
     names = (
         *("operation", "idempotency_key", "transaction_id", "state", "reason", "attempt"),
         *("failures", "looks", "maybe_sent", "outcome", "http_status", "found", "gateway_id"),
-        *("correlation_id", "priority", "deadline", "due_at", "fence_at", "owner"),
+        *("correlation_id", "caller_id", "priority", "deadline", "due_at", "fence_at", "owner"),
         *("created_at", "sent_at", "finished_at"),
     )
     named = {"id": row.pk, "organization": str(row.organization)}
