@@ -200,7 +200,7 @@ def test_the_middleware_takes_it_from_the_header(settings: Any, page: str) -> No
 # OpenTelemetry
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def exported() -> tuple[InMemorySpanExporter, InMemoryMetricReader]:
     """The process's providers: OpenTelemetry lets them be set once."""
     spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
