@@ -41,6 +41,7 @@ def main() -> None:
     with simulator(port), tempfile.TemporaryDirectory() as folder:
         import_keys(Path(folder), port)
         rows = send_payments()
+        rows += queue_payments()
         rotate_under_traffic(Path(folder))
         make_orders()
     print_table(rows)
@@ -63,6 +64,12 @@ def command(line: str) -> None:
 
     print(f"\n$ manage.py {line}")
     call_command(*shlex.split(line))
+
+
+def process(line: str) -> None:
+    """Run one of our commands as a process of its own, and show it."""
+    print(f"\n$ manage.py {line}", flush=True)
+    subprocess.run([sys.executable, str(HERE / "manage.py"), *line.split()], check=True)
 
 
 @contextmanager
@@ -149,6 +156,40 @@ async def send_together() -> list[Any]:
     return await asyncio.gather(*calls)
 
 
+def queue_payments() -> list[dict[str, Any]]:
+    """Orders whose payments are stored in the same transaction; a worker process sends them."""
+    from orders.models import Order
+    from orders.payments import TEST_CARD, queue
+
+    for number, merchant in enumerate(MERCHANTS, len(MERCHANTS) + 1):
+        queue(Order(merchant=merchant, code=f"ORDER-{number}", amount=10 * number), TEST_CARD)
+    command("cybs_queue")
+    process("cybs_worker --drain --threads 2")
+    command("cybs_queue")
+    print("\nOrders as the signal request_ended left them:")
+    for order in Order.objects.all():
+        print(f"  {order.code} of {order.merchant}: {order.status}")
+    return [queued_row(merchant) for merchant in MERCHANTS]
+
+
+def queued_row(merchant: str) -> dict[str, Any]:
+    from django_cybs_jwt import cybs
+    from django_cybs_jwt.models import OutboundRequest
+
+    request = OutboundRequest.objects.get(organization__org_id=merchant)
+    attempt = request.attempts.get()
+    return {
+        "merchant": merchant,
+        "call": "enqueue, cybs_worker",
+        **signed_by(cybs.keys_for(merchant).signing, merchant),
+        "kid": attempt.key_id,
+        "request": "-",
+        "reply": "-",
+        "status": f"{request.http_status} {request.outcome}",
+        "ms": f"{attempt.elapsed_ms:.1f}",
+    }
+
+
 def payment(merchant: str, call: str) -> dict[str, Any]:
     return {
         "clientReferenceInformation": {"code": f"{merchant}-{call}"},
@@ -164,20 +205,22 @@ def payment(merchant: str, call: str) -> dict[str, Any]:
 
 
 def row(merchant: str, call: str, reply: Any) -> dict[str, Any]:
-    keys = reply.exchange.keys
-    kind = "shared secret" if isinstance(keys.signing.material, bytes) else "P12"
-    meta = "" if keys.signing.owner == merchant else f", meta key of {keys.signing.owner}"
     return {
         "merchant": merchant,
         "call": call,
-        "key": kind + meta,
-        "alg": keys.signing.algorithm,
+        **signed_by(reply.exchange.keys.signing, merchant),
         "kid": reply.key_id,
         "request": "encrypted" if reply.request_encrypted else "in clear",
         "reply": "encrypted" if reply.encrypted else "in clear",
         "status": f"{reply.status_code} {reply.json()['status']}",
         "ms": f"{reply.elapsed.total_seconds() * 1000:.1f}",
     }
+
+
+def signed_by(signing: Any, merchant: str) -> dict[str, str]:
+    kind = "shared secret" if isinstance(signing.material, bytes) else "P12"
+    meta = "" if signing.owner == merchant else f", meta key of {signing.owner}"
+    return {"key": kind + meta, "alg": signing.algorithm}
 
 
 def rotate_under_traffic(folder: Path) -> None:

@@ -19,11 +19,16 @@ def main() -> None:
     password = (DATA / "admin-password").read_text()
     print(f"Log in at http://127.0.0.1:8000/admin/ as admin, password {password}")
     with simulator(port):
+        line = [sys.executable, str(HERE / "manage.py"), "cybs_worker", "--threads", "2"]
+        worker = subprocess.Popen(line)
         try:
             command = [sys.executable, str(HERE / "manage.py"), "runserver", "127.0.0.1:8000"]
             subprocess.run(command, check=False)
         except KeyboardInterrupt:
             print()
+        finally:
+            worker.terminate()
+            worker.wait()
 
 
 if __name__ == "__main__":

@@ -30,10 +30,13 @@ def moved(request: OutboundRequest, before: str, *, now: datetime) -> None:
         return
     told, event = request_facts.as_extra(request), _event(request, now)
     level = logging.INFO if ended else logging.WARNING
+    # The usual end is told in the line of its attempt.
+    usual = before == RequestState.SENDING and event.state == RequestState.ANSWERED
 
     def committed() -> None:  # a partial has no name for Django to report
         text = "Request %s: %s -> %s %s"
-        logger.log(level, text, event.request_id, before, event.state, event.reason, extra=told)
+        if not usual:
+            logger.log(level, text, event.request_id, before, event.state, event.reason, extra=told)
         telemetry.moved(event)
         # A receiver that fails is logged by Django, and fails nobody else.
         signal.send_robust(sender=OutboundRequest, event=event)

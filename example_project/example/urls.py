@@ -9,5 +9,6 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="orders")),
     path("orders/", views.index, name="orders"),
     path("orders/<int:pk>/pay/", views.pay, name="pay"),
+    path("orders/<int:pk>/queue/", views.queue, name="queue"),
     path("admin/", admin.site.urls),
 ]

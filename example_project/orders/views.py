@@ -9,6 +9,7 @@ from django_cybs_jwt.exceptions import CybsError
 from orders.models import Order
 from orders.payments import TEST_CARD
 from orders.payments import pay as pay_order
+from orders.payments import queue as queue_order
 
 
 def index(request: HttpRequest) -> HttpResponse:
@@ -24,4 +25,16 @@ def pay(request: HttpRequest, pk: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(request, f"{order.code}: {order.status}")
+    return redirect("orders")
+
+
+@require_POST
+def queue(request: HttpRequest, pk: int) -> HttpResponse:
+    order = get_object_or_404(Order, pk=pk, status="NEW")
+    try:
+        queue_order(order, TEST_CARD)
+    except CybsError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"{order.code}: a worker pays it")
     return redirect("orders")

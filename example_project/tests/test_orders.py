@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
+from django.db import transaction
 from orders.models import Order
-from orders.payments import TEST_CARD, pay
+from orders.payments import TEST_CARD, pay, queue
 
 from django_cybs_jwt.exceptions import GatewayRefused, OutcomeUnknown
+from django_cybs_jwt.models import OutboundRequest
 from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing.simulation import Simulation
 
@@ -45,6 +49,40 @@ def test_pay__refusal_names_the_reason(cybs_simulator: Simulation, order: Order)
 
     with pytest.raises(GatewayRefused, match="INVALID_DATA"):
         pay(order, TEST_CARD)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_queue__a_worker_pays_and_the_order_hears_of_it(
+    cybs_simulator: Simulation, order: Order
+) -> None:
+    queue(order, TEST_CARD)
+    order.refresh_from_db()
+    assert (order.status, len(cybs_simulator.ledger)) == ("QUEUED", 0)
+
+    call_command("cybs_worker", "--drain", stdout=StringIO())
+
+    order.refresh_from_db()
+    [entry] = cybs_simulator.ledger
+    assert (order.status, order.gateway_id) == ("AUTHORIZED", entry.id)
+
+
+def test_queue__rolled_back_there_is_neither_order_nor_payment(
+    cybs_simulator: Simulation, order: Order
+) -> None:
+    with transaction.atomic():
+        queue(order, TEST_CARD)
+        transaction.set_rollback(True)
+
+    order.refresh_from_db()
+    assert order.status == "NEW"
+    assert not OutboundRequest.objects.exists()
+
+
+def test_button__lets_a_worker_pay(client: Any, cybs_simulator: Simulation, order: Order) -> None:
+    page = client.post(f"/orders/{order.pk}/queue/", follow=True)
+
+    assert "A-1: a worker pays it" in page.content.decode()
+    assert OutboundRequest.objects.get().idempotency_key == "A-1"
 
 
 def test_button__pays_through_the_page(
