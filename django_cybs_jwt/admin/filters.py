@@ -14,7 +14,8 @@ from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin.requests import standing_of
 from django_cybs_jwt.models import Credential, Organization, State
-from django_cybs_jwt.services import dashboard, usage
+from django_cybs_jwt.services import dashboard, organizations, usage
+from django_cybs_jwt.services.organizations import Places
 from django_cybs_jwt.services.standing import Fact
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ class HostFilter(_Choice):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
         """The hosts of what the visitor sees."""
-        rows = model_admin.get_queryset(request).order_by("host")
-        return [(host, host) for host in rows.values_list("host", flat=True).distinct()]
+        return [(host, host) for host in _places(request, model_admin).hosts]
 
     def condition(self, request: HttpRequest, value: str) -> Q | None:
         """Rows on that host."""
@@ -71,9 +71,8 @@ class PortfolioFilter(_Choice):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
         """The first hundred portfolios that the visitor sees; a portfolio's page links to all."""
-        rows = model_admin.get_queryset(request).filter(kind=Organization.Kind.PORTFOLIO)
-        chosen = rows.select_related(None).order_by("org_id", "host")[:MOST_PORTFOLIOS]
-        return [(str(row.pk), str(row)) for row in chosen.only("org_id", "host")]
+        portfolios = _places(request, model_admin).portfolios[:MOST_PORTFOLIOS]
+        return [(str(pk), name) for pk, name in portfolios]
 
     def condition(self, request: HttpRequest, value: str) -> Q | None:
         """The portfolio and its descendants."""
@@ -202,6 +201,15 @@ class AttentionFilter(_Choice):
             "refused": dashboard.was_refused(),
         }
         return conditions.get(value)
+
+
+def _places(request: HttpRequest, model_admin: Any) -> Places:
+    """Read once for both filters."""
+    known: dict[str, Any] = request.__dict__.setdefault("cybs_jwt", {})
+    if "places" not in known:
+        known["places"] = organizations.places(model_admin.get_queryset(request))
+    found: Places = known["places"]
+    return found
 
 
 def _is_merchant() -> Q:

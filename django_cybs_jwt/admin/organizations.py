@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -18,12 +17,16 @@ from django_cybs_jwt.admin import filters
 from django_cybs_jwt.admin.badges import badge, days_tone
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.readiness import ReadinessScreen
-from django_cybs_jwt.admin.requests import has_standing, scope_of
+from django_cybs_jwt.admin.requests import scope_of
 from django_cybs_jwt.admin.verifying import VerifyOrganizationScreen
-from django_cybs_jwt.models import Coverage, KeyEvent, KeySlot, Organization
-from django_cybs_jwt.services import coverage, key_choice, planning, readiness, timeline
+from django_cybs_jwt.models import Coverage, KeyEvent, KeySlot, Organization, OutboundRequest
+from django_cybs_jwt.services import coverage, key_choice, readiness, timeline
+from django_cybs_jwt.services.readiness import Readiness
+from django_cybs_jwt.services.scope import Scope
+from django_cybs_jwt.services.standing import joined
 
 NEWEST_EVENTS = 20
+NEWEST_SENDS = 20
 MOST_MERCHANTS = 50
 
 
@@ -32,18 +35,13 @@ class OrganizationList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         """The page's rows, each with its `standing`."""
-        # The count and the rows are read here, and only some filters are hard to plan.
-        with planning.interpreted() if has_standing(request) else nullcontext():
-            super().get_results(request)
-            rows: list[Any] = list(self.result_list)
-        owners = KeySlot.objects.filter(organization__in=rows).exclude(coverage=Coverage.OWN)
-        meta = set(owners.values_list("organization", flat=True))
+        super().get_results(request)
+        rows: list[Any] = list(self.result_list)
         judged = list(readiness.of(rows, now=timezone.now()))
-        seen = set(scope_of(request).names(f"{one.owner}@{one.host}" for one in judged)[0])
+        named = _signers_seen(rows, judged, scope_of(request))
         for row, one in zip(rows, judged, strict=True):
             row.standing = one
-            row.owns_meta_key = row.pk in meta
-            row.signer = one.owner if f"{one.owner}@{one.host}" in seen else ""
+            row.signer = one.owner if _signer(one) in named else ""
             row.above = row.parent if row.parent and scope_of(request).sees(row.parent) else ""
         self.result_list = rows
 
@@ -88,6 +86,11 @@ class OrganizationAdmin(CybsAdmin):
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
         """Rows with their standing."""
         return OrganizationList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Ready for the filters; whose key signs for others is read with the page's rows alone."""
+        slots = KeySlot.objects.filter(organization=OuterRef("pk")).exclude(coverage=Coverage.OWN)
+        return joined(super().get_queryset(request)).annotate(owns_meta_key=Exists(slots))
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """The parent too, where the visitor does not see it."""
@@ -150,6 +153,7 @@ class OrganizationAdmin(CybsAdmin):
             "timeline": timeline.of(row, now=now),
             "coverage": [_covered(slot, request) for slot in _meta_slots(row)],
             "events": self._events(request, row),
+            "sends": self._sends(request, row),
             "children": Organization.objects.filter(Q(parent=row) | Q(parent__parent=row)).count(),
         }
 
@@ -157,6 +161,27 @@ class OrganizationAdmin(CybsAdmin):
         if not request.user.has_perm("cybs_jwt.view_keyevent"):
             return []
         return list(KeyEvent.objects.filter(organization=str(row)).order_by("-seq")[:NEWEST_EVENTS])
+
+    def _sends(self, request: HttpRequest, row: Organization) -> list[OutboundRequest]:
+        """The newest, as facts: what was sent and what came back stays in the database."""
+        if not request.user.has_perm("cybs_jwt.view_outboundrequest"):
+            return []
+        facts = row.requests.only("operation", "state", "http_status", "outcome", "created_at")
+        return list(facts.order_by("-created_at")[:NEWEST_SENDS])
+
+
+def _signer(standing: Readiness) -> str:
+    return f"{standing.owner}@{standing.host}"
+
+
+def _signers_seen(
+    rows: Sequence[Organization], judged: Sequence[Readiness], scope: Scope
+) -> set[str]:
+    """Whose keys sign and who may be named; asks the database only about who stands apart."""
+    near = {str(one): scope.sees(one) for row in rows for one in row.chain()}
+    signers = {_signer(one) for one in judged if one.owner}
+    apart, _hidden = scope.names(signers - near.keys())
+    return {name for name in signers if near.get(name)} | set(apart)
 
 
 def _yes(is_so: bool, yes: Any, no: Any) -> SafeString:

@@ -56,8 +56,3 @@ def standing_of(request: HttpRequest) -> Standing:
         known["standing"] = Standing(timezone.now())
     found: Standing = known["standing"]
     return found
-
-
-def has_standing(request: HttpRequest) -> bool:
-    """True once a filter has asked for the conditions."""
-    return "standing" in request.__dict__.get("cybs_jwt", {})

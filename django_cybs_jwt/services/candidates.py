@@ -1,13 +1,13 @@
 """The rows that decide about many merchants' keys, read at once.
 
 `resolution.candidates` and `gateway_certificates.candidates` ask once for each merchant; this
-asks five times for all. What is found goes to the same pure rules.
+asks four times for all. What is found goes to the same pure rules.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -20,11 +20,12 @@ from django_cybs_jwt.models import (
     Organization,
     State,
 )
+from django_cybs_jwt.models.organizations import DEEPEST
 
 AT_ONCE: Final = 2000
 
 # What the rules look at and a report shows: of a key a third of its columns, nothing sealed.
-_COLUMNS: Final = (
+KEY_COLUMNS: Final = (
     "organization_id",
     "kind",
     "key_id",
@@ -37,7 +38,7 @@ _COLUMNS: Final = (
     "slot__purpose",
     "slot__coverage",
 )
-_CERTIFICATE_COLUMNS: Final = ("organization_id", "host", "not_before", "not_after", "preferred")
+CERTIFICATE_COLUMNS: Final = ("organization_id", "host", "not_before", "not_after", "preferred")
 
 
 def portions(wanted: QuerySet[Organization]) -> Iterator[list[Organization]]:
@@ -55,14 +56,29 @@ def portions(wanted: QuerySet[Organization]) -> Iterator[list[Organization]]:
 
 
 class Candidates:
-    """All keys and request-MLE certificates that matter for some merchants."""
+    """All keys and request-MLE certificates that matter for some merchants.
 
-    def __init__(self, merchants: Sequence[Organization]) -> None:
-        """Reads everything; *merchants* get their parents set from it."""
-        self._selecting = _selecting(merchants)
-        owners = self._load_organizations(merchants)
-        self._keys = _keys(owners)
-        self._certificates = _certificates(owners.values())
+    *selecting*: by merchant, the slots that select it and their owners. *keys*: by owner, those
+    not destroyed. *certificates*: by owner, and by host where they serve the whole host.
+    """
+
+    def __init__(
+        self,
+        selecting: Mapping[UUID, Mapping[UUID, UUID]],
+        keys: Mapping[UUID, Sequence[Credential]],
+        certificates: Mapping[UUID | str, Sequence[GatewayCertificate]],
+    ) -> None:
+        """What was read, by `of` or by who has it at hand."""
+        self._selecting = selecting
+        self._keys = keys
+        self._certificates = certificates
+
+    @classmethod
+    def of(cls, merchants: Sequence[Organization]) -> Candidates:
+        """Four queries, three where all owners are at hand; *merchants* get their parents set."""
+        selecting = _selecting(merchants)
+        owners = _owners(merchants, selecting)
+        return cls(selecting, _keys(owners), _certificates(owners.values()))
 
     def has_own_key(self, merchant: Organization) -> bool:
         """True when any key, in whatever state, is the merchant's own."""
@@ -70,11 +86,11 @@ class Candidates:
 
     def selecting_slots(self, merchant: Organization) -> frozenset[UUID]:
         """The slots whose list of merchants names this one."""
-        return frozenset(self._selecting[merchant.pk])
+        return frozenset(self._selecting.get(merchant.pk, ()))
 
     def keys(self, merchant: Organization) -> list[Credential]:
         """What `resolution.candidates` reads, marked the same way; valid until the next call."""
-        selecting = self._selecting[merchant.pk]
+        selecting = self._selecting.get(merchant.pk, {})
         owners = dict.fromkeys([*(row.pk for row in merchant.chain()), *selecting.values()])
         rows = [row for owner in owners for row in self._keys.get(owner, ())]
         for row in rows:
@@ -85,16 +101,31 @@ class Candidates:
         """What `gateway_certificates.candidates` reads: the owner's own and its host's."""
         return [*self._certificates.get(owner.pk, ()), *self._certificates.get(owner.host, ())]
 
-    def _load_organizations(self, merchants: Sequence[Organization]) -> dict[UUID, Organization]:
-        """The merchants, whatever stands above them, and the owners of slots that select them."""
-        wanted = {merchant.parent_id for merchant in merchants if merchant.parent_id}
-        wanted |= {owner for slots in self._selecting.values() for owner in slots.values()}
-        above = Organization.objects.select_related("parent__parent").filter(pk__in=wanted)
-        found = {one.pk: one for row in above for one in row.chain()}
-        for merchant in merchants:
-            if merchant.parent_id is not None:
-                merchant.parent = found[merchant.parent_id]
-        return found | {merchant.pk: merchant for merchant in merchants}
+
+def _owners(
+    merchants: Sequence[Organization], selecting: Mapping[UUID, Mapping[UUID, UUID]]
+) -> dict[UUID, Organization]:
+    """The merchants, whatever stands above them, and the owners of slots that select them."""
+    found = {one.pk: one for merchant in merchants for one in _loaded_above(merchant)}
+    wanted = {merchant.parent_id for merchant in merchants if merchant.parent_id}
+    wanted |= {owner for slots in selecting.values() for owner in slots.values()}
+    if missing := wanted - found.keys():
+        above = Organization.objects.select_related("parent__parent").filter(pk__in=missing)
+        found |= {one.pk: one for row in above for one in row.chain()}
+    for merchant in merchants:
+        if merchant.parent_id is not None:
+            merchant.parent = found[merchant.parent_id]
+    return found | {merchant.pk: merchant for merchant in merchants}
+
+
+def _loaded_above(merchant: Organization) -> list[Organization]:
+    """Who stands above *merchant*, where the query that read it has joined the whole chain."""
+    row: Organization | None = merchant
+    for _ in range(DEEPEST - 1):
+        if row is not None and not Organization.parent.is_cached(row):
+            return []
+        row = row and row.parent
+    return merchant.chain()[1:]
 
 
 def _selecting(merchants: Sequence[Organization]) -> dict[UUID, dict[UUID, UUID]]:
@@ -112,7 +143,7 @@ def _keys(owners: dict[UUID, Organization]) -> dict[UUID, list[Credential]]:
     """By owner, every key that is not destroyed, without what is sealed."""
     rows = (
         Credential.objects.select_related("slot")
-        .only(*_COLUMNS)
+        .only(*KEY_COLUMNS)
         .filter(organization__in=list(owners))
         .exclude(state=State.DESTROYED)
         .order_by()
@@ -127,7 +158,7 @@ def _keys(owners: dict[UUID, Organization]) -> dict[UUID, list[Credential]]:
 def _certificates(owners: Iterable[Organization]) -> dict[UUID | str, list[GatewayCertificate]]:
     """By owner, and by host where they serve the whole host."""
     pks, hosts = [owner.pk for owner in owners], {owner.host for owner in owners}
-    rows = GatewayCertificate.objects.only(*_CERTIFICATE_COLUMNS).filter(
+    rows = GatewayCertificate.objects.only(*CERTIFICATE_COLUMNS).filter(
         Q(organization__in=pks) | Q(organization=None, host__in=hosts)
     )
     found: dict[UUID | str, list[GatewayCertificate]] = defaultdict(list)

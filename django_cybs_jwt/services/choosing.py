@@ -203,7 +203,7 @@ def _apply(planned: Plan) -> None:
 
 def _signers(merchants: Iterable[Organization], now: datetime) -> Mapping[uuid.UUID, str]:
     rows = list(merchants)
-    known = Candidates(rows)
+    known = Candidates.of(rows)
     return {row.pk: _key_id(row, known.keys(row), now) for row in rows}
 
 

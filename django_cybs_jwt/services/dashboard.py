@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Q
+from django.db.models import Count, Q
 
 from django_cybs_jwt.models import (
     Credential,
@@ -18,12 +18,14 @@ from django_cybs_jwt.models import (
     State,
     Verdict,
 )
-from django_cybs_jwt.services import approvals, force, planning, queue_numbers
+from django_cybs_jwt.services import approvals, force, queue_numbers
 from django_cybs_jwt.services.scope import Scope
-from django_cybs_jwt.services.standing import Fact, Standing
+from django_cybs_jwt.services.standing import Fact, Standing, joined
 
 SOON: Final = (7, 30, 90)
 """Days for which ends are counted."""
+
+_OUT: Final = (State.DESTROYED, State.COMPROMISED, State.RETIRED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +91,7 @@ def in_overlap(now: datetime) -> Q:
 
 def was_refused() -> Q:
     """Keys not out of use that the gateway refused at their last verification."""
-    out = (State.DESTROYED, State.COMPROMISED, State.RETIRED)
-    return Q(verify_outcome=Verdict.REFUSED) & ~Q(state__in=out)
+    return Q(verify_outcome=Verdict.REFUSED) & ~Q(state__in=_OUT)
 
 
 def to_acknowledge(now: datetime) -> Q:
@@ -118,20 +119,24 @@ def of(scope: Scope, *, actor: str, now: datetime, may_view: Callable[[str], boo
 
 
 def _merchants(scope: Scope, now: datetime) -> Merchants:
-    standing = Standing(now)
-    rows = scope.visible(Organization.objects.filter(kind=Organization.Kind.MERCHANT, active=True))
-    with planning.interpreted():
-        facts = {fact: rows.filter(standing.has(fact)).count() for fact in Fact}
-        return Merchants(total=rows.count(), facts=facts)
+    seen = scope.visible(joined(Organization.objects.all())).order_by()
+    rows, standing = seen.filter(kind=Organization.Kind.MERCHANT, active=True), Standing(now)
+    numbers = {f"is_{fact}": Count("pk", filter=standing.has(fact)) for fact in Fact}
+    found = rows.aggregate(total=Count("pk"), **numbers)
+    return Merchants(total=found["total"], facts={fact: found[f"is_{fact}"] for fact in Fact})
 
 
 def _keys(scope: Scope, now: datetime) -> Keys:
-    rows = scope.visible(Credential.objects.all())
+    ends = {f"in_{days}": ends_within(now, days) for days in SOON}
+    others = {"ended": has_ended(now), "overlaps": in_overlap(now), "refused": was_refused()}
+    numbers = {name: Count("pk", filter=test) for name, test in {**ends, **others}.items()}
+    rows = scope.visible(Credential.objects.exclude(state__in=_OUT)).order_by()
+    found = rows.aggregate(**numbers)
     return Keys(
-        ended=rows.filter(has_ended(now)).count(),
-        ending={days: rows.filter(ends_within(now, days)).count() for days in SOON},
-        overlaps=rows.filter(in_overlap(now)).count(),
-        refused=rows.filter(was_refused()).count(),
+        ended=found["ended"],
+        ending={days: found[f"in_{days}"] for days in SOON},
+        overlaps=found["overlaps"],
+        refused=found["refused"],
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from django_cybs_jwt.models import Credential, Purpose, State
 from django_cybs_jwt.services.resolution import STOPS
@@ -49,13 +49,15 @@ def has_due(owner: str, now: datetime) -> Exists:
 
 def has_stopping(owner: str) -> Exists:
     """Owners with a signing slot whose newest activated key ends the search for another."""
+    return Exists(stopping().filter(organization=OuterRef(owner)))
+
+
+def stopping() -> QuerySet[Credential]:
+    """The newest activated key of a signing slot, where it ends the search for another."""
     rows = Credential.objects.filter(activated_at__isnull=False)
     newer = rows.filter(slot=OuterRef("slot"), activated_at__gt=OuterRef("activated_at"))
-    return Exists(
-        rows.filter(
-            ~Exists(newer.exclude(state=State.DESTROYED)),
-            state__in=STOPS,
-            organization=OuterRef(owner),
-            slot__purpose=Purpose.SIGNING,
-        )
+    return rows.filter(
+        ~Exists(newer.exclude(state=State.DESTROYED)),
+        state__in=STOPS,
+        slot__purpose=Purpose.SIGNING,
     )

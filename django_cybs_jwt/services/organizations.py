@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+import uuid
+from dataclasses import dataclass
 from typing import Final, get_args
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import QuerySet, UUIDField, Value
+from django.db.models.functions import Cast
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import (
@@ -29,6 +32,29 @@ _PARENTS: Final = {
     Organization.Kind.ACCOUNT: (Organization.Kind.PORTFOLIO,),
     Organization.Kind.MERCHANT: (Organization.Kind.PORTFOLIO, Organization.Kind.ACCOUNT),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What a list can be narrowed to; portfolios by id, named and in that order."""
+
+    hosts: tuple[str, ...]
+    portfolios: tuple[tuple[uuid.UUID, str], ...]
+
+
+def places(among: QuerySet[Organization]) -> Places:
+    """The hosts and portfolios of these organizations: one query."""
+    rows = among.order_by()
+    portfolios = rows.filter(kind=Organization.Kind.PORTFOLIO).values_list("host", "pk", "org_id")
+    nobody = Cast(Value(None), UUIDField())
+    hosts = rows.values_list("host", nobody, Value("")).distinct()
+    found: list[tuple[str, uuid.UUID | None, str]] = sorted(
+        portfolios.union(hosts, all=True), key=lambda row: (row[2], row[0])
+    )
+    return Places(
+        hosts=tuple(host for host, pk, _ in found if pk is None),
+        portfolios=tuple((pk, f"{org_id}@{host}") for host, pk, org_id in found if pk is not None),
+    )
 
 
 def find(name: str, *, among: QuerySet[Organization] | None = None) -> Organization:

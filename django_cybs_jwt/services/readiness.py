@@ -6,7 +6,7 @@ only the rows are read for many merchants at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -92,13 +92,24 @@ def report(
 
 
 def of(merchants: Sequence[Organization], *, now: datetime) -> Iterator[Readiness]:
-    """Of these organizations, in their order; at most five queries for all of them."""
-    default = conf.current().RESPONSE_MLE
-    portion = _Portion(merchants)
+    """Of these organizations, in their order; at most four queries for all of them."""
+    yield from judge(merchants, Candidates.of(merchants), now=now)
+
+
+def judge(
+    merchants: Iterable[Organization], rows: Candidates, *, now: datetime
+) -> Iterator[Readiness]:
+    """Of these organizations, by what was read for them; no query."""
+    portion = _Portion(rows)
     for merchant in merchants:
-        asks = (merchant.response_mle or default) != "never"
+        asks = asks_for_replies(merchant)
         found, stops = portion.look(merchant, asks=asks, now=now)
         yield _judge(merchant, found, stops, asks=asks, now=now)
+
+
+def asks_for_replies(merchant: Organization) -> bool:
+    """False where no encrypted reply is wanted, by the merchant's own word or the settings'."""
+    return (merchant.response_mle or conf.current().RESPONSE_MLE) != "never"
 
 
 def _report(wanted: QuerySet[Organization], now: datetime) -> Iterator[Readiness]:
@@ -109,8 +120,8 @@ def _report(wanted: QuerySet[Organization], now: datetime) -> Iterator[Readiness
 class _Portion:
     """What was found for some merchants; those that are alike are looked at once."""
 
-    def __init__(self, merchants: Sequence[Organization]) -> None:
-        self._candidates = Candidates(merchants)
+    def __init__(self, rows: Candidates) -> None:
+        self._candidates = rows
         self._alike: dict[object, tuple[_Found, datetime | None]] = {}
 
     def look(

@@ -64,7 +64,7 @@ class Scope:
     def names(self, merchants: Iterable[str]) -> tuple[list[str], int]:
         """Of *merchants* as `MID@HOST` those that are seen, in order, and how many are not."""
         asked = list(merchants)
-        if self.tops is None:
+        if self.tops is None or not asked:
             return asked, 0
         hidden = set(asked) - set(_names(self._organizations()))
         return [name for name in asked if name not in hidden], len(hidden)
@@ -79,11 +79,11 @@ EVERYTHING: Final = Scope(None)
 
 
 def of(user: Person) -> Scope:
-    """The scope of *user*: at most two queries."""
-    limit = StaffScope.objects.filter(user=user.pk).first()
-    if limit is None:
-        return EVERYTHING
-    return Scope(tuple(limit.organizations.order_by().values_list("pk", flat=True)))
+    """The scope of *user*: one query."""
+    limit = StaffScope.objects.filter(user=user.pk).order_by()
+    # A limit without organizations is one row that names none.
+    tops: list[uuid.UUID | None] = list(limit.values_list("organizations", flat=True))
+    return Scope(tuple(pk for pk in tops if pk is not None)) if tops else EVERYTHING
 
 
 def visible(user: Person, rows: QuerySet[M]) -> QuerySet[M]:

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from django_cybs_jwt.models import Credential, Organization, State, Verdict
+from django_cybs_jwt.models import Credential, Organization, OutboundRequest, State, Verdict
 from django_cybs_jwt.services import audit
 from tests.unit.admin import people
 from tests.unit.admin.people import url
@@ -136,17 +136,44 @@ def test_a_portfolio_is_shown_with_all_under_it(root: Any, mall: Any) -> None:
     assert listed(root, f"portfolio={mall['mall'].pk}") == {"mall", "wing", "garden", "shoes"}
 
 
-def test_a_list_of_many_costs_as_many_queries_as_one_of_few(
-    mall: Any, django_assert_max_num_queries: Any
-) -> None:
+@pytest.fixture
+def many(mall: Any) -> None:
+    """Sixty merchants more; some with keys that compete, some that a slot of their own selects."""
+    now = timezone.now()
+    meta = estate.key(mall["mall"], covers="selected", name="chosen", now=now)
     for n in range(60):
         owner = estate.organization(f"mid{n:02}", parent=mall["wing"])
         if n % 2:
-            estate.key(owner, now=timezone.now())
-    visitor = people.client(people.staff("vera", "viewers"))
-    for query in ("", "q=mid", "portfolio=" + str(mall["mall"].pk), "state=ACTIVE", "o=-1"):
+            estate.key(owner, days=n, now=now)
+        if n % 10 == 0:
+            meta.slot.merchants.add(owner)
+        if n % 15 == 0:
+            estate.key(owner, name="second", now=now)
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_list_of_many_costs_as_many_queries_as_one_of_few(
+    mall: Any, limited: bool, django_assert_max_num_queries: Any
+) -> None:
+    user = people.staff("vera", "viewers")
+    if limited:
+        people.limited(user, mall["mall"])
+    visitor = people.client(user)
+    for query in (
+        *("", "q=mid", "portfolio=" + str(mall["mall"].pk), "state=ACTIVE", "use=unused", "o=-1"),
+        *("lacks=ready", "has=verified", "ends=90", "q=mid&lacks=verified&has=jwt_v2&ends=90"),
+    ):
         with django_assert_max_num_queries(15):
-            assert visitor.get(f"{LIST}?{query}").status_code == 200
+            answer = visitor.get(f"{LIST}?{query}")
+        assert answer.context["cl"].result_count > 0, query
+
+
+@pytest.mark.usefixtures("many")
+def test_the_front_page_costs_few_queries(mall: Any, django_assert_max_num_queries: Any) -> None:
+    visitor = people.client(people.limited(people.staff("vera", "viewers"), mall["mall"]))
+    with django_assert_max_num_queries(15):
+        assert visitor.get(HOME).status_code == 200
 
 
 # One organization
@@ -199,6 +226,45 @@ def test_the_audit_is_shown_to_who_may_see_it(root: Any, mall: Any) -> None:
     assert "x-ray" in page(root, mall["shoes"])
     blind = people.client(people.allowed("bert", "view_organization"))
     assert "x-ray" not in page(blind, mall["shoes"])
+
+
+def send(owner: Organization, **columns: Any) -> OutboundRequest:
+    facts: dict[str, Any] = {
+        "operation": "POST /pts/v2/payments",
+        "safety": "GUARDED",
+        "idempotency_key": f"order {OutboundRequest.objects.count()}",
+        "state": "ANSWERED",
+        "http_status": 201,
+        "outcome": "AUTHORIZED",
+        "created_at": timezone.now(),
+        "sealed_payload": b"cybs1 sealed payload",
+    }
+    return OutboundRequest.objects.create(
+        organization=owner, host=owner.host, **{**facts, **columns}
+    )
+
+
+def test_the_newest_sends_are_facts_that_lead_to_their_pages(
+    root: Any, mall: Any, django_assert_max_num_queries: Any
+) -> None:
+    first = send(mall["shoes"], created_at=timezone.now() - DAY, outcome="LONG-AGO")
+    rows = [send(mall["shoes"]) for _ in range(20)]
+    other = send(mall["garden"])
+    with django_assert_max_num_queries(40) as captured:
+        text = page(root, mall["shoes"])
+    for row in rows:
+        assert url("outboundrequest", "change", row.pk) in text
+    for row in (first, other):
+        assert url("outboundrequest", "change", row.pk) not in text
+    assert "POST /pts/v2/payments" in text
+    for column in ("sealed_payload", "sealed_reply"):
+        assert not any(column in query["sql"] for query in captured)
+
+
+def test_sends_are_shown_to_who_may_see_them(mall: Any) -> None:
+    send(mall["shoes"])
+    blind = people.client(people.allowed("bert", "view_organization"))
+    assert "POST /pts/v2/payments" not in page(blind, mall["shoes"])
 
 
 # Scope
