@@ -83,7 +83,17 @@ class DecideScreen(ConfirmScreen):
         return now_("It is %(state)s now.") % {"state": self.row.get_state_display()}
 
 
-class RetryScreen(DecideScreen):
+class SafeScreen(DecideScreen):
+    """For what cannot have moved money; nothing is forced here, only by the command."""
+
+    @classmethod
+    def is_offered(cls, admin: CybsAdmin, request: HttpRequest, row: Any) -> bool:
+        """Not where the service would refuse it."""
+        offered = super().is_offered(admin, request, row)
+        return offered and not operating.may_have_moved_money(row)
+
+
+class RetryScreen(SafeScreen):
     """The cause is mended."""
 
     name = "retry"
@@ -92,7 +102,7 @@ class RetryScreen(DecideScreen):
     effect = _RETRY
 
 
-class CancelScreen(DecideScreen):
+class CancelScreen(SafeScreen):
     """It shall not be sent."""
 
     name = "cancel"
@@ -255,12 +265,12 @@ class OutboundRequestAdmin(CybsAdmin):
     list_display = [
         "idempotency_key",
         "standing",
+        "result",
+        "reason",
         "organization",
         "operation",
-        "result",
         "attempt",
         "created_at",
-        "reason",
     ]
     list_filter = [StateFilter, HostFilter, AgeFilter]
     list_select_related = ["organization"]

@@ -7,7 +7,7 @@ from typing import Final
 
 from django_cybs_jwt.models import OutboundRequest, RequestState
 
-_LOOK: Final = "Look it up at the gateway, then settle it, or force a cancel or a retry."
+_LOOK: Final = "Look it up at the gateway, then settle it, or force another end."
 _RETRY: Final = "Then retry it, or cancel it."
 
 _ADVICE: Final[Mapping[str, str]] = {
