@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.http import HttpResponse
 from django.test import AsyncClient, Client
@@ -194,7 +195,7 @@ def test_the_middleware_takes_it_from_the_header(settings: Any, page: str) -> No
     async def visit() -> bytes:
         return bytes((await AsyncClient().get(page, headers=header)).content)
 
-    assert asyncio.run(visit()) == b"edge-42"
+    assert async_to_sync(visit)() == b"edge-42"
 
 
 # OpenTelemetry
@@ -261,7 +262,7 @@ def test_asubmit_has_a_span_under_its_callers(
                 "acme", "POST", rows.PAYMENTS, json=body, idempotency_key="a-1"
             )
 
-    row = asyncio.run(pay())
+    row = async_to_sync(pay)()
     ours, web = spans.get_finished_spans()
     assert ours.parent is not None
     assert web.context is not None
