@@ -101,9 +101,13 @@ class CybsAdmin(_ModelAdmin):
             db_field, request, **_limited(db_field, request, options)
         )
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """The *bulk* actions that the visitor may take; Django's own deletion is none of them."""
-        if not self.bulk or "_popup" in request.GET:
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        """The *bulk* actions that the visitor may take; Django's own deletion is none of them.
+
+        Django 6.1 asks for those of a row's page too: there are none, its screens are links.
+        """
+        on_list = action_location is None or action_location.name == "CHANGE_LIST"
+        if not self.bulk or not on_list or "_popup" in request.GET:
             return {}
         allowed = [action for action in self.bulk if request.user.has_perm(action.permission)]
         return {action.name: (action.run, action.name, action.label) for action in allowed}
