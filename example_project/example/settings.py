@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from django_cybs_jwt.tasks import beat_schedule
 from example.database import parse_database_url
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -14,6 +15,8 @@ DATA.mkdir(exist_ok=True)
 DATABASE_URL = os.environ.get("DATABASE_URL") or f"sqlite:///{DATA / 'db.sqlite3'}"
 KEYRING_FILE = os.environ.get("CYBS_KEYRING_FILE") or str(DATA / "keyring.json")
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL") or "filesystem://"
+# Where no Celery worker runs, `cybs_worker` looks by itself and needs no ring.
+DOORBELL = os.environ.get("CYBS_DOORBELL") or None
 BASE_URLS = json.loads(os.environ.get("CYBS_BASE_URLS") or "{}")
 
 # A platform of your own keeps this out of the source; the example has nothing to protect.
@@ -65,8 +68,8 @@ LOGGING = {
     "loggers": {"django_cybs_jwt": {"handlers": ["console"], "level": "INFO"}},
 }
 
-# The tick: scheduled activations, ends of overlaps, alerts.
-CELERY_BEAT_SCHEDULE = {"cybs-jwt-tick": {"task": "django_cybs_jwt.tick", "schedule": 60.0}}
+# The sweep of the queue, and the tick: scheduled activations, ends of overlaps, alerts.
+CELERY_BEAT_SCHEDULE = beat_schedule()
 if CELERY_BROKER_URL.startswith("filesystem"):
     BROKER = DATA / "broker"
     BROKER.mkdir(exist_ok=True)
@@ -79,4 +82,5 @@ if CELERY_BROKER_URL.startswith("filesystem"):
 CYBS_JWT = {
     "KEYRING_FILE": KEYRING_FILE,
     "BASE_URLS": BASE_URLS,
+    "DOORBELL": DOORBELL,
 }
