@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin.base import CybsAdmin
+from django_cybs_jwt.admin.filters import ActionFilter
 from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import Consequences, FormScreen
 from django_cybs_jwt.exceptions import CybsError
@@ -108,7 +109,7 @@ class KeyEventAdmin(CybsAdmin):
     """The chain, newest first."""
 
     list_display = ["seq", "at", "actor", "action", "outcome", "organization", "reason", "key_id"]
-    list_filter = ["outcome", "action"]
+    list_filter = ["outcome", ActionFilter]
     date_hierarchy = "at"
     linked = ["credential", "organization"]
     search_fields = [

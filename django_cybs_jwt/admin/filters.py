@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from django_cybs_jwt.admin.screens import Text
 
 MOST_PORTFOLIOS: Final = 100
+NEWEST_EVENTS: Final = 5000
 
 FACTS: Final = {
     Fact.READY: _("ready"),
@@ -201,6 +202,25 @@ class AttentionFilter(_Choice):
             "refused": dashboard.was_refused(),
         }
         return conditions.get(value)
+
+
+class ActionFilter(_Choice):
+    """What an event tells of; the chain is never read whole for its choices."""
+
+    title = _("action")
+    parameter_name = "action"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
+        """The actions of the newest events; any other can be put into the address."""
+        rows = model_admin.get_queryset(request).order_by("-seq")
+        return [
+            (action, action)
+            for action in sorted(set(rows.values_list("action", flat=True)[:NEWEST_EVENTS]))
+        ]
+
+    def condition(self, request: HttpRequest, value: str) -> Q | None:
+        """Events of that action."""
+        return Q(action=value)
 
 
 def _places(request: HttpRequest, model_admin: Any) -> Places:

@@ -47,6 +47,18 @@ def test_the_same_merchants_stop_within_so_many_days(seed: int) -> None:
         assert found(standing.ends_by(NOW + days * DAY)) == expected, days
 
 
+def test_a_selected_merchant_with_a_planned_key_of_its_own_speaks_for_itself_alone() -> None:
+    mall = estate.organization("mall", kind="portfolio")
+    meta = estate.key(mall, covers="selected", days=5)
+    for name in ("first", "second"):
+        meta.slot.merchants.add(estate.organization(name, parent=mall))
+    planned = Organization.objects.get(org_id="first")
+    estate.key(planned, state="VERIFIED", activate_at=NOW + DAY)
+    expected = {row.org_id for row, one in judged().items() if one.days_left == 5}
+    assert expected == {"second"}
+    assert found(Standing(NOW).ends_by(NOW + 7 * DAY)) == expected
+
+
 def test_the_questions_cost_the_same_for_few_and_for_many(
     django_assert_max_num_queries: object,
 ) -> None:
