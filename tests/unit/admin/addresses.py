@@ -55,11 +55,13 @@ def page_of(pattern: URLPattern, model: type[Model]) -> str:
     return (pattern.name or "").removeprefix(f"{LABEL}_{model._meta.model_name}_")
 
 
-def rows(address: Address, request: Any, of: AdminSite = site) -> Iterator[Model]:
-    """The rows that *address* is for, those first that its own link is shown on."""
-    admin: Any = of.get_model_admin(address.model)
-    known = list(admin.get_queryset(request).order_by("pk"))
+def rows(address: Address, request: Any, *, rather: tuple[str, ...] = ()) -> Iterator[Model]:
+    """The rows that *address* is for: those first that its link is shown on, or named so."""
+    admin: Any = site.get_model_admin(address.model)
     screen = address.screen
-    if screen is not None:
-        known.sort(key=lambda row: not screen.is_offered(admin, request, row))
-    yield from known
+
+    def rank(row: Model) -> tuple[bool, bool]:
+        is_offered = screen is None or screen.is_offered(admin, request, row)
+        return not is_offered, not str(row).startswith(rather)
+
+    yield from sorted(admin.get_queryset(request).order_by("pk"), key=rank)
