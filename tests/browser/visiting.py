@@ -25,6 +25,7 @@ class Visitor:
         self.page = self.context.new_page()
         self.problems: list[str] = []
         self._expected = 200
+        self._clicks = 0
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
         self.page.on("requestfailed", self._failed)
@@ -49,17 +50,40 @@ class Visitor:
         return self.page
 
     def click(self, name: str, *, role: Any = "button") -> None:
-        """A button or link, by the words on it."""
-        self.page.get_by_role(role, name=name, exact=True).first.click()
+        """A button or link that leads to a page, by the words on it; the page is there then."""
+        with self.page.expect_navigation():
+            self.page.get_by_role(role, name=name, exact=True).first.click()
+        self._clicks += 1
 
-    def messages(self) -> list[str]:
+    def count_clicks(self) -> None:
+        """From now on."""
+        self._clicks = 0
+
+    def clicks(self) -> int:
+        """Since then; a typed password that Enter sends counts as one."""
+        return self._clicks
+
+    def told(self) -> str:
         """What the page tells on top."""
-        return self.page.locator(".messagelist li, .errornote, .errorlist li").all_inner_texts()
+        said = self.page.locator(".messagelist li, .errornote, .errorlist li")
+        return "\n".join(said.all_inner_texts())
 
     def type_password(self) -> None:
         """Where the page asks for it again."""
         self.page.fill("input[name=password]", PASSWORD)
-        self.page.press("input[name=password]", "Enter")
+        with self.page.expect_navigation():
+            self.page.press("input[name=password]", "Enter")
+        self._clicks += 1
+
+    def tab_to(self, name: str, *, role: Any = "link") -> None:
+        """Move the focus there with the Tab key alone."""
+        wanted = self.page.get_by_role(role, name=name, exact=True).first
+        wanted.wait_for()
+        for _ in range(200):
+            self.page.keyboard.press("Tab")
+            if wanted.evaluate("element => element === document.activeElement"):
+                return
+        raise AssertionError(f"{name} is not reached by keyboard.")
 
     def fits(self) -> bool:
         """True where the page itself need not be moved sideways."""

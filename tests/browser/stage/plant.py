@@ -223,7 +223,29 @@ def places() -> dict[str, str]:
             continue
         arguments = [row.pk] if row else []
         found[address.name] = reverse(f"admin:cybs_jwt_{address.name}", args=arguments)
+    found |= of_journeys()
     return {name: path.removeprefix(root) for name, path in found.items()}
+
+
+def of_journeys() -> dict[str, str]:
+    """Where each journey begins."""
+    from django.urls import reverse
+
+    from django_cybs_jwt.models import Credential, ExpiryAlert, KeySlot
+
+    keys = Credential.objects.filter(slot__purpose="signing", organization__name__gt="")
+    found: dict[str, Any] = {
+        f"key:{key.organization.org_id}": key
+        for key in keys.select_related("organization").order_by("-staged_at")
+        if key.organization.org_id in ("rotating", "pair", "guarded", "shoes", "mall")
+    }
+    found["slot:group"] = KeySlot.objects.get(organization__org_id="group")
+    for name in ("ending", "pair"):
+        found[f"alert:{name}"] = ExpiryAlert.objects.get(organization__org_id=name)
+    return {
+        name: reverse(f"admin:cybs_jwt_{row._meta.model_name}_change", args=[row.pk])
+        for name, row in found.items()
+    }
 
 
 if __name__ == "__main__":
