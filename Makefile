@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: demo serve test lint bench sdk clean
+.PHONY: demo serve test lint bench screenshots sdk clean
 
 demo: $(VENV)/.demo
 	@$(RUN) example_project/demo.py
@@ -24,6 +24,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(RUN) -m benchmarks
+
+screenshots: $(VENV)/.dev
+	$(RUN) -m tests.browser.screenshots
 
 # The official SDK, in an environment of its own: tests and benchmarks use it when it is there.
 sdk: .sdk-venv/.installed

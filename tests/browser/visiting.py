@@ -75,6 +75,11 @@ class Visitor:
             self.page.press("input[name=password]", "Enter")
         self._clicks += 1
 
+    def prove(self) -> None:
+        """Type the password ahead of pages that would ask for it."""
+        self.go("cybs_jwt/credential/password/")
+        self.type_password()
+
     def tab_to(self, name: str, *, role: Any = "link") -> None:
         """Move the focus there with the Tab key alone."""
         wanted = self.page.get_by_role(role, name=name, exact=True).first
