@@ -138,11 +138,11 @@ def accept(credential: Any, now: datetime) -> None:
 
 def uses(owner: Any, now: datetime) -> None:
     """Hours of traffic, over which one key takes the place of the other."""
-    from django_cybs_jwt.models import KeyUse
+    from django_cybs_jwt.models import KeyUse, State
 
     hour = now.replace(minute=0, second=0, microsecond=0)
     for row in owner.credentials.filter(slot__purpose="signing"):
-        is_new = row.state == "active"
+        is_new = row.state == State.ACTIVE
         counts = {back: 400 + 37 * (back % 5) for back in (range(8) if is_new else range(8, 12))}
         for back, count in counts.items():
             KeyUse.objects.create(credential=row, hour=hour - timedelta(hours=back), signed=count)
@@ -236,7 +236,7 @@ def of_journeys() -> dict[str, str]:
     keys = Credential.objects.filter(slot__purpose="signing", organization__name__gt="")
     found: dict[str, Any] = {
         f"key:{key.organization.org_id}": key
-        for key in keys.select_related("organization").order_by("-staged_at")
+        for key in keys.select_related("organization").order_by("staged_at")
         if key.organization.org_id in ("rotating", "pair", "guarded", "shoes", "mall")
     }
     found["slot:group"] = KeySlot.objects.get(organization__org_id="group")
