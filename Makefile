@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: demo serve test lint bench screenshots sdk clean
+.PHONY: demo serve test lint bench screenshots faults sdk clean
 
 demo: $(VENV)/.demo
 	@$(RUN) example_project/demo.py
@@ -27,6 +27,10 @@ bench: $(VENV)/.dev
 
 screenshots: $(VENV)/.dev
 	$(RUN) -m tests.browser.screenshots
+
+# Kills, cuts and faults around 10,000 payments, counted at the end; FAULTS="--orders 1000".
+faults: $(VENV)/.dev
+	$(RUN) -m tests.faults $(FAULTS)
 
 # The official SDK, in an environment of its own: tests and benchmarks use it when it is there.
 sdk: .sdk-venv/.installed

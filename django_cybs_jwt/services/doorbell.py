@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 from uuid import UUID
 
 from django.db import transaction
@@ -46,7 +46,12 @@ def broker() -> Broker | None:
 
 
 Ringer = Callable[[UUID, str], None]
-"""Told the id of a row and the host it is for; the setting DOORBELL names one."""
+"""Told the id of a row and whom it is for: its host, or RESOLVE for one in doubt.
+
+The setting DOORBELL names one.
+"""
+
+RESOLVE: Final = "resolve"
 
 
 def ring_after_commit(request: OutboundRequest) -> None:

@@ -22,6 +22,7 @@ from django_cybs_jwt.services import bulkheads, doorbell, failpoints, queueing
 from django_cybs_jwt.services.sending_states import TERMINAL, Step, move
 
 BATCH: Final = 1000
+_RINGS: Final = 200
 _DOUBLINGS: Final = 5
 """A ring is repeated after `ring_again` seconds, then after twice that, at most 32 times it."""
 
@@ -97,13 +98,16 @@ def ring_again(now: datetime) -> int:
         last = Q(rings__gte=rings) if rings == _DOUBLINGS else Q(rings=rings)
         patience |= last & Q(rung_at__lte=waited)
     rung = 0
-    for state in (RequestState.QUEUED, RequestState.IN_DOUBT):
+    # Those in doubt first, and the others no faster than they are worked on: in a long queue most
+    # were rung for and only wait their turn.
+    for state, most in ((RequestState.IN_DOUBT, BATCH), (RequestState.QUEUED, _RINGS)):
         rows = _with_room(state, _due_in(state, now).filter(patience))
         rows = rows.order_by("priority", "due_at")
-        for pk, host in rows.values_list("pk", "host")[:BATCH]:
+        for pk, host in rows.values_list("pk", "host")[:most]:
             waits = _due_in(state, now).filter(patience, pk=pk)
             if waits.update(rung_at=now, rings=F("rings") + 1):
-                rung += doorbell.ring(pk, host)
+                whom = doorbell.RESOLVE if state == RequestState.IN_DOUBT else host
+                rung += doorbell.ring(pk, whom)
     return rung
 
 

@@ -15,6 +15,7 @@ from django_cybs_jwt import cybs
 from django_cybs_jwt.models import OutboundRequest, RequestState
 from django_cybs_jwt.services import breakers, bulkheads, signing, sweeping, working
 from django_cybs_jwt.services.breakers import Breaker, Patience
+from django_cybs_jwt.services.doorbell import RESOLVE
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.queue import rows
@@ -23,10 +24,12 @@ from tests.unit.queue.rows import PAYMENTS, payment, work
 pytestmark = pytest.mark.django_db
 
 rung: list[UUID] = []
+hosts: list[str] = []
 
 
 def doorbell(request_id: UUID, host: str) -> None:
     rung.append(request_id)
+    hosts.append(host)
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +37,7 @@ def nobody_waited() -> Iterator[None]:
     yield
     bulkheads._crowded.clear()
     rung.clear()
+    hosts.clear()
 
 
 @pytest.fixture
@@ -150,6 +154,24 @@ def test_a_merchant_that_never_waited_costs_nothing(
     row = rows.enqueue()
     with django_assert_num_queries(0):
         bulkheads.pass_on(row)
+
+
+def test_behind_a_long_queue_those_in_doubt_are_rung_first_and_by_their_own_name(
+    other: Simulation, settings: Any, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    monkeypatch.setattr(sweeping, "_RINGS", 3)
+    for _ in range(5):
+        of_other()
+    rows.fail(other, "reset_after", org_id="acme")
+    doubtful = work(rows.enqueue())
+    rung.clear()
+    hosts.clear()
+    clock.forward(60)
+    sweeping.ring_again(clock.now())
+    assert rung[0] == doubtful.pk
+    assert len(rung) == 1 + 3
+    assert hosts == [RESOLVE, *[doubtful.host] * 3]
 
 
 # Breakers

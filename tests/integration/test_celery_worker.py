@@ -1,0 +1,101 @@
+"""Real Celery workers on real brokers: each pool sends, a stop cuts nothing off, nothing leaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.services import requires_rabbitmq, requires_redis, scratch_postgresql
+
+pytestmark = pytest.mark.services
+
+ROOT = Path(__file__).parents[2]
+STAGE = Path(__file__).with_name("celery_stage.py")
+CARD = "4111111111111111"
+
+
+@contextmanager
+def stage(broker: str, tmp_path: Path, *what: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that has gateways, merchants and a worker, and takes orders on its stdin."""
+    with ExitStack() as stack:
+        database = stack.enter_context(scratch_postgresql(f"cybs_celery_{os.getpid()}"))
+        process = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, str(STAGE), broker, database, str(tmp_path), *what],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        try:
+            yield process
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()  # it then stops what it has started
+            process.wait(timeout=60)
+
+
+def ask(process: subprocess.Popen[str], **question: Any) -> Any:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(question) + "\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline())
+
+
+def until(act: Callable[[], bool], *, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not act():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def broker_url(kind: str) -> str:
+    if kind == "redis":
+        pytest.importorskip("redis")
+        return requires_redis().rpartition("/")[0] + "/7"
+    return requires_rabbitmq()
+
+
+@pytest.mark.parametrize(
+    ("kind", "pool"), [("rabbitmq", "threads"), ("rabbitmq", "solo"), ("redis", "prefork")]
+)
+def test_each_pool_sends_and_no_card_data_is_in_broker_results_events_or_logs(
+    kind: str, pool: str, tmp_path: Path
+) -> None:
+    url = broker_url(kind)
+    with stage(url, tmp_path, pool) as process:
+        ask(process, act="order", count=10)
+        until(lambda: ask(process, act="states") == {"ANSWERED": 10})
+        seen = ask(process, act="leftovers")
+    assert seen["events"] > 0
+    assert CARD not in seen["text"]
+    assert "securityCode" not in seen["text"]
+    log = (tmp_path / "workers.log").read_text()
+    assert CARD not in log
+    assert "order-" not in seen["text"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_worker_that_is_told_to_stop_ends_the_send_that_is_under_way(
+    how: signal.Signals, tmp_path: Path
+) -> None:
+    with stage(broker_url("rabbitmq"), tmp_path, "threads") as process:
+        ask(process, act="slow", seconds=2.0)
+        ask(process, act="order", count=1)
+        until(lambda: ask(process, act="states") == {"SENDING": 1})
+        ask(process, act="signal", number=int(how))
+        until(lambda: ask(process, act="alive") is False)
+        assert ask(process, act="states") == {"ANSWERED": 1}
