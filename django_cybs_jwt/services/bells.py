@@ -30,6 +30,7 @@ class Bell:
 
     def __init__(self, publish: Publish) -> None:
         self._publish = publish
+        self._rests_until = 0.0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._waiting: queue.Queue[tuple[UUID, str]] = queue.Queue(LONGEST)
@@ -37,7 +38,12 @@ class Bell:
             os.register_at_fork(after_in_child=self._forget)
 
     def ring(self, request_id: UUID, host: str) -> None:
-        """Say it and return at once. Raises queue.Full where too many wait."""
+        """Say it and return at once.
+
+        Raises queue.Full where too many wait, ConnectionError while it rests after a failure.
+        """
+        if time.monotonic() < self._rests_until:
+            raise ConnectionError("The broker was away a moment ago.")
         self._start()
         self._waiting.put_nowait((request_id, host))
 
@@ -57,14 +63,14 @@ class Bell:
                 atexit.register(self.flush, _AT_EXIT)
 
     def _run(self) -> None:
-        waiting, rests_until = self._waiting, 0.0
+        waiting = self._waiting
         while True:
             rung = waiting.get()
             try:
-                if time.monotonic() >= rests_until:
+                if time.monotonic() >= self._rests_until:
                     self._publish(*rung)
             except Exception as error:  # noqa: BLE001  # whatever a broker's library raises
-                rests_until = time.monotonic() + REST
+                self._rests_until = time.monotonic() + REST
                 # Without its text: it may quote the broker's address and password.
                 logger.warning(
                     "The broker cannot be rung (%s); not asked for %g s, the sweeper will ring",
@@ -76,6 +82,7 @@ class Bell:
 
     def _forget(self) -> None:
         """A forked child has no thread, and must not ring for what its parent has waiting."""
+        self._rests_until = 0.0
         self._lock = threading.Lock()
         self._thread = None
         self._waiting = queue.Queue(LONGEST)

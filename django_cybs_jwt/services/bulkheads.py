@@ -32,6 +32,7 @@ def full(request: OutboundRequest) -> bool:
     found = rows.aggregate(of_merchant=Count("pk", filter=merchant), of_host=Count("pk"))
     if queue.merchant_at_once and found["of_merchant"] >= queue.merchant_at_once:
         _crowded[request.organization_id] = time.monotonic()
+        _ring_soon(request)
         return True
     return bool(queue.host_at_once) and found["of_host"] >= queue.host_at_once
 
@@ -65,6 +66,13 @@ def pass_on(request: OutboundRequest) -> None:
         doorbell.ring(random.choice(found), request.host)  # noqa: S311  # lots, not secrets
     elif time.monotonic() - seen > _REMEMBERED:
         _crowded.pop(request.organization_id, None)
+
+
+def _ring_soon(request: OutboundRequest) -> None:
+    """Its ring is spent: the next sweep that finds room rings again, however often it has."""
+    if request.rung_at is not None:
+        row = OutboundRequest.objects.filter(pk=request.pk, state=RequestState.QUEUED)
+        row.update(rung_at=None, rings=0)
 
 
 def _on_the_wire() -> QuerySet[OutboundRequest]:

@@ -107,7 +107,11 @@ def ring_again(now: datetime) -> int:
             waits = _due_in(state, now).filter(patience, pk=pk)
             if waits.update(rung_at=now, rings=F("rings") + 1):
                 whom = doorbell.RESOLVE if state == RequestState.IN_DOUBT else host
-                rung += doorbell.ring(pk, whom)
+                if not doorbell.ring(pk, whom):
+                    # The broker is away: that is no ring, and nothing to be more patient for.
+                    OutboundRequest.objects.filter(pk=pk, state=state).update(rung_at=None, rings=0)
+                    return rung
+                rung += 1
     return rung
 
 

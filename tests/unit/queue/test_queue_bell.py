@@ -85,20 +85,24 @@ def test_a_full_bell_says_so_and_keeps_what_waits(
 def test_after_a_failure_it_rests_and_then_rings_again(
     broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(bells, "REST", 0.2)
+    monkeypatch.setattr(bells, "REST", 0.3)
     broker.fails = True
     bell = Bell(broker)
     with caplog.at_level(logging.WARNING):
+        broker.answers.clear()
         for _ in range(50):
             bell.ring(uuid4(), HOST)
+        broker.answers.set()
         assert bell.flush(5)
     assert broker.asked == 1
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "OSError" in caplog.text
     assert "password" not in caplog.text
 
+    with pytest.raises(ConnectionError):
+        bell.ring(uuid4(), HOST)
     broker.fails = False
-    time.sleep(0.25)
+    time.sleep(0.35)
     bell.ring(last := uuid4(), HOST)
     assert bell.flush(5)
     assert broker.taken == [last]

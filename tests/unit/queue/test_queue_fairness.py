@@ -32,6 +32,10 @@ def doorbell(request_id: UUID, host: str) -> None:
     hosts.append(host)
 
 
+def away(request_id: UUID, host: str) -> None:
+    raise ConnectionError
+
+
 @pytest.fixture(autouse=True)
 def nobody_waited() -> Iterator[None]:
     yield
@@ -154,6 +158,37 @@ def test_a_merchant_that_never_waited_costs_nothing(
     row = rows.enqueue()
     with django_assert_num_queries(0):
         bulkheads.pass_on(row)
+
+
+def test_a_row_whose_ring_was_spent_on_a_full_merchant_is_rung_as_soon_as_there_is_room(
+    acme: Simulation, settings: Any, clock: rows.Clock
+) -> None:
+    at_once(settings, merchant_at_once=2)
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    held = on_the_wire(2)
+    waits = rows.enqueue()
+    OutboundRequest.objects.filter(pk=waits.pk).update(rung_at=clock.now(), rings=9)
+    work(waits)
+    rung.clear()
+    sweeping.ring_again(clock.now())
+    assert rung == []
+    OutboundRequest.objects.filter(pk=held[0].pk).delete()
+    sweeping.ring_again(clock.now())
+    assert rung == [waits.pk]
+
+
+def test_rings_that_nobody_heard_make_the_sweeper_no_more_patient(
+    acme: Simulation, settings: Any, clock: rows.Clock
+) -> None:
+    ring = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    settings.CYBS_JWT = {**ring, "DOORBELL": f"{__name__}.away"}
+    row = rows.enqueue()
+    for _ in range(9):
+        clock.forward(3600)
+        assert sweeping.ring_again(clock.now()) == 0
+    settings.CYBS_JWT = ring
+    assert sweeping.ring_again(clock.now()) == 1
+    assert rung == [row.pk]
 
 
 def test_behind_a_long_queue_those_in_doubt_are_rung_first_and_by_their_own_name(
