@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import Any
 
+import httpx
 from celery import Celery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.faults.settings")
@@ -48,3 +50,20 @@ if CONTROL == "no-fence":
         }
 
     executing.mark = _without_fence
+
+
+@app.task(name="faults.bare", ignore_result=True)
+def bare(url: str, payment: dict[str, Any]) -> None:
+    """What everything is measured against: one POST, nothing signed, nothing stored."""
+    _http().post(url, json=payment)
+
+
+@app.task(name="faults.direct", ignore_result=True)
+def direct(org_id: str, payment: dict[str, Any]) -> None:
+    """The same, signed and encrypted, and nothing stored."""
+    cybs.send(org_id, "POST", "/pts/v2/payments", json=payment)
+
+
+@cache
+def _http() -> httpx.Client:
+    return httpx.Client(timeout=10)

@@ -9,6 +9,7 @@ import json
 import random
 import sys
 import threading
+from collections import deque
 from typing import Any
 
 from django_cybs_jwt.simulator import Fault, FaultKind, Faults, Gateway, MemoryRegistry
@@ -46,6 +47,7 @@ class Broken(Gateway):
             ledger=Ledger(index_lag=index_lag),
             leeway_seconds=2.0,
         )
+        self.refusals._records = deque()  # all of them are counted at the end
         self._late = late
         self._lots = random.Random(seed)
         self.injected: list[dict[str, Any]] = []

@@ -226,8 +226,9 @@ class Workers:
         total = 0
         for pid in self.live:
             with contextlib.suppress(OSError):
-                status = Path(f"/proc/{pid}/status").read_text()
-                total += int(status.split("VmRSS:")[1].split()[0])
+                # One that has just died has no such line.
+                for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                    total += int(line.split()[1]) if line.startswith("VmRSS:") else 0
         return total
 
     def _new(self, number: int) -> subprocess.Popen[bytes]:

@@ -24,6 +24,9 @@ if _url.startswith("sqlite:///"):
         }
     }
 
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = 600  # as docs/celery.md recommends
+
 TOTAL = 5.0
 SWEEP_EVERY = 1.0
 BASE_URLS = json.loads(os.environ.get("FAULTS_BASE_URLS", "{}"))
@@ -48,6 +51,9 @@ CYBS_JWT = {
         "ring_again": 1.0,
     },
 }
+if os.environ.get("FAULTS_BY_HOST"):
+    # The second host has a queue of its own.
+    CYBS_JWT["TASK_QUEUES"][list(BASE_URLS)[1]] = f"{QUEUE_NAME}-slow"
 # As docs/celery.md recommends for a dedicated worker, the time-out scaled down.
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 6.0
