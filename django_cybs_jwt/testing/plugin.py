@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def cybs_ring(settings: Any) -> Iterator[dict[str, Any]]:
-    """Settings with the published key ring, and no key left over from another test."""
-    from django_cybs_jwt.services import signing, usage  # late: Django is set up by now
+    """Settings with the published key ring; no key and no breaker left over from another test."""
+    from django_cybs_jwt.services import breakers, signing, usage  # late: Django is set up by now
 
     ring = testing_ring()
     settings.CYBS_JWT = {**getattr(settings, "CYBS_JWT", {}), "KEYRING": ring}
     signing.forget()
+    breakers.forget()
     with usage.held():
         yield ring
 

@@ -20,7 +20,7 @@ def test_tick__carries_out_verifies_and_notes_its_time(cybs_simulator: Simulatio
     row = cybs_simulator.import_shared_secret(organization, activate=False)
     at = NOW + timedelta(hours=1)
     rotation.rotate(row, actor="anna", now=NOW, at=at, force=True, reason="test")
-    verification.request(Credential.objects.filter(pk=row.pk), now=NOW)
+    verification.request(Credential.objects.filter(pk=row.pk), actor="anna", now=NOW)
 
     first = ticking.tick(at)
     second = ticking.tick(at)
