@@ -19,6 +19,8 @@ _BEFORE_SENDING = (
     httpx.UnsupportedProtocol,
     httpx.ProxyError,
 )
+# Whose trace events are of a request; the others are of the connection.
+_EXCHANGE = ("http11.", "http2.")
 
 
 class Phase(StrEnum):
@@ -41,12 +43,12 @@ class Trace:
         self.status: int | None = None
         self._watch = watch
         self._answered = False
+        self._tunnelling = False
         self._refused_certificate = False
 
     def record(self, name: str, info: Mapping[str, Any]) -> None:
         """The trace callback for a synchronous client."""
-        # CONNECT goes to the proxy and carries nothing of the request.
-        if getattr(info.get("request"), "method", None) == b"CONNECT":
+        if self._is_of_tunnel(name, info):
             return
         self.events.append(name)
         if name.endswith("receive_response_headers.complete"):
@@ -103,6 +105,14 @@ class Trace:
             "Look the transaction up before sending it again.",
             error=kind,
         )
+
+    def _is_of_tunnel(self, name: str, info: Mapping[str, Any]) -> bool:
+        """True for CONNECT, which goes to the proxy, and for what it answers: none is ours."""
+        if not name.startswith(_EXCHANGE):
+            return False
+        if "request" in info:  # told where a step starts, not where it is complete
+            self._tunnelling = info["request"].method == b"CONNECT"
+        return self._tunnelling
 
     def _saw(self, event: str) -> bool:
         return any(name.endswith(event) for name in self.events)
