@@ -21,6 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/browser/" in str(item.path):
             item.add_marker("browser")
+            item.add_marker("alone")  # one stage, and a browser that wants a core
 
 
 @pytest.fixture(scope="session")

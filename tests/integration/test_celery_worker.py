@@ -17,7 +17,7 @@ import pytest
 
 from tests.services import requires_rabbitmq, requires_redis, scratch_postgresql
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[2]
 STAGE = Path(__file__).with_name("celery_stage.py")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.services import requires_postgresql, requires_rabbitmq
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[2]
 ORDERS = 300

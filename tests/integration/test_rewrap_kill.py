@@ -17,7 +17,7 @@ import pytest
 
 from tests.integration.processes import MANAGE, Platform
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.alone]
 
 VAULT = str(Path(__file__).with_name("vault.py"))
 KILLS = 20

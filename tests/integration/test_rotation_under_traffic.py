@@ -13,7 +13,7 @@ import pytest
 from tests.integration.processes import Platform
 from tests.services import requires_postgresql
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.alone]
 
 PROCESSES = 4
 SEEN_WITHIN = 5.0
