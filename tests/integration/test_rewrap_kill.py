@@ -20,7 +20,7 @@ from tests.integration.processes import MANAGE, Platform
 pytestmark = [pytest.mark.services, pytest.mark.alone]
 
 VAULT = str(Path(__file__).with_name("vault.py"))
-KILLS = 20
+KILLS = 8
 ROWS = 600
 AT_LEAST = 1000  # rows a second on PostgreSQL, and 30,000 of them examined in 60 s
 
