@@ -224,6 +224,7 @@ def test_no_message_repeats_a_secret(settings: Any) -> None:
         assert value not in text
 
 
+@pytest.mark.django_db  # Django 6.1's own checks ask the database what it can do
 def test_the_checks_are_bound_to_the_check_command(healthy: Any, ring_file: Path) -> None:
     ring_file.unlink()
     err = StringIO()
