@@ -20,22 +20,11 @@ from typing import IO, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from django_cybs_jwt.services.failpoints import POINTS
 from django_cybs_jwt.testing import material
 
 ROOT = Path(__file__).parents[2]
 HOSTS = ("apitest.cybersource.com", "apitest.visaacceptance.com")
-POINTS = (
-    "prepared",
-    "claiming",
-    "claimed",
-    "headers_written",
-    "body_written",
-    "answered",
-    "recording",
-    "recorded",
-    "swept",
-    "undone",
-)
 CARD = "4111111111111111"
 
 
