@@ -22,7 +22,6 @@ DJANGO_SIDE = [
     "tests/unit/models",
     "tests/unit/management",
     "tests/unit/admin",
-    "tests/unit/queue",
     "tests/unit/test_conf.py",
     "tests/unit/test_checks.py",
     "tests/unit/test_architecture.py",

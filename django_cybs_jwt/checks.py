@@ -169,7 +169,7 @@ def _keeps_connections() -> bool:
 
 
 def _weak_durability() -> list[CheckMessage]:
-    from django_cybs_jwt.services import durability
+    from django_cybs_jwt.services.queue import durability
 
     fault = durability.weakness()
     hint = "Nothing is sent from the queue until then."

@@ -10,9 +10,10 @@ Name a merchant `ORG_ID`, or `ORG_ID@HOST` where one id exists on several hosts.
 from __future__ import annotations
 
 from django_cybs_jwt.client import Reply
-from django_cybs_jwt.services.payloads import StoredReply
-from django_cybs_jwt.services.payloads import open_reply as reply_to
-from django_cybs_jwt.services.queueing import enqueue
+from django_cybs_jwt.services.queue.payloads import StoredReply
+from django_cybs_jwt.services.queue.payloads import open_reply as reply_to
+from django_cybs_jwt.services.queue.queueing import enqueue
+from django_cybs_jwt.services.queue.submitting import asubmit, submit
 from django_cybs_jwt.services.sending import (
     SignedRequest,
     aclient,
@@ -24,7 +25,6 @@ from django_cybs_jwt.services.sending import (
     sign,
 )
 from django_cybs_jwt.services.signing import keys_for
-from django_cybs_jwt.services.submitting import asubmit, submit
 
 __all__ = [
     "Reply",

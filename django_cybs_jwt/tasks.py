@@ -13,8 +13,8 @@ from celery import Celery, current_app, shared_task
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from django_cybs_jwt.services.bells import Bell
     from django_cybs_jwt.services.doorbell import Broker
+    from django_cybs_jwt.services.queue.bells import Bell
 
 SEND: Final = "django_cybs_jwt.send"
 SWEEP: Final = "django_cybs_jwt.sweep"
@@ -47,7 +47,7 @@ _SENDING: Final[dict[str, Any]] = {
 @shared_task(name=SEND, **_SENDING)  # type: ignore[untyped-decorator]
 def send(request_id: str) -> None:
     """Do what is due with one row. May be lost, repeated or run twice at once."""
-    from django_cybs_jwt.services import working
+    from django_cybs_jwt.services.queue import working
 
     working.attend(request_id)
 
@@ -55,25 +55,28 @@ def send(request_id: str) -> None:
 @shared_task(name=SWEEP, **_OPTIONS)  # type: ignore[untyped-decorator]
 def sweep() -> None:
     """End leases and deadlines, ring again. May be lost, repeated or run twice at once."""
-    from django_cybs_jwt.services import working
+    from django_cybs_jwt.services.queue import database_clock, sweeping
 
-    working.sweep()
+    sweeping.sweep(database_clock.now())
 
 
 @shared_task(name=TICK, **_OPTIONS)  # type: ignore[untyped-decorator]
 def tick() -> None:
     """Do all that is due. May be lost, repeated or run twice at once."""
-    from django_cybs_jwt.services import working
+    from django_cybs_jwt.services import ticking
+    from django_cybs_jwt.services.queue import database_clock
 
-    working.tick()
+    ticking.tick(database_clock.now())
 
 
 @shared_task(name=VERIFY, **_OPTIONS)  # type: ignore[untyped-decorator]
 def verify() -> None:
     """Verify the keys that were marked, sooner than the next tick would."""
-    from django_cybs_jwt.services import working
+    from django.utils import timezone
 
-    working.verify()
+    from django_cybs_jwt.services import verification
+
+    verification.verify_requested(now=timezone.now())
 
 
 def beat_schedule(*, queue: str | None = None) -> dict[str, dict[str, Any]]:
@@ -122,7 +125,7 @@ class Ring:
     def bell(self) -> Bell:
         """The one of this process."""
         if self._bell is None:
-            from django_cybs_jwt.services.bells import Bell
+            from django_cybs_jwt.services.queue.bells import Bell
 
             self._bell = Bell(self._publish)
         return self._bell

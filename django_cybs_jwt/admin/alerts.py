@@ -24,7 +24,10 @@ from django_cybs_jwt.admin.screens import Consequences, FormScreen, ReasonForm
 from django_cybs_jwt.admin.words import ARTEFACTS, SEVERITIES, severity_badge, standing, what_ends
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.models import ExpiryAlert
-from django_cybs_jwt.services import alert_bulk, alerts, blast_names, dashboard
+from django_cybs_jwt.services import alerts
+from django_cybs_jwt.services.alerts import bulk as alert_bulk
+from django_cybs_jwt.services.expiry import blast_names
+from django_cybs_jwt.services.overview import dashboard
 from django_cybs_jwt.services.permissions import Permission
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from django_cybs_jwt.admin.choices import ChoiceFilter
 from django_cybs_jwt.admin.requests import actor
 from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences
 from django_cybs_jwt.models import Approval
-from django_cybs_jwt.services import approvals, coverage, dashboard
+from django_cybs_jwt.services import approvals, coverage
+from django_cybs_jwt.services.overview import dashboard
 from django_cybs_jwt.services.permissions import Permission
 
 if TYPE_CHECKING:

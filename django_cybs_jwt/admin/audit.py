@@ -20,7 +20,7 @@ from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import Consequences, FormScreen
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.models import KeyEvent
-from django_cybs_jwt.services import audit_chain, audit_verdicts
+from django_cybs_jwt.services.audit import chain, verdicts
 from django_cybs_jwt.services.permissions import Permission
 
 LONGEST_TOLD: Final = 500
@@ -53,7 +53,7 @@ class VerifyScreen(FormScreen):
 
     def act(self, form: Any) -> HttpResponse:
         """Show the faults, if there are any, and the anchor to keep."""
-        found = audit_verdicts.verify(
+        found = verdicts.verify(
             actor=actor(self.request),
             now=timezone.now(),
             only_new=form.cleaned_data["rows"] == VerifyForm.NEW,
@@ -79,7 +79,7 @@ class ExportScreen(FormScreen):
 
     def act(self, form: Any) -> StreamingHttpResponse:
         """Stream it: no row is held for longer than its page."""
-        found = audit_chain.export_rows(
+        found = chain.export_rows(
             self._rows(), actor=actor(self.request), now=timezone.now(), told=self._told()
         )
         answer = StreamingHttpResponse(_lines(found), content_type="application/jsonl")
@@ -129,7 +129,7 @@ class KeyEventAdmin(CybsAdmin):
         self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
     ) -> HttpResponse:
         """With what the last verification said."""
-        verdict = {"verdict": audit_verdicts.last(), "whole": audit_verdicts.WHOLE}
+        verdict = {"verdict": verdicts.last(), "whole": verdicts.WHOLE}
         return super().changelist_view(request, {**(extra_context or {}), **verdict})
 
 

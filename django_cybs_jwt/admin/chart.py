@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from django_cybs_jwt.services.watching import Hour
+from django_cybs_jwt.services.overview.watching import Hour
 
 HEIGHT: Final = 120
 WIDTH: Final = 720

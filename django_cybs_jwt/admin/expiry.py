@@ -22,9 +22,10 @@ from django_cybs_jwt.admin.requests import scope_of
 from django_cybs_jwt.admin.screens import Screen
 from django_cybs_jwt.admin.words import severity_badge, standing, what_ends
 from django_cybs_jwt.models import Credential, ExpiryAlert, GatewayCertificate
-from django_cybs_jwt.services import blast_names, expiry_weeks
-from django_cybs_jwt.services.endings import Artefact
-from django_cybs_jwt.services.expiry_weeks import Week
+from django_cybs_jwt.services.alerts import weeks as alert_weeks
+from django_cybs_jwt.services.alerts.weeks import Week
+from django_cybs_jwt.services.expiry import blast_names
+from django_cybs_jwt.services.expiry.endings import Artefact
 from django_cybs_jwt.services.permissions import Permission
 
 PER_PAGE: Final = 50
@@ -65,11 +66,11 @@ class ExpiryScreen(Screen):
         form = NarrowForm(self.request.GET, scope=scope_of(self.request))
         if not form.is_valid():
             return self.render(form=form, status=400)
-        rows = expiry_weeks.standing(scope_of(self.request), **form.chosen())
-        weeks = expiry_weeks.weeks(rows, now=timezone.now())
+        rows = alert_weeks.standing(scope_of(self.request), **form.chosen())
+        weeks = alert_weeks.weeks(rows, now=timezone.now())
         chosen = next((week for week in weeks if week.name == self._week), None)
         if chosen is not None:
-            rows = expiry_weeks.within(rows, chosen)
+            rows = alert_weeks.within(rows, chosen)
         return self.render(
             form=form,
             chosen=_text(chosen) if chosen else "",

@@ -14,9 +14,10 @@ from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin.requests import standing_of
 from django_cybs_jwt.models import Credential, Organization, State
-from django_cybs_jwt.services import dashboard, organizations, usage
+from django_cybs_jwt.services import organizations, usage
 from django_cybs_jwt.services.organizations import Places
-from django_cybs_jwt.services.standing import Fact
+from django_cybs_jwt.services.overview import dashboard
+from django_cybs_jwt.services.readiness.standing import Fact
 
 if TYPE_CHECKING:
     from django_cybs_jwt.admin.screens import Text

@@ -11,7 +11,8 @@ from django.utils.translation import gettext_lazy as _
 from django_cybs_jwt.admin import business_center, chart
 from django_cybs_jwt.admin.requests import scope_of
 from django_cybs_jwt.models import Credential, KeySlot, State
-from django_cybs_jwt.services import contents, coverage, keys, stages, usage, watching
+from django_cybs_jwt.services import contents, coverage, keys, usage
+from django_cybs_jwt.services.overview import stages, watching
 
 if TYPE_CHECKING:
     from django_cybs_jwt.admin.base import CybsAdmin

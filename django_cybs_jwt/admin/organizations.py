@@ -20,10 +20,11 @@ from django_cybs_jwt.admin.readiness import ReadinessScreen
 from django_cybs_jwt.admin.requests import scope_of
 from django_cybs_jwt.admin.verifying import VerifyOrganizationScreen
 from django_cybs_jwt.models import Coverage, KeyEvent, KeySlot, Organization, OutboundRequest
-from django_cybs_jwt.services import coverage, key_choice, readiness, timeline
+from django_cybs_jwt.services import coverage, readiness
+from django_cybs_jwt.services.overview import key_choice, timeline
 from django_cybs_jwt.services.readiness import Readiness
+from django_cybs_jwt.services.readiness.standing import joined
 from django_cybs_jwt.services.scope import Scope
-from django_cybs_jwt.services.standing import joined
 
 NEWEST_EVENTS = 20
 NEWEST_SENDS = 20

@@ -23,9 +23,9 @@ from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences, ReasonForm
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.models import OPEN, Organization, OutboundRequest, RequestState
-from django_cybs_jwt.services import database_clock, operating, operating_many, parking
 from django_cybs_jwt.services.permissions import Permission
-from django_cybs_jwt.services.sending_states import TABLE, Step
+from django_cybs_jwt.services.queue import database_clock, operating, operating_many, parking
+from django_cybs_jwt.services.queue.states import TABLE, Step
 
 if TYPE_CHECKING:
     from django_cybs_jwt.admin.screens import Text

@@ -16,8 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django_cybs_jwt.admin.narrowing import NarrowForm
 from django_cybs_jwt.admin.requests import scope_of
 from django_cybs_jwt.admin.screens import Screen
-from django_cybs_jwt.services import readiness_seen
-from django_cybs_jwt.services.readiness import Readiness
+from django_cybs_jwt.services.readiness import Readiness, seen
 from django_cybs_jwt.services.spreadsheet import cell
 
 COLUMNS: Final = tuple(item.name for item in fields(Readiness))
@@ -47,14 +46,12 @@ class ReadinessScreen(Screen):
         if not form.is_valid():
             return self.render(form=form, status=400)
         scope, now = scope_of(self.request), timezone.now()
-        wanted = readiness_seen.merchants(scope, **form.chosen())
+        wanted = seen.merchants(scope, **form.chosen())
         only_open = form.cleaned_data["show"] == "open"
         if "csv" in self.request.GET:
-            return _download(
-                readiness_seen.stream(wanted, scope=scope, now=now, only_open=only_open)
-            )
+            return _download(seen.stream(wanted, scope=scope, now=now, only_open=only_open))
         after = self.request.GET.get("after", "")
-        page = readiness_seen.page(wanted, scope=scope, now=now, after=after, only_open=only_open)
+        page = seen.page(wanted, scope=scope, now=now, after=after, only_open=only_open)
         return self.render(
             form=form,
             page=page,

@@ -18,7 +18,7 @@ from django_cybs_jwt.admin.narrowing import OrganizationField
 from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import Consequences, FormScreen
 from django_cybs_jwt.models import AlertRecipient
-from django_cybs_jwt.services import alert_channels, alert_recipients, alert_test, alert_webhook
+from django_cybs_jwt.services.alerts import channels, recipients, trial, webhook
 from django_cybs_jwt.services.permissions import Permission
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class RecipientForm(forms.Form):
     channel = forms.ChoiceField(label=_("Channel"))
     address = forms.CharField(
         label=_("Address"),
-        max_length=alert_recipients.LONGEST_ADDRESS,
+        max_length=recipients.LONGEST_ADDRESS,
         help_text=_("A mail address, or an https:// URL; of the URL only the host is shown again."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
@@ -54,7 +54,7 @@ class RecipientForm(forms.Form):
         organization.scope = scope
         # Who sees a part only cannot have the rest sent out.
         organization.required = scope.is_limited
-        names = {*alert_channels.BUILT_IN, *conf.current().ALERT_CHANNELS}
+        names = {*channels.BUILT_IN, *conf.current().ALERT_CHANNELS}
         self.fields["channel"].choices = [  # type: ignore[attr-defined]
             (name, name) for name in sorted(names - {AlertRecipient.Channel.SIGNAL})
         ]
@@ -81,12 +81,12 @@ class AddScreen(FormScreen):
         given = form.cleaned_data
         facts = {name: given[name] for name in ("channel", "address", "organization")}
         is_known = AlertRecipient.objects.filter(**facts).exists()
-        recipient = alert_recipients.add(
+        recipient = recipients.add(
             **facts, escalation=given["escalation"], actor=actor(self.request)
         )
         if recipient.channel != AlertRecipient.Channel.WEBHOOK or is_known:
             return now_("%(recipient)s is told from now on.") % {"recipient": recipient}
-        key = base64.b64encode(alert_webhook.signing_key(recipient)).decode()
+        key = base64.b64encode(webhook.signing_key(recipient)).decode()
         return self.render("cybs_jwt/webhook_key.html", key=key, recipient=recipient)
 
 
@@ -125,7 +125,7 @@ class ChangeScreen(FormScreen):
 
     def act(self, form: Any) -> Text:
         """Save it."""
-        alert_recipients.add(
+        recipients.add(
             self.row.channel,
             self.row.address,
             organization=self.row.organization,
@@ -156,7 +156,7 @@ class TestScreen(FormScreen):
 
     def act(self, form: Any) -> Text:
         """Send it."""
-        alert_test.send_test(self.row, actor=actor(self.request), now=timezone.now())
+        trial.send_test(self.row, actor=actor(self.request), now=timezone.now())
         return now_("Handed over. Look whether it arrived.")
 
 
@@ -178,13 +178,13 @@ class DeactivateScreen(FormScreen):
     def consequences(self) -> Consequences:
         """Who is left to be told."""
         told = _("%(recipient)s is told nothing any more.") % {"recipient": self.row}
-        others = alert_recipients.listing().exclude(pk=self.row.pk)
+        others = recipients.listing().exclude(pk=self.row.pk)
         alone = [] if others.exists() else [_("Nobody is told of ends then.")]
         return Consequences(sentences=[told, *alone])
 
     def act(self, form: Any) -> Text:
         """Deactivate it; what it was told stays on record."""
-        alert_recipients.remove(self.row, actor=actor(self.request))
+        recipients.remove(self.row, actor=actor(self.request))
         return now_("Deactivated.")
 
 

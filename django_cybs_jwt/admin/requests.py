@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from django_cybs_jwt.exceptions import ApprovalRequired, CybsError
 from django_cybs_jwt.services import approvals, scope
-from django_cybs_jwt.services.standing import Standing
+from django_cybs_jwt.services.readiness.standing import Standing
 
 LONGEST_ACTOR: Final = 150
 

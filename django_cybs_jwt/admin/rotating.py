@@ -20,8 +20,9 @@ from django_cybs_jwt.admin.screens import (
     ReasonForm,
 )
 from django_cybs_jwt.models import Credential, Purpose, State, Verdict
-from django_cybs_jwt.services import impact, lifecycle, rotation, watching
+from django_cybs_jwt.services import lifecycle, rotation
 from django_cybs_jwt.services.lifecycle import Action
+from django_cybs_jwt.services.overview import impact, watching
 from django_cybs_jwt.services.permissions import Permission
 
 if TYPE_CHECKING:

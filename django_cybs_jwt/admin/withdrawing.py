@@ -13,8 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from django_cybs_jwt.admin.requests import actor
 from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences, ReasonForm
 from django_cybs_jwt.models import Credential, State
-from django_cybs_jwt.services import impact, lifecycle, withdrawal
+from django_cybs_jwt.services import lifecycle, withdrawal
 from django_cybs_jwt.services.lifecycle import Action
+from django_cybs_jwt.services.overview import impact
 from django_cybs_jwt.services.permissions import Permission
 
 if TYPE_CHECKING:

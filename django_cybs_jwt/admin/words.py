@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin.badges import Tone, badge
 from django_cybs_jwt.models import ExpiryAlert
-from django_cybs_jwt.services.alert_schedule import Severity
-from django_cybs_jwt.services.endings import Artefact
+from django_cybs_jwt.services.alerts.schedule import Severity
+from django_cybs_jwt.services.expiry.endings import Artefact
 
 ARTEFACTS: Final = {
     Artefact.SIGNING_CERTIFICATE: _("Signing certificate"),

@@ -20,7 +20,8 @@ from django.db.models import F, QuerySet
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import ApprovalDenied, ApprovalRequired, InvalidTransition
 from django_cybs_jwt.models import Approval, Credential, KeyEvent, State
-from django_cybs_jwt.services import audit, lifecycle, paging
+from django_cybs_jwt.services import audit, lifecycle
+from django_cybs_jwt.services.alerts import paging
 from django_cybs_jwt.services.lifecycle import TABLE, Action
 
 LIFETIME: Final = timedelta(hours=24)

@@ -15,7 +15,7 @@ from django_cybs_jwt.exceptions import OrganizationConflict, OrganizationNotFoun
 from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, Purpose
 from django_cybs_jwt.services import audit, coverage, epoch, resolution
 from django_cybs_jwt.services.batches import in_batches
-from django_cybs_jwt.services.candidates import Candidates
+from django_cybs_jwt.services.readiness.candidates import Candidates
 
 MOST_SHOWN: Final = 200
 _MOST_NAMED: Final = 10

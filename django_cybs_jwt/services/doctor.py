@@ -15,8 +15,10 @@ from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import SealingError
 from django_cybs_jwt.models import Credential, KeySlot, Purpose, State
 from django_cybs_jwt.sealing import Context, KeyRing, Status, open_blob, seal
-from django_cybs_jwt.services import alerts, audit_chain, rotation, sealed_proof
-from django_cybs_jwt.services.sealed_proof import Finding, Proof
+from django_cybs_jwt.services import alerts, rotation
+from django_cybs_jwt.services.audit import chain
+from django_cybs_jwt.services.sealed import proof as sealed_proof
+from django_cybs_jwt.services.sealed.proof import Finding, Proof
 
 GRACE: Final = timedelta(hours=1)
 """How late a due activation or the end of an overlap may be before nothing seems to tick."""
@@ -130,7 +132,7 @@ def _jobs(now: datetime) -> Iterator[Finding]:
 
 
 def _audit() -> Iterator[Finding]:
-    found = audit_chain.verify()
+    found = chain.verify()
     for fault in found.faults:
         yield Finding("audit", "chain", fault)
     if found.more:

@@ -13,10 +13,12 @@ from typing import Final
 
 from django.db.models import Count
 
-from django_cybs_jwt.services import alert_delivery, alerts, expiry, queue_metrics
-from django_cybs_jwt.services.alert_schedule import HORIZON, Severity
-from django_cybs_jwt.services.endings import Ending
+from django_cybs_jwt.services import alerts, expiry
+from django_cybs_jwt.services.alerts import delivery
+from django_cybs_jwt.services.alerts.schedule import HORIZON, Severity
+from django_cybs_jwt.services.expiry.endings import Ending
 from django_cybs_jwt.services.exposition import Sample, gauge
+from django_cybs_jwt.services.queue import metrics
 
 RULES: Final = ("data", "prometheus.rules.yml")
 
@@ -46,14 +48,14 @@ def render(now: datetime) -> str:
         *gauge(
             "cybs_jwt_pending_deliveries",
             "Alerts that were not handed over to somebody yet.",
-            [({}, alert_delivery.pending(now).count())],
+            [({}, delivery.pending(now).count())],
         ),
         *gauge(
             "cybs_jwt_tick_timestamp_seconds",
             "When the recurring job last ended well; 0 for never.",
             [({}, ran.timestamp() if ran else 0)],
         ),
-        *queue_metrics.lines(now),
+        *metrics.lines(now),
     ]
     return "\n".join(lines) + "\n"
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from django_cybs_jwt.models import JobRun
-from django_cybs_jwt.services import alert_delivery, alerts, rotation, sweeping, verification
+from django_cybs_jwt.services import alerts, rotation, verification
+from django_cybs_jwt.services.alerts import delivery
+from django_cybs_jwt.services.queue import sweeping
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ def tick(now: datetime) -> dict[str, int]:
         "switched": lambda: len(rotation.carry_out_due(now=now)),
         "verified": lambda: verification.verify_requested(now=now),
         "raised": lambda: alerts.raise_due(now),
-        "told": lambda: alert_delivery.deliver(now),
+        "told": lambda: delivery.deliver(now),
         "swept": lambda: sweeping.sweep(now),
         "shredded": lambda: sweeping.shred(now),
     }

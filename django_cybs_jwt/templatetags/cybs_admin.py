@@ -7,7 +7,8 @@ from typing import Any
 from django import template
 from django.utils import timezone
 
-from django_cybs_jwt.services import alerts, dashboard, scope
+from django_cybs_jwt.services import alerts, scope
+from django_cybs_jwt.services.overview import dashboard
 
 register = template.Library()
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def cybs_ring(settings: Any) -> Iterator[dict[str, Any]]:
     """Settings with the published key ring; no key and no breaker left over from another test."""
-    from django_cybs_jwt.services import breakers, signing, usage  # late: Django is set up by now
+    from django_cybs_jwt.services import signing, usage
+    from django_cybs_jwt.services.queue import breakers  # late: Django is set up by now
 
     ring = testing_ring()
     settings.CYBS_JWT = {**getattr(settings, "CYBS_JWT", {}), "KEYRING": ring}

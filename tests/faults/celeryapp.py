@@ -20,7 +20,7 @@ django.setup()
 
 from django_cybs_jwt import cybs  # noqa: E402
 from django_cybs_jwt.exceptions import CybsError  # noqa: E402
-from django_cybs_jwt.services import database_clock, executing  # noqa: E402
+from django_cybs_jwt.services.queue import database_clock, executing  # noqa: E402
 
 CONTROL = os.environ.get("FAULTS_CONTROL", "")
 

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from django_cybs_jwt.services.failpoints import POINTS
+from django_cybs_jwt.services.queue.failpoints import POINTS
 from django_cybs_jwt.testing import material
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from django.db.models import F  # noqa: E402  # Django is set up by now
 
 from django_cybs_jwt import cybs  # noqa: E402
 from django_cybs_jwt.models import OutboundRequest  # noqa: E402
-from django_cybs_jwt.services import database_clock, sweeping, working  # noqa: E402
+from django_cybs_jwt.services.queue import database_clock, sweeping, working  # noqa: E402
 
 PAYMENT = {
     "paymentInformation": {"card": {"number": "4111111111111111", "securityCode": "123"}},

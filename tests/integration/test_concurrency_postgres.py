@@ -27,8 +27,8 @@ from django_cybs_jwt.testing import material
 from tests.services import postgresql_as_default
 from tests.unit.models.test_key_constraints import *  # noqa: F403  # the same on PostgreSQL
 from tests.unit.services import enrolment
+from tests.unit.services.audit.test_writing import recomputed
 from tests.unit.services.conftest import fresh_chain  # noqa: F401
-from tests.unit.services.test_audit_chain import recomputed
 
 pytestmark = [
     pytest.mark.services,

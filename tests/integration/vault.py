@@ -102,9 +102,9 @@ def import_without_pause() -> None:
 def rewrap(kek_id: str) -> None:
     from django.core.management import call_command
 
-    from django_cybs_jwt.services import sealed_proof
+    from django_cybs_jwt.services.sealed import proof
 
-    print(json.dumps([str(finding) for finding in sealed_proof.prove().findings()]), flush=True)
+    print(json.dumps([str(finding) for finding in proof.prove().findings()]), flush=True)
     call_command("cybs_keyring", "add", kek_id, stdout=sys.stderr)
     call_command("cybs_keyring", "promote", kek_id, stdout=sys.stderr)
     print("moving", flush=True)

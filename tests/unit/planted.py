@@ -21,10 +21,11 @@ from django.utils import timezone
 from django_cybs_jwt import conf, cybs
 from django_cybs_jwt.client import pools
 from django_cybs_jwt.models import AuditHead, KeyEvent, Organization
-from django_cybs_jwt.services import gateway_certificates, working
+from django_cybs_jwt.services import gateway_certificates
 from django_cybs_jwt.services.inspection import Inspection, Wanted
 from django_cybs_jwt.services.inspection import inspect_file as inspect
 from django_cybs_jwt.services.inspection import inspect_shared_secret as inspect_text
+from django_cybs_jwt.services.queue import working
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.ring import testing_ring as published_ring
 from tests.unit.services import enrolment

@@ -16,8 +16,9 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
 from django_cybs_jwt import checks, tasks
-from django_cybs_jwt.services import doorbell, durability
+from django_cybs_jwt.services import doorbell
 from django_cybs_jwt.services.doorbell import Broker
+from django_cybs_jwt.services.queue import durability
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing import ring as published
 from tests.acceptance.shell import Project

@@ -23,7 +23,7 @@ import django_cybs_jwt
 from django_cybs_jwt import tasks
 from django_cybs_jwt.exceptions import ConfigurationError
 from django_cybs_jwt.models import ExpiryAlert, JobRun
-from django_cybs_jwt.services import working
+from django_cybs_jwt.services.queue import working
 from tests.unit.services import estate
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]

@@ -14,15 +14,9 @@ from django.utils import timezone
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.management.base import CybsCommand, actor, whole_days
 from django_cybs_jwt.models import AlertRecipient, ExpiryAlert
-from django_cybs_jwt.services import (
-    alert_digest,
-    alert_recipients,
-    alert_webhook,
-    alerts,
-    expiry,
-    organizations,
-    ticking,
-)
+from django_cybs_jwt.services import alerts, expiry, organizations, ticking
+from django_cybs_jwt.services.alerts import digest, webhook
+from django_cybs_jwt.services.alerts import recipients as alert_recipients
 
 
 class Command(CybsCommand):
@@ -118,7 +112,7 @@ class Command(CybsCommand):
             self._show_recipients(list(alert_recipients.listing()), options)
 
     def _show(self, rows: list[ExpiryAlert], options: dict[str, Any], now: datetime) -> None:
-        hosts = alert_digest.hosts(rows)
+        hosts = digest.hosts(rows)
         facts = [_facts(row, hosts, now) for row in rows]
         if options["json"]:
             self.say_json(facts)
@@ -147,7 +141,7 @@ class Command(CybsCommand):
 
 def _facts(row: ExpiryAlert, hosts: Mapping[object, str], now: datetime) -> dict[str, Any]:
     return {
-        **alert_digest.facts(row, hosts, now),
+        **digest.facts(row, hosts, now),
         "ends": row.ends,
         "raised": row.raised_at,
         "acknowledged_by": row.acknowledged_by or None,
@@ -171,4 +165,4 @@ def _find(model: type[ExpiryAlert | AlertRecipient], text: str) -> uuid.UUID:
 
 
 def _signing_key(recipient: AlertRecipient) -> str:
-    return base64.b64encode(alert_webhook.signing_key(recipient)).decode("ascii")
+    return base64.b64encode(webhook.signing_key(recipient)).decode("ascii")

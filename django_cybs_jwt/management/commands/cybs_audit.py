@@ -14,8 +14,8 @@ from django.core.management.base import CommandError, CommandParser, OutputWrapp
 from django.utils import timezone
 
 from django_cybs_jwt.management.base import CybsCommand, actor
-from django_cybs_jwt.services import audit_chain
-from django_cybs_jwt.services.audit_chain import Anchor, Verification
+from django_cybs_jwt.services.audit import chain
+from django_cybs_jwt.services.audit.chain import Anchor, Verification
 
 
 class Command(CybsCommand):
@@ -49,7 +49,7 @@ class Command(CybsCommand):
         if options["from_anchor"] and anchor is None:
             raise CommandError("--from-anchor takes --anchor SEQ:DIGEST.", returncode=2)
         since = anchor if options["from_anchor"] else None
-        found = audit_chain.verify(anchor=anchor, since=since)
+        found = chain.verify(anchor=anchor, since=since)
         if options["json"]:
             self.say_json(_facts(found))
         else:
@@ -69,7 +69,7 @@ class Command(CybsCommand):
 
     def _export(self, options: dict[str, Any]) -> None:
         with _opened(options["output"], self.stdout) as out:
-            rows = audit_chain.export(
+            rows = chain.export(
                 actor=actor(options),
                 now=timezone.now(),
                 since=options["since"],

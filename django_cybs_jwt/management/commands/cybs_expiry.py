@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.management.base import CybsCommand, whole_days
 from django_cybs_jwt.services import expiry, metrics
-from django_cybs_jwt.services.endings import Ending
+from django_cybs_jwt.services.expiry.endings import Ending
 
 
 class Command(CybsCommand):

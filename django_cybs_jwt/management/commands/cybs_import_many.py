@@ -11,9 +11,10 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from django_cybs_jwt.management.base import CybsCommand, actor
-from django_cybs_jwt.services import bulk_import, key_manifest
-from django_cybs_jwt.services.bulk_import import Outcome, Result
-from django_cybs_jwt.services.key_manifest import Variables
+from django_cybs_jwt.services.migration import bulk_import
+from django_cybs_jwt.services.migration import manifest as key_manifest
+from django_cybs_jwt.services.migration.bulk_import import Outcome, Result
+from django_cybs_jwt.services.migration.manifest import Variables
 
 
 class Command(CybsCommand):

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_cybs_jwt import conf
 from django_cybs_jwt.management.base import CybsCommand, actor
 from django_cybs_jwt.sealing import KeyRing
-from django_cybs_jwt.services import key_ring
+from django_cybs_jwt.services.sealed import key_ring
 
 RESTART: Final = "Back up the file apart from the database, and restart every process"
 NEXT: Final = {

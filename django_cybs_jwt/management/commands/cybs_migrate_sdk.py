@@ -10,9 +10,9 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from django_cybs_jwt.management.base import CybsCommand, actor
-from django_cybs_jwt.services import sdk_migration, sdk_settings
-from django_cybs_jwt.services.bulk_import import Outcome
-from django_cybs_jwt.services.sdk_migration import Migration
+from django_cybs_jwt.services.migration import sdk_migration, sdk_settings
+from django_cybs_jwt.services.migration.bulk_import import Outcome
+from django_cybs_jwt.services.migration.sdk_migration import Migration
 
 
 class Command(CybsCommand):

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from django_cybs_jwt.exceptions import CybsError, LiveRefused
 from django_cybs_jwt.management.base import CybsCommand
-from django_cybs_jwt.services import probing
+from django_cybs_jwt.services.queue import probing
 
 
 class Command(CybsCommand):

@@ -13,15 +13,9 @@ from django.core.management.base import CommandError, CommandParser
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.management.base import CybsCommand, actor, count, whole_number
 from django_cybs_jwt.models import OPEN, Attempt, OutboundRequest, RequestState
-from django_cybs_jwt.services import (
-    database_clock,
-    operating,
-    organizations,
-    parking,
-    queue_metrics,
-    queue_numbers,
-)
-from django_cybs_jwt.services.queue_numbers import Numbers
+from django_cybs_jwt.services import organizations
+from django_cybs_jwt.services.queue import database_clock, metrics, numbers, operating, parking
+from django_cybs_jwt.services.queue.numbers import Numbers
 
 LIMITS: Final[dict[str, tuple[str, Callable[[Numbers], float]]]] = {
     "depth": ("requests to be sent", lambda found: found.depth),
@@ -74,12 +68,12 @@ class Command(CybsCommand):
         elif verb == "list":
             self._list(options)
         elif options["prometheus"]:
-            self.stdout.write(queue_metrics.render(database_clock.now()), ending="")
+            self.stdout.write(metrics.render(database_clock.now()), ending="")
         else:
             self._numbers(options)
 
     def _numbers(self, options: dict[str, Any]) -> None:
-        found = queue_numbers.of(_chosen(options), database_clock.now())
+        found = numbers.of(_chosen(options), database_clock.now())
         if options["json"]:
             self.say_json(_facts(found))
         else:

@@ -9,8 +9,8 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from django_cybs_jwt.management.base import CybsCommand, actor, count
-from django_cybs_jwt.services import rewrap
-from django_cybs_jwt.services.rewrap import Report
+from django_cybs_jwt.services.sealed import rewrap
+from django_cybs_jwt.services.sealed.rewrap import Report
 
 NAMED: Final = 20
 """Failures that are listed; --json has them all."""

@@ -12,7 +12,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.management.base import CybsCommand
-from django_cybs_jwt.services import durability, working
+from django_cybs_jwt.services import worker
+from django_cybs_jwt.services.queue import durability
 
 
 class Command(CybsCommand):
@@ -33,7 +34,7 @@ class Command(CybsCommand):
         conf.keyring()  # a worker without a ring must not begin
         durability.require()
         with _told_to_stop() as stop:
-            done = working.run(threads=options["threads"], drain=options["drain"], stop=stop)
+            done = worker.run(threads=options["threads"], drain=options["drain"], stop=stop)
         if options["json"]:
             self.say_json({"worked_on": done})
         else:

@@ -193,10 +193,11 @@ def people() -> None:
 def duties(now: datetime) -> None:
     """Alerts, who is told of them, and something that waits for a second person."""
     from django_cybs_jwt.models import Credential, JobRun
-    from django_cybs_jwt.services import alert_recipients, alerts, approvals
+    from django_cybs_jwt.services import alerts, approvals
+    from django_cybs_jwt.services.alerts import recipients
 
-    alert_recipients.add("mail", "operations@platform.example", actor="mara")
-    alert_recipients.add("mail", "night@platform.example", actor="mara", escalation=True)
+    recipients.add("mail", "operations@platform.example", actor="mara")
+    recipients.add("mail", "night@platform.example", actor="mara", escalation=True)
     alerts.raise_due(now)
     JobRun.objects.create(name="tick", succeeded_at=now)
     waiting = Credential.objects.get(organization__org_id="vault")

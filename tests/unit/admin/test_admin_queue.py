@@ -12,12 +12,13 @@ from django.test.utils import CaptureQueriesContext
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.models import KeyEvent, OutboundRequest
-from django_cybs_jwt.services import database_clock, organizations, signing
+from django_cybs_jwt.services import organizations, signing
+from django_cybs_jwt.services.queue import database_clock
 from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import HOST, Simulation
 from tests.unit.admin import people
-from tests.unit.queue import rows
+from tests.unit.services.queue import rows
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
 

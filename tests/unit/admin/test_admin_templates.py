@@ -17,7 +17,8 @@ from django.utils import timezone
 
 import django_cybs_jwt
 from django_cybs_jwt.models import Approval, JobRun, OutboundRequest
-from django_cybs_jwt.services import alert_recipients, alerts, audit
+from django_cybs_jwt.services import alerts, audit
+from django_cybs_jwt.services.alerts import recipients
 from tests.unit.admin import people
 from tests.unit.admin.addresses import addresses, rows
 from tests.unit.admin.people import url
@@ -74,7 +75,7 @@ def stage(cybs_ring: Any, fresh_chain: Any) -> None:
     shoes = estate.organization("shoes", host=acme.host, parent=mall)
     ending = estate.key(shoes, days=5, now=now)
     estate.successor(ending, now=now, activate_at=now + DAY)
-    alert_recipients.add("mail", "night@platform.example", actor="mara")
+    recipients.add("mail", "night@platform.example", actor="mara")
     alerts.raise_due(now)
     people.limited(people.staff("mara", "viewers"), mall)
     Approval.objects.create(

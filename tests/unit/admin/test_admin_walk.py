@@ -20,7 +20,8 @@ from django.utils import timezone
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.models import Credential
-from django_cybs_jwt.services import alert_recipients, alerts, approvals, scope, signing
+from django_cybs_jwt.services import alerts, approvals, scope, signing
+from django_cybs_jwt.services.alerts import recipients
 from django_cybs_jwt.services.inspection import inspect_file
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
@@ -92,7 +93,7 @@ def estate(cybs_simulator: Simulation) -> None:
     )
     signing.forget()
     alerts.raise_due(now)
-    alert_recipients.add("webhook", "https://example.com/hook", actor="mara")
+    recipients.add("webhook", "https://example.com/hook", actor="mara")
     staged = Credential.objects.get(slot__name="spare")
     approvals.request("destroy", staged, actor="mara", now=now)
     cybs.enqueue("acme", "POST", "/pts/v2/payments", json=planted.payment(), idempotency_key="k1")

@@ -12,7 +12,8 @@ from django.db import connection
 from django.utils import timezone
 
 from django_cybs_jwt.models import KeyEvent, Organization
-from django_cybs_jwt.services import audit, audit_chain
+from django_cybs_jwt.services import audit
+from django_cybs_jwt.services.audit import chain as audit_chain
 from tests.unit.admin import people
 from tests.unit.services import estate
 

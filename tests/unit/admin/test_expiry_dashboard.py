@@ -296,7 +296,7 @@ def test_viewers_and_those_out_of_scope_do_nothing(mall: Organization, operator:
 def test_more_than_a_thousand_at_once_are_refused(
     operator: User, monkeypatch: pytest.MonkeyPatch, mall: Organization
 ) -> None:
-    monkeypatch.setattr("django_cybs_jwt.services.alert_bulk.MOST", 2)
+    monkeypatch.setattr("django_cybs_jwt.services.alerts.bulk.MOST", 2)
     data = {
         "index": "0",
         "action": "acknowledge_many",

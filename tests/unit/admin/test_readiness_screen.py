@@ -11,7 +11,8 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from django_cybs_jwt.models import Organization
-from django_cybs_jwt.services import candidates, readiness, readiness_seen
+from django_cybs_jwt.services import readiness
+from django_cybs_jwt.services.readiness import candidates, seen
 from django_cybs_jwt.services.spreadsheet import cell
 from tests.unit.admin import people
 from tests.unit.services import estate
@@ -106,9 +107,9 @@ def test_it_takes_the_sight_of_organizations(mall: Organization) -> None:
 def test_pages_follow_each_other_without_gap_or_repetition(
     viewer: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readiness_seen, "PER_PAGE", 3)
+    monkeypatch.setattr(seen, "PER_PAGE", 3)
     monkeypatch.setattr(candidates, "AT_ONCE", 2)
-    monkeypatch.setattr(readiness_seen, "MOST_PORTIONS", 2)
+    monkeypatch.setattr(seen, "MOST_PORTIONS", 2)
     now = timezone.now()
     top = estate.organization("mall", kind="portfolio")
     for number in range(11):

@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from django_cybs_jwt.models import AlertRecipient, KeyEvent
-from django_cybs_jwt.services import alert_channels, alert_recipients, alert_webhook
+from django_cybs_jwt.services.alerts import channels, recipients, webhook
 from tests.unit.admin import people
 from tests.unit.services import estate
 
@@ -29,7 +29,7 @@ def operator() -> User:
 
 @pytest.fixture
 def hook() -> AlertRecipient:
-    return alert_recipients.add("webhook", HOOK, actor="tests")
+    return recipients.add("webhook", HOOK, actor="tests")
 
 
 def visitor(user: User) -> Client:
@@ -70,7 +70,7 @@ def test_adding_takes_the_password(operator: User) -> None:
 def test_the_key_of_a_webhook_is_shown_once(operator: User) -> None:
     answer = add(operator, channel="webhook", address=HOOK)
     row = AlertRecipient.objects.get()
-    key = base64.b64encode(alert_webhook.signing_key(row)).decode()
+    key = base64.b64encode(webhook.signing_key(row)).decode()
     assert key in answer.content.decode()
     assert "no-store" in answer["Cache-Control"]
     again = add(operator, channel="webhook", address=HOOK)
@@ -116,7 +116,7 @@ def test_a_limited_visitor_has_only_his_part_sent_out(operator: User) -> None:
     mall = estate.organization("mall", kind="portfolio")
     estate.organization("acme")
     for organization in (None, mall):
-        alert_recipients.add("mail", "a@example.com", actor="x", organization=organization)
+        recipients.add("mail", "a@example.com", actor="x", organization=organization)
     people.limited(operator, mall)
     before = set(AlertRecipient.objects.values_list("pk", flat=True))
     for organization in ("", "acme", "nobody", "mall@nowhere"):
@@ -145,7 +145,7 @@ def test_changing_takes_the_permission(
 
 def test_a_test_arrives_and_names_no_key(operator: User) -> None:
     estate.key(estate.organization("acme"))
-    row = alert_recipients.add("mail", "keys@example.com", actor="tests")
+    row = recipients.add("mail", "keys@example.com", actor="tests")
     answer = visitor(operator).post(of(row, "test"), follow=True)
     assert "Handed over" in told(answer)
     (message,) = mail.outbox
@@ -161,7 +161,7 @@ def test_a_test_that_fails_says_how_and_not_where(
     def refuse(*_: Any) -> None:
         raise HTTPError(HOOK, 410, f"Gone {HOOK}", None, None)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(alert_webhook.WebhookChannel, "send", refuse)
+    monkeypatch.setattr(webhook.WebhookChannel, "send", refuse)
     answer = visitor(operator).post(of(hook, "test"), follow=True)
     assert "HTTPError 410" in told(answer)
     assert TOKEN not in answer.content.decode()
@@ -186,7 +186,7 @@ def test_deactivated_means_told_nothing_until_it_is_saved_again(
 def test_channels_of_the_host_project_are_offered_and_shown_in_part(
     operator: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = alert_channels.BUILT_IN["webhook"]
+    path = channels.BUILT_IN["webhook"]
     settings.CYBS_JWT = {**settings.CYBS_JWT, "ALERT_CHANNELS": {"pager": path}}
     add(operator, channel="pager", address=HOOK)
     row = AlertRecipient.objects.get()

@@ -14,7 +14,8 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from django_cybs_jwt.models import AlertRecipient, ExpiryAlert, KeyEvent
-from django_cybs_jwt.services import alert_webhook, verification
+from django_cybs_jwt.services import verification
+from django_cybs_jwt.services.alerts import webhook
 from tests.unit.services import estate
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
@@ -143,7 +144,7 @@ def test_add_recipient__shows_the_webhooks_key_once_and_again_when_asked() -> No
     said = run("add-recipient", "webhook", "https://hooks.example.com/", "--user", "ann")
 
     recipient = AlertRecipient.objects.get()
-    key = base64.b64encode(alert_webhook.signing_key(recipient)).decode()
+    key = base64.b64encode(webhook.signing_key(recipient)).decode()
     assert key in said
     assert key not in run("recipients")
     assert run("recipients", "--signing-key", str(recipient.pk)).strip() == key

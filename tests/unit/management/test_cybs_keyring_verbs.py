@@ -13,7 +13,8 @@ from django.utils import timezone
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import KeyEvent
 from django_cybs_jwt.sealing import keyring
-from django_cybs_jwt.services import rewrap, signing
+from django_cybs_jwt.services import signing
+from django_cybs_jwt.services.sealed import rewrap
 from tests.unit.management.running import Ended, run
 from tests.unit.services.sealed_keys import key
 

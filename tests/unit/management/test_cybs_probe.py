@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from django_cybs_jwt.models import Organization
-from django_cybs_jwt.services import probing, signing
+from django_cybs_jwt.services import signing
+from django_cybs_jwt.services.queue import probing
 from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation

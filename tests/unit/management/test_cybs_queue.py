@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from django_cybs_jwt.models import KeyEvent, OutboundRequest, RequestState
-from django_cybs_jwt.services import database_clock, signing
+from django_cybs_jwt.services import signing
+from django_cybs_jwt.services.queue import database_clock
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import HOST, Simulation
 from tests.unit.management.running import Ended, run
-from tests.unit.queue import rows
 from tests.unit.services import prometheus
+from tests.unit.services.queue import rows
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
 

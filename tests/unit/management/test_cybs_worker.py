@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from django_cybs_jwt.models import OutboundRequest
-from django_cybs_jwt.services import working
+from django_cybs_jwt.services.queue import working
 from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.management.running import run
-from tests.unit.queue.rows import CARD, payment
+from tests.unit.services.queue.rows import CARD, payment
 
 PAYMENTS = ("cybs_send", "acme", "POST", "/pts/v2/payments")
 
@@ -127,7 +127,7 @@ def test_a_row_that_fails_stops_no_other(
         return work(pk)
 
     monkeypatch.setattr(working, "work", failing)
-    monkeypatch.setattr(working, "POLL", 0)
+    monkeypatch.setattr(working, "PAUSE", 0)
     assert run("cybs_worker", "--drain").code == 0
     assert {row.state for row in OutboundRequest.objects.all()} == {"ANSWERED"}
     assert fine in calls

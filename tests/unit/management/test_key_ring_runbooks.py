@@ -13,8 +13,9 @@ import django_cybs_jwt
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import Credential
 from django_cybs_jwt.sealing import KeyRing, kek_id_of, keyring, open_blob, seal
-from django_cybs_jwt.services import sealed_proof, signing
-from django_cybs_jwt.services.sealed_columns import TABLES
+from django_cybs_jwt.services import signing
+from django_cybs_jwt.services.sealed import proof
+from django_cybs_jwt.services.sealed.columns import TABLES
 from django_cybs_jwt.testing import material
 from tests.unit.management.running import Ended, run
 from tests.unit.services import enrolment
@@ -89,7 +90,7 @@ def test_a_rotation_disturbs_no_process_that_has_not_restarted_yet(file: Path) -
             running = newest
     assert keks() == {"2027-11-22"}
     assert conf.keyring().status("2026-11-22") == "blocked"
-    assert list(sealed_proof.prove().findings()) == []
+    assert list(proof.prove().findings()) == []
     assert signing.keys_for("m0")
 
 
@@ -111,7 +112,7 @@ def test_after_a_leak_nothing_opens_with_the_leaked_key_and_every_key_is_replace
 
     states = Credential.objects.order_by("state").values_list("state", flat=True)
     assert list(states) == ["ACTIVE"] * 3 + ["COMPROMISED"] * 3
-    assert list(sealed_proof.prove().findings()) == []
+    assert list(proof.prove().findings()) == []
 
 
 def test_after_the_ring_is_lost_every_key_can_be_imported_again(
@@ -136,7 +137,7 @@ def test_after_the_ring_is_lost_every_key_can_be_imported_again(
         assert run(*rotate, "--force", "--reason", "ring lost").code == 0
         assert signing.keys_for(org_id).signing.kid == kid
 
-    assert list(sealed_proof.prove().findings()) == []
+    assert list(proof.prove().findings()) == []
     assert run("cybs_audit", "verify").code == 1
     assert run("cybs_audit", "verify", "--anchor", anchor, "--from-anchor").code == 0
 
@@ -165,4 +166,4 @@ def test_a_restored_database_opens_with_todays_ring_and_is_moved_again(file: Pat
     assert "rewrap: 2026-11-22" in found[0].out
     assert found[1].code == 0
     assert keks() == {"2027-11-22"}
-    assert list(sealed_proof.prove().findings()) == []
+    assert list(proof.prove().findings()) == []

@@ -19,10 +19,11 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from django_cybs_jwt.models import AlertRecipient, Credential, ExpiryAlert, State
-from django_cybs_jwt.services import alert_delivery, alerts, ticking
-from django_cybs_jwt.services.alert_digest import Digest
-from django_cybs_jwt.services.alert_schedule import thresholds
-from django_cybs_jwt.services.endings import Artefact, Ending
+from django_cybs_jwt.services import alerts, ticking
+from django_cybs_jwt.services.alerts import delivery
+from django_cybs_jwt.services.alerts.digest import Digest
+from django_cybs_jwt.services.alerts.schedule import thresholds
+from django_cybs_jwt.services.expiry.endings import Artefact, Ending
 from tests.unit.services import estate
 
 DAY: Final = timedelta(days=1)
@@ -149,7 +150,7 @@ class Years:
         return fate
 
     def _outcome(self, runs: list[tuple[float, str]]) -> Outcome:
-        moments, patience = [at for at, _ in runs], alert_delivery.LONGEST_BACKOFF.total_seconds()
+        moments, patience = [at for at, _ in runs], delivery.LONGEST_BACKOFF.total_seconds()
         failures = [at for at, fate in runs if fate]
         # A run that nothing befell, and no failure in the six hours before it either.
         good = [at for at in moments if not has_one(failures, at - patience, at + 1e-6)]

@@ -20,7 +20,8 @@ from django.utils import timezone
 import django_cybs_jwt
 from django_cybs_jwt.exceptions import ApprovalDenied, ApprovalRequired, InvalidTransition
 from django_cybs_jwt.models import AlertRecipient, Approval, Credential, KeyEvent, State
-from django_cybs_jwt.services import alert_webhook, approvals, rotation, withdrawal
+from django_cybs_jwt.services import approvals, rotation, withdrawal
+from django_cybs_jwt.services.alerts import webhook
 from django_cybs_jwt.services.approvals import EXPORT
 from django_cybs_jwt.services.lifecycle import Action
 from django_cybs_jwt.signals import break_glass_used
@@ -469,7 +470,7 @@ def test_break_glass__pages_a_webhook_with_a_signed_body(
 
     ((_, headers, body),) = receiver.got
     timestamp = str(int(NOW.timestamp()))
-    signed = alert_webhook.signature(alert_webhook.signing_key(hook), timestamp, body)
+    signed = webhook.signature(webhook.signing_key(hook), timestamp, body)
     assert (headers["Cybs-Timestamp"], headers["Cybs-Signature"]) == (timestamp, signed)
     assert json.loads(body) == {
         "type": "cybs.break_glass",

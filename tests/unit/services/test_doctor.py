@@ -16,16 +16,10 @@ from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import KeyRingError
 from django_cybs_jwt.models import AuditHead, Credential, JobRun, KeyEvent, KeySlot, State
 from django_cybs_jwt.sealing import seal
-from django_cybs_jwt.services import (
-    alerts,
-    doctor,
-    gateway_certificates,
-    rewrap,
-    sealed_proof,
-    signing,
-    withdrawal,
-)
-from django_cybs_jwt.services.sealed_columns import TABLES
+from django_cybs_jwt.services import alerts, doctor, gateway_certificates, signing, withdrawal
+from django_cybs_jwt.services.sealed import proof as sealed_proof
+from django_cybs_jwt.services.sealed import rewrap
+from django_cybs_jwt.services.sealed.columns import TABLES
 from django_cybs_jwt.testing import material
 from tests.unit.services import enrolment
 from tests.unit.services.sealed_keys import SEALED, blobs, key, use_ring

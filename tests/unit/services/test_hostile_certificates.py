@@ -19,11 +19,7 @@ from django_cybs_jwt.models import (
     GatewayCertificate,
 )
 from django_cybs_jwt.protocol import der
-from django_cybs_jwt.services import (
-    gateway_certificates,
-    keys,
-    signing,
-)
+from django_cybs_jwt.services import gateway_certificates, keys, signing
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.p12_encoding import gateway_p12
 from tests.unit.services import enrolment

@@ -28,13 +28,7 @@ from django_cybs_jwt.models import (
     State,
 )
 from django_cybs_jwt.protocol.keys import spki_fingerprint
-from django_cybs_jwt.services import (
-    inspection,
-    keys,
-    rotation,
-    signing,
-    withdrawal,
-)
+from django_cybs_jwt.services import inspection, keys, rotation, signing, withdrawal
 from django_cybs_jwt.services.inspection import Inspection, Wanted
 from django_cybs_jwt.testing import material
 from tests.unit.services import enrolment

@@ -189,17 +189,17 @@ def test_rules__a_silent_job_fires_after_26_hours(
 
 @pytest.mark.usefixtures("ticked")
 def test_rules__what_cannot_be_handed_over_fires(settings: Any) -> None:
-    from django_cybs_jwt.services import alert_delivery
+    from django_cybs_jwt.services.alerts import delivery
 
     outgoing.use(settings, "no.such.backend.Backend")
     estate.key(estate.organization("acme", host=estate.HOST), days=20)
     AlertRecipient.objects.create(channel="mail", address="a@example.com")
     alerts.raise_due(NOW)
-    alert_delivery.deliver(NOW)
+    delivery.deliver(NOW)
     assert firing() == {"CybsAlertsAreNotDelivered": 1}
 
     outgoing.use(settings, outgoing.LOCMEM)
-    alert_delivery.deliver(NOW + DAY)
+    delivery.deliver(NOW + DAY)
     assert "CybsAlertsAreNotDelivered" not in firing()
 
 

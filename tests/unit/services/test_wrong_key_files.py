@@ -14,10 +14,7 @@ from django_cybs_jwt.exceptions import (
     WeakKey,
     WrongKeyFile,
 )
-from django_cybs_jwt.services import (
-    inspection,
-    keys,
-)
+from django_cybs_jwt.services import inspection, keys
 from django_cybs_jwt.services.inspection import Inspection, Wanted
 from django_cybs_jwt.testing import material
 from tests.unit.services import enrolment

@@ -1,0 +1,186 @@
+"""Alerts about ends: raise what is due, acknowledge, put off, escalate.
+
+An alert is one artefact's end at one threshold, and there is never a second row for it.
+The next threshold replaces it: only the newest stands open.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+
+from django_cybs_jwt.exceptions import CybsError
+from django_cybs_jwt.models import ExpiryAlert, JobRun
+from django_cybs_jwt.services import audit, expiry
+from django_cybs_jwt.services.alerts import schedule
+from django_cybs_jwt.services.alerts.schedule import HORIZON, Due, Severity
+from django_cybs_jwt.services.batches import in_batches
+from django_cybs_jwt.services.expiry.endings import Artefact
+
+JOB: Final = "tick"
+SILENT_AFTER: Final = timedelta(hours=26)
+ESCALATE_AFTER: Final = timedelta(hours=24)
+NO_SNOOZE: Final = timedelta(days=3)
+
+
+def listing(*, resolved: bool = False) -> QuerySet[ExpiryAlert]:
+    """The alerts that stand, the earliest end first; with *resolved* the others too."""
+    rows = ExpiryAlert.objects.select_related("organization")
+    return rows if resolved else rows.filter(resolved_at=None)
+
+
+def raise_due(now: datetime) -> int:
+    """Raise the alerts that are due, resolve those that are not any more; returns how many are new.
+
+    May run at any time, any number of times, in several processes at once.
+    """
+    now = now.astimezone(UTC)  # a day has 24 hours, whatever zone the caller counts in
+    endings = expiry.scan(now, until=now + HORIZON)
+    opened = ExpiryAlert.objects.filter(resolved_at=None).only(*schedule.COMPARED).order_by()
+    found = schedule.plan(endings, opened.iterator(), now)
+    with transaction.atomic():
+        _update(found.over, resolved_at=now)
+        for alert, due in found.changed:
+            _update([alert], severity=due.severity, stops=len(due.ending.stops))
+        for some in in_batches(found.raised):
+            _raise(some, now)
+    return len(found.raised)
+
+
+def acknowledge(alert_id: uuid.UUID, *, actor: str, now: datetime, reason: str = "") -> ExpiryAlert:
+    """Somebody knows: no escalation, and no mail about it below critical, until the next threshold.
+
+    Audited. Raises CybsError for an alert that does not stand any more.
+    """
+    with transaction.atomic():
+        alert = _locked(alert_id)
+        same_end = ExpiryAlert.objects.filter(
+            artefact=alert.artefact, subject=alert.subject, ends=alert.ends
+        )
+        same_end.filter(acknowledged_at=None).update(acknowledged_by=actor, acknowledged_at=now)
+        _record("ack-alert", alert, actor=actor, now=now, reason=reason)
+    alert.refresh_from_db()
+    return alert
+
+
+def snooze(
+    alert_id: uuid.UUID, *, until: datetime, actor: str, now: datetime, reason: str = ""
+) -> ExpiryAlert:
+    """Tell nobody of this end before *until*; later thresholds wait too and are told then.
+
+    Audited. Raises CybsError when that is within three days of the end or beyond it.
+    """
+    with transaction.atomic():
+        alert = _locked(alert_id)
+        latest = alert.ends - NO_SNOOZE
+        if now >= latest:
+            raise CybsError("Three days before an end, or past it, nothing can be put off.")
+        if not now < until <= latest:
+            raise CybsError(f"Put it off to {latest:%Y-%m-%d %H:%M} UTC at the latest.")
+        alert.snoozed_until = until
+        alert.save(update_fields=["snoozed_until"])
+        told = f"until {until.isoformat()} {reason}"
+        _record("snooze-alert", alert, actor=actor, now=now, reason=told)
+    return alert
+
+
+def escalate(now: datetime) -> int:
+    """Mark critical alerts that nobody acknowledged for a day; returns how many."""
+    now = now.astimezone(UTC)
+    unheard = ExpiryAlert.objects.filter(
+        artefact=OuterRef("artefact"),
+        subject=OuterRef("subject"),
+        ends=OuterRef("ends"),
+        severity=Severity.CRITICAL,
+        acknowledged_at=None,
+        raised_at__lte=now - ESCALATE_AFTER,
+    )
+    waiting = listing().filter(severity=Severity.CRITICAL, acknowledged_at=None, escalated_at=None)
+    rows = waiting.exclude(snoozed_until__gt=now).filter(Exists(unheard))
+    return _update(list(rows), escalated_at=now)
+
+
+def last_run() -> datetime | None:
+    """When the job that raises alerts last ended well."""
+    run = JobRun.objects.filter(name=JOB).first()
+    return run.succeeded_at if run else None
+
+
+def job_is_silent(now: datetime) -> bool:
+    """True when that is more than 26 hours away, in either direction, or never was."""
+    return is_silent(last_run(), now)
+
+
+def is_silent(at: datetime | None, now: datetime) -> bool:
+    """The same of a `last_run` that is known."""
+    return at is None or abs(now - at) > SILENT_AFTER
+
+
+def _raise(some: Sequence[Due], now: datetime) -> None:
+    """Insert rows, or open again those of a threshold that stood before."""
+    known = {
+        (row.artefact, row.subject, row.ends, row.threshold): row
+        for row in ExpiryAlert.objects.filter(
+            artefact__in=list(Artefact), subject__in=[due.ending.subject for due in some]
+        )
+    }
+    new = []
+    for row in _rows(some, now):
+        before = known.get((row.artefact, row.subject, row.ends, row.threshold))
+        if before is None:
+            new.append(row)
+        else:
+            _update([before], resolved_at=None, severity=row.severity, stops=row.stops)
+    # Another process may have raised the same; the unique constraint lets one in.
+    ExpiryAlert.objects.bulk_create(new, ignore_conflicts=True)
+
+
+def _rows(some: Sequence[Due], now: datetime) -> Iterator[ExpiryAlert]:
+    for due in some:
+        ending = due.ending
+        yield ExpiryAlert(
+            artefact=ending.artefact,
+            subject=ending.subject,
+            organization_id=ending.organization_id,
+            key_id=ending.key_id,
+            ends=ending.ends,
+            threshold=due.threshold,
+            severity=due.severity,
+            stops=len(ending.stops),
+            raised_at=now,
+            snoozed_until=due.before.snoozed_until if due.before else None,
+        )
+
+
+def _update(rows: Sequence[ExpiryAlert], **columns: object) -> int:
+    ids = [row.pk for row in rows]
+    return sum(
+        ExpiryAlert.objects.filter(pk__in=some).update(**columns) for some in in_batches(ids)
+    )
+
+
+def _locked(alert_id: uuid.UUID) -> ExpiryAlert:
+    alert = ExpiryAlert.objects.select_for_update().get(pk=alert_id)
+    if alert.resolved_at is not None:
+        raise CybsError(
+            "The alert does not stand any more. `cybs_alerts list` shows those that do."
+        )
+    return alert
+
+
+def _record(
+    action: str, alert: ExpiryAlert, *, actor: str, now: datetime, reason: str = ""
+) -> None:
+    what = f"{alert.artefact} {alert.key_id} at {alert.threshold} days"
+    entry = audit.Entry(
+        action=action,
+        actor=actor,
+        organization=str(alert.organization or ""),
+        reason=f"{what} {reason}".rstrip(),
+    )
+    audit.record(entry, now=now)

@@ -1,0 +1,133 @@
+"""Hand alerts over: one message for each recipient and run, and none that gets lost.
+
+A row for each alert and recipient is written first, then claimed, handed over, marked as sent.
+A crash between the last two steps repeats the message once, after the claim has run out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.models import AlertDelivery, AlertRecipient
+from django_cybs_jwt.services import alerts
+from django_cybs_jwt.services.alerts import channels
+from django_cybs_jwt.services.alerts import digest as alert_digest
+from django_cybs_jwt.services.alerts import recipients as alert_recipients
+from django_cybs_jwt.services.alerts.schedule import Severity
+from django_cybs_jwt.services.batches import in_batches
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACKOFF: Final = timedelta(minutes=5)
+LONGEST_BACKOFF: Final = timedelta(hours=6)
+DAY: Final = timedelta(days=1)
+
+
+def deliver(now: datetime) -> int:
+    """Escalate, then hand over what is due; returns how many messages were handed over.
+
+    A channel that fails is logged, tried again later, and keeps no other recipient waiting.
+    """
+    now = now.astimezone(UTC)
+    alerts.escalate(now)
+    recipients = alert_recipients.reachable()
+    for recipient in recipients:
+        _enrol(recipient)
+    return sum(_tell(recipient, now) for recipient in recipients)
+
+
+def pending(now: datetime) -> QuerySet[AlertDelivery]:
+    """What was not handed over yet and should be: replaced, put off and silenced alerts are not."""
+    silenced = Q(alert__acknowledged_at__isnull=False) & ~Q(alert__severity=Severity.CRITICAL)
+    return (
+        AlertDelivery.objects.filter(sent_at=None, alert__resolved_at=None, recipient__active=True)
+        .exclude(silenced)
+        .exclude(alert__snoozed_until__gt=now)
+    )
+
+
+def backoff(attempts: int) -> timedelta:
+    """How long a claim, the *attempts*-th, holds before the next try: 5 minutes to 6 hours."""
+    doublings = min(attempts - 1, 10)
+    return min(FIRST_BACKOFF * (1 << doublings), LONGEST_BACKOFF)
+
+
+def next_message_at(sent: Sequence[datetime], limit: int) -> datetime | None:
+    """When a recipient may hear again; None for at once. *sent*: the last day's messages.
+
+    Half of the daily limit goes at once; the other half is spread, so that whatever happens
+    a message waits for a few hours at most and never for the next day.
+    """
+    at_once = max(limit // 2, 1)
+    if len(sent) < at_once:
+        return None
+    return max(sent) + DAY / max(limit - at_once, 1)
+
+
+def _enrol(recipient: AlertRecipient) -> None:
+    """Write the row of each open alert that *recipient* was not told of."""
+    known = AlertDelivery.objects.filter(recipient=recipient, alert__resolved_at=None)
+    missing = (
+        alerts.listing()
+        .filter(alert_recipients.scope(recipient))
+        .exclude(pk__in=known.values("alert"))
+    )
+    rows = [
+        AlertDelivery(alert_id=pk, recipient=recipient)
+        for pk in missing.values_list("pk", flat=True)
+    ]
+    # Another process may be at it too; the unique constraint lets one row in.
+    AlertDelivery.objects.bulk_create(rows, batch_size=500, ignore_conflicts=True)
+
+
+def _tell(recipient: AlertRecipient, now: datetime) -> int:
+    claimed = _claim(recipient, now)
+    if not claimed:
+        return 0
+    try:
+        digest = alert_digest.compose([row.alert for row in claimed], now=now)
+        channels.channel(recipient.channel).send(recipient, digest)
+    except Exception:  # whatever a channel raises, the others must be told
+        logger.exception("Alerts were not handed over to %s %s", recipient.channel, recipient.pk)
+        return 0
+    _update(claimed, sent_at=now)
+    return 1
+
+
+def _claim(recipient: AlertRecipient, now: datetime) -> list[AlertDelivery]:
+    """Take all that is pending for *recipient*, or nothing while it has to wait."""
+    with transaction.atomic():
+        AlertRecipient.objects.select_for_update().get(pk=recipient.pk)
+        rows = list(pending(now).filter(recipient=recipient).select_related("alert__organization"))
+        if not rows or _waits(rows, now) or not _may_hear(recipient, now):
+            return []
+        attempt = 1 + max(row.attempts for row in rows)
+        _update(rows, attempts=attempt, next_at=now + backoff(attempt))
+    return rows
+
+
+def _waits(rows: Sequence[AlertDelivery], now: datetime) -> bool:
+    # A time farther off than any backoff was written by a clock that has been set back.
+    return any(
+        row.next_at is not None and now < row.next_at <= now + LONGEST_BACKOFF for row in rows
+    )
+
+
+def _may_hear(recipient: AlertRecipient, now: datetime) -> bool:
+    sent = recipient.deliveries.filter(sent_at__gt=now - DAY, sent_at__lte=now)
+    moments = sent.order_by().values_list("sent_at", flat=True).distinct()
+    times = [moment for moment in moments if moment is not None]
+    again = next_message_at(times, conf.current().ALERT_DAILY_LIMIT)
+    return again is None or again <= now
+
+
+def _update(rows: Sequence[AlertDelivery], **columns: object) -> None:
+    for some in in_batches([row.pk for row in rows]):
+        AlertDelivery.objects.filter(pk__in=some).update(**columns)

@@ -1,0 +1,63 @@
+"""Page everyone at once: the glass was broken."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from django_cybs_jwt.models import AlertRecipient, Approval
+from django_cybs_jwt.services.alerts import channels, recipients
+from django_cybs_jwt.services.alerts.digest import Digest, one_line
+from django_cybs_jwt.signals import break_glass_used
+
+logger = logging.getLogger(__name__)
+
+
+def page(approval: Approval, *, actor: str, now: datetime, reason: str) -> None:
+    """Log at CRITICAL, send the signal, tell every active recipient, whatever it watches.
+
+    Over the channels of alerts, once and at once; one that fails is logged and keeps no other back.
+    """
+    credential = approval.credential
+    what = f"{approval.action} of {credential.key_id} ({credential.organization})"
+    logger.critical("Break glass: %s by %r: %r", what, actor, reason)
+    break_glass_used.send_robust(Approval, approval=approval, actor=actor, reason=reason)
+    digest = _digest(approval, what, actor=actor, now=now, reason=reason)
+    for recipient in _everyone():
+        try:
+            channels.channel(recipient.channel).send(recipient, digest)
+        except Exception:  # whatever a channel raises, the others are told
+            logger.exception("Break glass: not told to %s %s", recipient.channel, recipient.pk)
+
+
+def _everyone() -> list[AlertRecipient]:
+    """Each address once, however many organizations it watches; the signal has one of its own."""
+    told = recipients.listing().exclude(channel=AlertRecipient.Channel.SIGNAL)
+    return list({(row.channel, row.address): row for row in told}.values())
+
+
+def _digest(approval: Approval, what: str, *, actor: str, now: datetime, reason: str) -> Digest:
+    credential = approval.credential
+    return Digest(
+        at=now,
+        alerts=(),
+        subject=f"Break glass: {one_line(what)}",
+        body=(
+            f"{actor} granted this alone, without a second person:\n\n{what}\n"
+            f"Reason: {reason}\nValid until: {approval.expires_at.isoformat()}\n"
+            f"Approval: {approval.pk}\n\n"
+            f"Not right? manage.py cybs_approvals reject {approval.pk} --user NAME, at once.\n"
+        ),
+        payload={
+            "type": "cybs.break_glass",
+            "at": now.isoformat(),
+            "approval": str(approval.pk),
+            "action": approval.action,
+            "organization": credential.organization.org_id,
+            "host": credential.organization.host,
+            "key_id": credential.key_id,
+            "actor": actor,
+            "reason": reason,
+            "valid_until": approval.expires_at.isoformat(),
+        },
+    )

@@ -1,0 +1,56 @@
+"""A message to one recipient that says nothing but that it arrives."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from urllib.error import HTTPError
+
+from django_cybs_jwt.exceptions import CybsError
+from django_cybs_jwt.models import AlertRecipient
+from django_cybs_jwt.services import audit
+from django_cybs_jwt.services.alerts import channels
+from django_cybs_jwt.services.alerts.digest import Digest
+
+logger = logging.getLogger(__name__)
+
+
+def send_test(recipient: AlertRecipient, *, actor: str, now: datetime) -> None:
+    """Hand a test over at once, as alerts are; audited, also where it fails.
+
+    Raises CybsError, which says how it failed and nothing of the address.
+    """
+    entry = audit.Entry(
+        action="test-recipient",
+        actor=actor,
+        organization=str(recipient.organization or ""),
+        reason=f"{recipient} {recipient.pk}",
+    )
+    audit.record(entry, now=now)
+    try:
+        channels.channel(recipient.channel).send(recipient, _digest(actor, now))
+    except CybsError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever a channel raises
+        logger.warning("A test was not handed over to %s: %s", recipient.pk, type(error).__name__)
+        raise CybsError(
+            f"It was not handed over: {_how(error)}. Check the address and the network, and try "
+            "again."
+        ) from None
+
+
+def _digest(actor: str, now: datetime) -> Digest:
+    at = now.astimezone(UTC).isoformat()
+    return Digest(
+        at=now,
+        alerts=(),
+        subject="Test: alerts about keys reach you",
+        body=f"{actor} sent this test at {at}. Nothing ends because of it.\n",
+        payload={"type": "cybs.test", "at": at, "alerts": []},
+    )
+
+
+def _how(error: Exception) -> str:
+    # An address may be a secret, and messages of libraries repeat it.
+    status = f" {error.code}" if isinstance(error, HTTPError) else ""
+    return f"{type(error).__name__}{status}"

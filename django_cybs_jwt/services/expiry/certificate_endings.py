@@ -1,0 +1,154 @@
+"""The ends of request-MLE certificates: only of the last one that a key owner has.
+
+A certificate that another one outlasts without a gap is not listed, ended or not:
+`gateway_certificates.choose` passes to the other by itself.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from django_cybs_jwt.models import GatewayCertificate, Organization
+from django_cybs_jwt.services import force
+from django_cybs_jwt.services.expiry import successors
+from django_cybs_jwt.services.expiry.blast_radius import BlastRadius
+from django_cybs_jwt.services.expiry.endings import CHUNK, FAR, Artefact, Ending, merchant_name
+from django_cybs_jwt.services.expiry.moments import Moment
+
+_COLUMNS: Final = ("pk", "host", "key_id", Moment("not_before"), Moment("not_after"))
+_OWNER: Final = (
+    "organization",
+    "organization__org_id",
+    "organization__kind",
+    "organization__live",
+)
+
+
+class _Row(NamedTuple):
+    id: uuid.UUID
+    host: str
+    key_id: str
+    begins: datetime
+    ends: datetime
+
+    def outlasts(self, other: _Row | _OwnRow, now: datetime) -> bool:
+        lasts_longer = (self.ends, self.id) > (other.ends, other.id)
+        return lasts_longer and self.begins <= max(other.ends, now)
+
+
+class _OwnRow(NamedTuple):
+    id: uuid.UUID
+    host: str
+    key_id: str
+    begins: datetime
+    ends: datetime
+    owner: uuid.UUID
+    org_id: str
+    kind: str
+    live: bool
+
+
+def stream(radius: BlastRadius, *, until: datetime = FAR) -> Iterator[Ending]:
+    """The last certificates out of owners' own files that end by *until*, the earliest first."""
+    shared, ready = _shared(), successors.of_certificates(radius.now)
+    for values in _own(radius.now, until).iterator(chunk_size=CHUNK):
+        row = _OwnRow(*values)
+        outlasted = any(
+            other.ends > row.ends and other.outlasts(row, radius.now) for other in shared[row.host]
+        )
+        if outlasted or not radius.own.signs(row.owner):
+            continue
+        stops = radius.of_owner(row.owner)
+        if row.kind == Organization.Kind.MERCHANT:
+            stops = sorted([*stops, merchant_name(row.org_id, row.host)])
+        yield Ending(
+            artefact=Artefact.REQUEST_MLE_CERTIFICATE,
+            subject=row.id,
+            key_id=row.key_id,
+            begins=row.begins,
+            ends=row.ends,
+            organization_id=row.owner,
+            organization=row.org_id,
+            host=row.host,
+            live=row.live,
+            in_use=True,
+            successor=successors.best(ready.get(row.owner, ()), row.ends),
+            stops=stops,
+        )
+
+
+def shared_ones(radius: BlastRadius, *, until: datetime = FAR) -> list[Ending]:
+    """The last host-wide certificates, as far as an owner depends on one, the earliest first."""
+    found = []
+    for host, rows in _shared().items():
+        for row in rows:
+            if row.ends > until or any(other.outlasts(row, radius.now) for other in rows):
+                continue
+            owners = _depending(row, radius.now)
+            stops = [name for pk, _, _, _ in owners for name in radius.of_owner(pk)]
+            merchants = [own for own in owners if own[2] == Organization.Kind.MERCHANT]
+            stops += [merchant_name(org_id, host) for _, org_id, _, _ in merchants]
+            if owners:
+                found.append(_host_wide(row, sorted(stops), live=any(own[3] for own in owners)))
+    return sorted(found, key=lambda ending: ending.ends)
+
+
+def _shared() -> dict[str, list[_Row]]:
+    rows: dict[str, list[_Row]] = defaultdict(list)
+    for values in GatewayCertificate.objects.filter(organization=None).values_list(*_COLUMNS):
+        row = _Row(*values)
+        rows[row.host].append(row)
+    return rows
+
+
+def _own(now: datetime, until: datetime) -> QuerySet[GatewayCertificate, Any]:
+    others = GatewayCertificate.objects.filter(
+        Q(not_before__lte=OuterRef("not_after")) | Q(not_before__lte=now),
+        organization=OuterRef("organization"),
+    )
+    # Each file of an owner carries the same certificate; the row that was there first speaks.
+    first = Q(created_at__lt=OuterRef("created_at")) | Q(
+        created_at=OuterRef("created_at"), pk__lt=OuterRef("pk")
+    )
+    longer = others.filter(
+        Q(not_after__gt=OuterRef("not_after")) | (Q(not_after=OuterRef("not_after")) & first)
+    )
+    return (
+        GatewayCertificate.objects.filter(organization__active=True, not_after__lte=until)
+        .filter(~Exists(longer))
+        .order_by(Moment("not_after"), "pk")
+        .values_list(*_COLUMNS, *_OWNER)
+    )
+
+
+def _depending(row: _Row, now: datetime) -> list[tuple[uuid.UUID, str, str, bool]]:
+    """Owners on the host that sign, and have no certificate of their own that lasts as long."""
+    longer = GatewayCertificate.objects.filter(
+        organization=OuterRef("pk"),
+        not_after__gte=row.ends,
+        not_before__lte=max(row.ends, now),
+    )
+    owners = Organization.objects.filter(host=row.host, active=True).filter(~Exists(longer))
+    columns = owners.order_by().values_list("pk", "org_id", "kind", "live")
+    signing = (force.has_active("pk"), force.has_due("pk", now))
+    return list({found for condition in signing for found in columns.filter(condition)})
+
+
+def _host_wide(row: _Row, stops: list[str], *, live: bool) -> Ending:
+    return Ending(
+        artefact=Artefact.REQUEST_MLE_CERTIFICATE,
+        subject=row.id,
+        key_id=row.key_id,
+        begins=row.begins,
+        ends=row.ends,
+        host=row.host,
+        live=live,
+        in_use=True,
+        stops=stops,
+    )

@@ -1,0 +1,153 @@
+"""The numbers of the admin's front page, each with the condition that lists what it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db.models import Count, Q
+
+from django_cybs_jwt.models import (
+    Credential,
+    ExpiryAlert,
+    Organization,
+    OutboundRequest,
+    RequestState,
+    State,
+    Verdict,
+)
+from django_cybs_jwt.services import approvals, force
+from django_cybs_jwt.services.queue import numbers as queue_numbers
+from django_cybs_jwt.services.readiness.standing import Fact, Standing, joined
+from django_cybs_jwt.services.scope import Scope
+
+SOON: Final = (7, 30, 90)
+"""Days for which ends are counted."""
+
+_OUT: Final = (State.DESTROYED, State.COMPROMISED, State.RETIRED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merchants:
+    """Merchants that are not disabled, and of how many each fact is true."""
+
+    total: int
+    facts: dict[Fact, int]
+
+    @property
+    def rest(self) -> dict[Fact, int]:
+        """Of how many it is not."""
+        return {fact: self.total - count for fact, count in self.facts.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """*ended* are in force past their end, *ending* end within so many days."""
+
+    ended: int
+    ending: dict[int, int]
+    overlaps: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """Requests that have not ended; *oldest* is how many seconds the longest has been due."""
+
+    queued: int
+    sending: int
+    in_doubt: int
+    parked: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dashboard:
+    """None stands for what the visitor may not see."""
+
+    merchants: Merchants | None
+    keys: Keys | None
+    queue: Queue | None
+    unacknowledged: int | None
+    waiting: int | None
+
+
+def ends_within(now: datetime, days: int) -> Q:
+    """Keys in force that end within *days*; those that have ended are not among them."""
+    ends = Q(expires_at__gt=now, expires_at__lte=now + timedelta(days=days))
+    return force.is_in_force(now) & ends & Q(organization__active=True)
+
+
+def has_ended(now: datetime) -> Q:
+    """Keys in force past their end: whoever needs one is stopped."""
+    return force.is_in_force(now) & Q(expires_at__lte=now, organization__active=True)
+
+
+def in_overlap(now: datetime) -> Q:
+    """Keys that were replaced and still answer: the rotation can be rolled back."""
+    return Q(state=State.RETIRING, overlap_until__gt=now)
+
+
+def was_refused() -> Q:
+    """Keys not out of use that the gateway refused at their last verification."""
+    return Q(verify_outcome=Verdict.REFUSED) & ~Q(state__in=_OUT)
+
+
+def to_acknowledge(now: datetime) -> Q:
+    """Alerts that stand, that nobody acknowledged and nobody put off."""
+    heard = Q(acknowledged_at__isnull=False) | Q(snoozed_until__gt=now)
+    return Q(resolved_at=None) & ~heard
+
+
+def waits_for(actor: str) -> Q:
+    """Requests that *actor* may decide: neither his own nor of a key he uploaded."""
+    return ~Q(requested_by__iexact=actor) & ~Q(credential__uploaded_by__iexact=actor)
+
+
+def of(scope: Scope, *, actor: str, now: datetime, may_view: Callable[[str], bool]) -> Dashboard:
+    """What *scope* sees at *now* of the models, named in lower case, that *may_view* allows."""
+    told = scope.visible(ExpiryAlert.objects.filter(to_acknowledge(now)))
+    waiting = scope.visible(approvals.waiting(now=now)).filter(waits_for(actor))
+    return Dashboard(
+        merchants=_merchants(scope, now) if may_view("organization") else None,
+        keys=_keys(scope, now) if may_view("credential") else None,
+        queue=_queue(scope, now) if may_view("outboundrequest") else None,
+        unacknowledged=told.count() if may_view("expiryalert") else None,
+        waiting=waiting.count() if may_view("approval") else None,
+    )
+
+
+def _merchants(scope: Scope, now: datetime) -> Merchants:
+    seen = scope.visible(joined(Organization.objects.all())).order_by()
+    rows, standing = seen.filter(kind=Organization.Kind.MERCHANT, active=True), Standing(now)
+    numbers = {f"is_{fact}": Count("pk", filter=standing.has(fact)) for fact in Fact}
+    found = rows.aggregate(total=Count("pk"), **numbers)
+    return Merchants(total=found["total"], facts={fact: found[f"is_{fact}"] for fact in Fact})
+
+
+def _keys(scope: Scope, now: datetime) -> Keys:
+    ends = {f"in_{days}": ends_within(now, days) for days in SOON}
+    others = {"ended": has_ended(now), "overlaps": in_overlap(now), "refused": was_refused()}
+    numbers = {name: Count("pk", filter=test) for name, test in {**ends, **others}.items()}
+    rows = scope.visible(Credential.objects.exclude(state__in=_OUT)).order_by()
+    found = rows.aggregate(**numbers)
+    return Keys(
+        ended=found["ended"],
+        ending={days: found[f"in_{days}"] for days in SOON},
+        overlaps=found["overlaps"],
+        refused=found["refused"],
+    )
+
+
+def _queue(scope: Scope, now: datetime) -> Queue:
+    waits = queue_numbers.waiting(scope.visible(OutboundRequest.objects.all()), now)
+    open_now = queue_numbers.Numbers.of_waits(waits, now)
+    return Queue(
+        queued=open_now.counts[RequestState.QUEUED],
+        sending=open_now.counts[RequestState.SENDING],
+        in_doubt=open_now.counts[RequestState.IN_DOUBT],
+        parked=open_now.counts[RequestState.PARKED],
+        oldest=open_now.oldest(RequestState.QUEUED),
+    )

@@ -1,0 +1,120 @@
+"""Leave alone for a while who fails everybody: a host, or one merchant.
+
+Each process learns by itself; nothing is shared, so nothing can be stale. An open breaker costs
+a row no try: it is put off until somebody may knock again.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+from django_cybs_jwt.models import Attempt, OutboundRequest
+from django_cybs_jwt.services.queue import database_clock, outcomes
+from django_cybs_jwt.services.queue.outcomes import Verdict
+
+_SILENT: Final = frozenset({"not_sent", "no_answer", "incomplete"})
+_REFUSED: Final = frozenset({outcomes.UNAUTHORIZED, "gateway_configuration"})
+_LONGEST_PAUSE: Final = 60.0
+_PROBE: Final = 10.0  # seconds that the one who knocks has, before another may
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Opens after *failures* in a row, for *shortest* seconds, twice that, at most *longest*."""
+
+    failures: int
+    shortest: float
+    longest: float
+
+
+SILENCE: Final = Patience(failures=5, shortest=5.0, longest=60.0)
+REFUSAL: Final = Patience(failures=3, shortest=60.0, longest=900.0)
+
+
+class Breaker:
+    """Closed until too many fail in a row; then one knocks at a time, until one succeeds."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._failures = 0
+        self._times_opened = 0
+        self._until = 0.0
+
+    def wait(self, now: float) -> float:
+        """Seconds to wait; 0.0 lets this one through."""
+        if now < self._until:
+            return self._until - now
+        if self._times_opened:
+            self._until = now + _PROBE
+        return 0.0
+
+    def failed(self, now: float) -> None:
+        """One more in a row."""
+        self._failures += 1
+        if self._failures >= self._patience.failures or self._times_opened:
+            wait = self._patience.shortest * 2.0 ** min(self._times_opened, 20)
+            self._until = now + min(wait, self._patience.longest)
+            self._times_opened += 1
+            self._failures = 0
+
+    def succeeded(self) -> None:
+        """Closed, and everything forgotten."""
+        self._failures = self._times_opened = 0
+        self._until = 0.0
+
+    def pause(self, until: float) -> None:
+        """Wait until then, whoever asks; nothing failed."""
+        self._until = max(self._until, until)
+
+
+_lock = threading.Lock()
+_breakers: dict[tuple[str, str], Breaker] = {}
+
+
+def wait(request: OutboundRequest) -> float:
+    """Seconds until this request may be tried; 0.0 is now."""
+    now = _now()
+    with _lock:
+        found = [_breakers[name] for name in _names(request) if name in _breakers]
+        return max((breaker.wait(now) for breaker in found), default=0.0)
+
+
+def learn(request: OutboundRequest, verdict: Verdict) -> None:
+    """What a try came to, for whoever is next."""
+    now = _now()
+    refused, silent, host = _names(request)
+    with _lock:
+        for name in (silent, host):
+            _tell(name, SILENCE, failed=verdict.reason in _SILENT, now=now)
+        if verdict.reason in _REFUSED:
+            _tell(refused, REFUSAL, failed=True, now=now)
+        elif verdict.kind == Attempt.Kind.ANSWERED:
+            _tell(refused, REFUSAL, failed=False, now=now)
+        if verdict.reason == "too_many_requests":
+            breaker = _breakers.setdefault(silent, Breaker(SILENCE))
+            breaker.pause(now + min(verdict.after, _LONGEST_PAUSE))
+
+
+def forget() -> None:
+    """Close all."""
+    with _lock:
+        _breakers.clear()
+
+
+def _now() -> float:
+    # The clock that `due_at` is measured by; carried, as the database may be away.
+    return database_clock.carried().timestamp()
+
+
+def _tell(name: tuple[str, str], patience: Patience, *, failed: bool, now: float) -> None:
+    if failed:
+        _breakers.setdefault(name, Breaker(patience)).failed(now)
+    else:
+        _breakers.pop(name, None)
+
+
+def _names(request: OutboundRequest) -> tuple[tuple[str, str], ...]:
+    merchant = str(request.organization_id)
+    return ("refused", merchant), ("silent", merchant), ("host", request.host)

@@ -1,0 +1,310 @@
+"""Carry out one row: prepare, claim, send, judge, record.
+
+`work` is what every worker calls, whoever told it the id. It may be called twice at once or long
+after the row has ended; only one call sends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.client import MLE, Client, Parcel, Reply
+from django_cybs_jwt.client.outcome import Trace
+from django_cybs_jwt.exceptions import (
+    ConfigurationError,
+    CybsError,
+    KeyBlocked,
+    KeyMismatch,
+    KeyUnavailable,
+    LiveRefused,
+    MessageError,
+    NotSent,
+    OpenTransaction,
+    OutcomeUnknown,
+    ReplyUnreadable,
+    SecretIntegrityError,
+)
+from django_cybs_jwt.models import Attempt, OutboundRequest
+from django_cybs_jwt.services import sending
+from django_cybs_jwt.services.queue import (
+    breakers,
+    bulkheads,
+    database_clock,
+    durability,
+    failpoints,
+    outcomes,
+    payloads,
+    retrying,
+    telemetry,
+)
+from django_cybs_jwt.services.queue.outcomes import Facts, Then, Verdict
+from django_cybs_jwt.services.queue.payloads import Payload, StoredReply
+from django_cybs_jwt.services.queue.settling import Result, again, settle
+from django_cybs_jwt.services.queue.states import Step, move
+from django_cybs_jwt.tracebacks import forgetful
+
+logger = logging.getLogger(__name__)
+
+_HOPELESS: Final = (MessageError, SecretIntegrityError, KeyMismatch)
+"""They come back unchanged at every try: a person must look."""
+
+_OF_THIS_WORKER: Final = (ConfigurationError, LiveRefused, KeyUnavailable, KeyBlocked)
+"""They say nothing against the request: another worker may be configured well."""
+
+
+@forgetful
+def send_due(request: OutboundRequest, *, now: datetime) -> None:
+    """Send a queued row that is due; it then says where it stands.
+
+    Raises OpenTransaction inside a transaction: what is sent could not be rolled back.
+    """
+    refuse_open_transaction()
+    durability.require()
+    parcel = take(request, now=now)
+    if parcel is not None:
+        deliver(request, parcel)
+
+
+def take(request: OutboundRequest, *, now: datetime) -> Parcel | None:
+    """The sealed message of a queued row that is now ours alone; None where there is none.
+
+    Sealed first: the token's end is what limits how late the message can still be processed,
+    however long this process then stands still.
+    """
+    if request.deadline is not None and request.deadline <= now:
+        move(request, Step.EXPIRE, now=now)
+        return None
+    if _must_wait(request, now) or bulkheads.full(request):
+        return None
+    try:
+        parcel = prepare(request, payloads.open_payload(request))
+    except Exception as error:  # noqa: BLE001  # whatever it is, nothing was sent
+        _put_off(request, error, now)
+        return None
+    failpoints.reached("prepared")
+    return parcel if _claim(request, parcel) else None
+
+
+def prepare(request: OutboundRequest, payload: Payload) -> Parcel:
+    """Sign and encrypt; a new token each time. Raises CybsError, and then nothing was sent."""
+    with client_of(request) as http:
+        parcel = http.seal(
+            http.build_request(
+                payload.method,
+                payload.path,
+                content=payloads.body_to_send(request, payload) or None,
+                headers=payload.headers,
+                extensions={MLE: payload.mle},
+            )
+        )
+    if failpoints.ARMED:
+        parcel.trace = Trace(failpoints.on_the_wire)
+    return parcel
+
+
+def client_of(request: OutboundRequest) -> Client:
+    """A client for the row's merchant."""
+    return sending.client(str(request.organization))
+
+
+def mark(parcel: Parcel, *, attempt: int, now: datetime) -> dict[str, Any]:
+    """What a row says while this message may be on the wire."""
+    times = conf.current().queue
+    # By both clocks: the gateway holds the token's end against its own.
+    left = parcel.expires_at - timezone.now()
+    ends = max(parcel.expires_at, now + left) + timedelta(seconds=times.gateway + times.skew)
+    return {
+        "attempt": attempt,
+        "jti": parcel.sealed.jti,
+        "owner": _owner(),
+        "sent_at": now,
+        "due_at": now + timedelta(seconds=times.lease),
+        "fence_at": ends,
+        "looks": 0,
+        "rung_at": None,
+        "rings": 0,
+    }
+
+
+def _claim(request: OutboundRequest, parcel: Parcel) -> bool:
+    """Compare and swap; what names the token is committed before its first byte leaves."""
+    now = database_clock.now()
+    due = Q(due_at__lte=now) & (Q(deadline=None) | Q(deadline__gt=now))
+    failpoints.reached("claiming")
+    with transaction.atomic(durable=True):
+        facts = mark(parcel, attempt=request.attempt + 1, now=now)
+        return move(request, Step.CLAIM, now=now, only=due, **facts)
+
+
+def deliver(request: OutboundRequest, parcel: Parcel) -> None:
+    """Send a claimed message once and record what came of it, whatever that is."""
+    with telemetry.attempt(request):
+        _exchange(request, parcel)
+
+
+def _exchange(request: OutboundRequest, parcel: Parcel) -> None:
+    failpoints.reached("claimed")
+    started = time.monotonic()
+    try:
+        with client_of(request) as http:
+            reply = Reply.of(http.dispatch(parcel), received_at=timezone.now())
+    except BaseException as error:
+        # A worker that is told to stop, a soft time limit, a bug: the bytes may have left.
+        settle(request, of_error(request, parcel, error, started=started))
+        if isinstance(error, CybsError):
+            return
+        raise
+    failpoints.reached("answered")
+    settle(request, of_reply(request, parcel, reply, started=started))
+
+
+def of_reply(request: OutboundRequest, parcel: Parcel, reply: Reply, *, started: float) -> Result:
+    """What an answer comes to."""
+    facts = Facts(
+        safety=request.safety,
+        phase=parcel.trace.phase,
+        sent=True,
+        reused=parcel.trace.reused,
+        status=reply.status_code,
+        body=reply.content,
+        retry_after=reply.headers.get("retry-after"),
+        earlier=reply.status_code == 400 and _may_have_landed_before(request),
+    )
+    verdict = outcomes.judge(facts, now=timezone.now())
+    keep = StoredReply(status_code=reply.status_code, content=reply.content)
+    return Result(
+        verdict=verdict,
+        phase=facts.phase,
+        reused=facts.reused,
+        key_id=parcel.sealed.kid,
+        status=facts.status,
+        correlation_id=reply.headers.get("v-c-correlation-id", ""),
+        report=_report(reply) if reply.status_code == 401 else "",
+        elapsed_ms=_since(started),
+        reply=keep if verdict.then != Then.RETRY else None,
+    )
+
+
+def of_error(
+    request: OutboundRequest, parcel: Parcel, error: BaseException, *, started: float
+) -> Result:
+    """What a try without a usable answer comes to."""
+    unread = isinstance(error, ReplyUnreadable) and parcel.trace.status is not None
+    facts = Facts(
+        safety=request.safety,
+        phase=parcel.trace.phase,
+        sent=_may_have_left(parcel.trace, error),
+        reused=parcel.trace.reused,
+        error=_name(error),
+        status=parcel.trace.status,
+    )
+    correlation_id = error.facts.get("correlation_id") if isinstance(error, CybsError) else None
+    return Result(
+        verdict=outcomes.judge(facts, now=timezone.now()),
+        phase=facts.phase,
+        reused=facts.reused,
+        key_id=parcel.sealed.kid,
+        status=facts.status,
+        correlation_id=correlation_id or "",
+        error=facts.error,
+        elapsed_ms=_since(started),
+        # Another of the owner's keys may open it yet.
+        reply=StoredReply(
+            status_code=parcel.trace.status or 0, content=parcel.unread, readable=False
+        )
+        if unread
+        else None,
+    )
+
+
+def refuse_open_transaction() -> None:
+    """OpenTransaction where the database would take back what the wire cannot."""
+    if not connection.in_atomic_block:
+        return
+    try:
+        # Django knows the transaction of a TestCase from one that may really roll back.
+        with transaction.atomic(durable=True):
+            pass
+    except RuntimeError:
+        raise OpenTransaction from None
+
+
+def find(request_id: UUID | str) -> OutboundRequest | None:
+    """The row with its organization."""
+    return OutboundRequest.objects.select_related("organization").filter(pk=request_id).first()
+
+
+def _must_wait(request: OutboundRequest, now: datetime) -> bool:
+    pause = breakers.wait(request)
+    if not pause:
+        return False
+    due = now + timedelta(seconds=pause + retrying.spread(1.0))
+    if request.deadline is not None:
+        due = min(due, request.deadline)
+    move(request, Step.POSTPONE, now=now, due_at=due, reason="breaker_open", rung_at=None, rings=0)
+    return True
+
+
+def _put_off(request: OutboundRequest, error: Exception, now: datetime) -> None:
+    logger.warning("Request %s cannot be prepared: %s", request.pk, type(error).__name__)
+    reason = type(error).__name__[:40]
+    foreign = isinstance(error, _OF_THIS_WORKER)
+    verdict = Verdict(
+        kind=Attempt.Kind.NOT_SENT,
+        then=Then.RETRY,
+        reason=reason,
+        after=60.0 if foreign else 1.0,
+        counts=not foreign,
+    )
+    changes = None if isinstance(error, _HOPELESS) else again(request, verdict, now=now)
+    if changes is None:
+        move(request, Step.PARK, now=now, reason=reason)
+    else:
+        move(request, Step.POSTPONE, now=now, reason=reason, **changes)
+
+
+def _may_have_left(trace: Trace, error: BaseException) -> bool:
+    if isinstance(error, NotSent):
+        return False
+    if isinstance(error, CybsError) and not isinstance(error, OutcomeUnknown):
+        return trace.sent
+    return not trace.proves_not_sent(error)
+
+
+def _may_have_landed_before(request: OutboundRequest) -> bool:
+    earlier = request.attempts.exclude(kind=Attempt.Kind.NOT_SENT)
+    return request.attempt > 1 and earlier.exists()
+
+
+def _name(error: BaseException) -> str:
+    """The class of what failed below; never its text, which may quote the request."""
+    below = error.facts.get("error") if isinstance(error, CybsError) else None
+    return below or type(error).__name__
+
+
+def _report(reply: Reply) -> str:
+    # A path may carry a token or a card number, and a report is kept in clear.
+    told = [
+        line for line in str(reply.explain()).splitlines() if "request-resource-path" not in line
+    ]
+    return "\n".join(told)
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()[:60]}:{os.getpid()}:{threading.get_ident()}"
+
+
+def _since(started: float) -> int:
+    return int((time.monotonic() - started) * 1000)

@@ -1,0 +1,178 @@
+"""Put a request into the queue: one sealed row, in the caller's own transaction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connection
+from django.db.models.constants import OnConflict
+from django.db.models.sql import InsertQuery
+
+from django_cybs_jwt import conf, correlation
+from django_cybs_jwt.exceptions import (
+    CybsError,
+    EncryptionRequired,
+    IdempotencyConflict,
+    InvalidBody,
+    MessageError,
+    QueueError,
+)
+from django_cybs_jwt.models import Organization, OutboundRequest, RequestState, Safety
+from django_cybs_jwt.protocol.bodies import check_body, encode_json
+from django_cybs_jwt.protocol.claims import METHODS
+from django_cybs_jwt.protocol.headers import check_headers
+from django_cybs_jwt.protocol.paths import check_path
+from django_cybs_jwt.services import doorbell, organizations
+from django_cybs_jwt.services.queue import database_clock, payloads, safety, telemetry
+from django_cybs_jwt.services.queue.payloads import Payload
+from django_cybs_jwt.tracebacks import forgetful
+
+LAST: Final = 9
+"""The least urgent priority; 0 is the most urgent."""
+
+_KEY: Final = re.compile(r"[!-~](?:[ -~]{0,126}[!-~])?\Z")
+
+
+@forgetful
+def enqueue(
+    org_id: str,
+    method: str,
+    path: str,
+    *,
+    json: Any = None,
+    content: bytes | None = None,
+    idempotency_key: str,
+    mle: bool | None = None,
+    headers: Mapping[str, str] | None = None,
+    send_after: datetime | None = None,
+    deadline: datetime | None = None,
+    priority: int = 5,
+) -> OutboundRequest:
+    """Store one request in the caller's transaction; it is sent after that has committed.
+
+    The same *idempotency_key* with the same request returns the row that is there, with another
+    one IdempotencyConflict. Nothing leaves after *deadline*. *priority* is from 0, soonest, to 9.
+    A call that moves money is given a `transactionId` where it has none. At most three queries.
+    Raises MessageError, OrganizationError or QueueError.
+    """
+    payload = payload_of(method, path, json=json, content=content, mle=mle, headers=headers)
+    organization = organizations.find(org_id)
+    now = database_clock.carried()  # without a query of its own
+    request = build(
+        organization,
+        payload,
+        idempotency_key=idempotency_key,
+        priority=priority,
+        deadline=deadline,
+        now=now,
+    )
+    request.state = RequestState.QUEUED
+    request.due_at = due = send_after if send_after is not None and send_after > now else now
+    if deadline is not None and due >= deadline:
+        raise QueueError("It would be sent after its deadline. Give a later deadline.")
+    # Who is rung now need not be rung by the sweeper as well.
+    request.rung_at = now if due == now else None
+    stored = insert(request)
+    if stored.pk == request.pk and due == now:
+        doorbell.ring_after_commit(stored)
+    return stored
+
+
+def payload_of(
+    method: str,
+    path: str,
+    *,
+    json: Any,
+    content: bytes | None,
+    mle: bool | None,
+    headers: Mapping[str, str] | None,
+) -> Payload:
+    """The message, checked as far as it can be without a key. Raises MessageError."""
+    if json is not None and content is not None:
+        raise InvalidBody("Give json= or content=, not both: only one of them can be sent.")
+    if method.lower() not in METHODS:
+        raise MessageError(f"{method[:20]!r} is not a method of the gateway.")
+    check_path(path)
+    checked = dict(check_headers(headers or {}))
+    body = encode_json(json) if json is not None else check_body(content or b"")
+    if mle is False and body and conf.operations().policy(method, path) == "mandatory":
+        raise EncryptionRequired
+    return Payload(method=method.upper(), path=path, headers=checked, mle=mle, body=body)
+
+
+def build(
+    organization: Organization,
+    payload: Payload,
+    *,
+    idempotency_key: str,
+    priority: int,
+    deadline: datetime | None,
+    now: datetime,
+) -> OutboundRequest:
+    """A row that is not stored yet and has no state."""
+    _check_key(idempotency_key)
+    if not 0 <= priority <= LAST:
+        raise QueueError(f"A priority is from 0, the soonest, to {LAST}.")
+    operation = conf.operations().name(payload.method, payload.path)[:200]
+    request = OutboundRequest(
+        organization=organization,
+        host=organization.host,
+        operation=operation,
+        safety=safety.of(operation),
+        idempotency_key=idempotency_key,
+        fingerprint=payloads.fingerprint(payload),
+        priority=priority,
+        deadline=deadline,
+        caller_id=correlation.current() or telemetry.trace_id(),
+        created_at=now,
+    )
+    if request.safety == Safety.GUARDED:
+        payloads.check_guarded(payload)
+        given = payloads.given_transaction_id(payload)
+        request.transaction_id = given or payloads.transaction_id(request)
+    request.sealed_payload = payloads.seal_payload(request, payload)
+    return request
+
+
+def insert(request: OutboundRequest) -> OutboundRequest:
+    """Store *request*, or return the row that has its key; IdempotencyConflict for another's."""
+    if _insert_unless_there(request):
+        return request
+    key = {"organization": request.organization, "idempotency_key": request.idempotency_key}
+    lean = OutboundRequest.objects.defer("sealed_payload", "sealed_reply")
+    stored = lean.select_related("organization").filter(**key).first()
+    if stored is None:
+        raise CybsError("The database did not take the row. Look at its log.")
+    # Some collations of MySQL hold two keys for one: never take another order's row.
+    same = stored.idempotency_key == request.idempotency_key
+    if not same or stored.fingerprint != request.fingerprint:
+        raise IdempotencyConflict(request=str(stored.pk))
+    return stored
+
+
+def _insert_unless_there(request: OutboundRequest) -> bool:
+    """One statement that never fails on the key, and says whether it stored the row.
+
+    An IntegrityError would spoil the caller's transaction on PostgreSQL, a savepoint around it
+    costs two round trips, and `bulk_create(ignore_conflicts=True)` does not say what it did.
+    """
+    insertion = InsertQuery(OutboundRequest, on_conflict=OnConflict.IGNORE)
+    insertion.insert_values(OutboundRequest._meta.concrete_fields, [request])  # noqa: SLF001
+    ((statement, parameters),) = insertion.get_compiler(connection=connection).as_sql()
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        stored = bool(cursor.rowcount)
+    request._state.adding = not stored  # noqa: SLF001
+    request._state.db = connection.alias  # noqa: SLF001
+    return stored
+
+
+def _check_key(key: str) -> None:
+    if not _KEY.match(key):
+        raise QueueError(
+            "An idempotency key has 1 to 128 printable ASCII characters, no space at either end. "
+            "Use the id of your order; never card data: it is stored in clear."
+        )

@@ -1,0 +1,207 @@
+"""Write down what a try came to: the row and its attempt in one transaction."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+import django.db
+from django.db import connection, transaction
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.models import Attempt, OutboundRequest, RequestState, Safety
+from django_cybs_jwt.services.queue import (
+    breakers,
+    bulkheads,
+    database_clock,
+    failpoints,
+    outcomes,
+    payloads,
+    request_facts,
+    retrying,
+    telemetry,
+)
+from django_cybs_jwt.services.queue.outcomes import Then, Verdict
+from django_cybs_jwt.services.queue.payloads import StoredReply
+from django_cybs_jwt.services.queue.states import Step, move
+
+logger = logging.getLogger(__name__)
+
+_MOST_401: Final = 3
+_PAUSE: Final = 0.5  # seconds between two tries to write a result down
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One try, judged. *reply* is what is kept of the answer; *report* explains a 401."""
+
+    verdict: Verdict
+    phase: str
+    reused: bool = False
+    key_id: str = ""
+    status: int | None = None
+    correlation_id: str = ""
+    error: str = ""
+    report: str = ""
+    elapsed_ms: int | None = None
+    reply: StoredReply | None = field(default=None, repr=False)
+
+
+def settle(request: OutboundRequest, result: Result) -> None:
+    """Record *result* for the attempt that *request* is in; it then says where it stands.
+
+    A database that is away is waited for until the lease ends; then the sweeper takes over.
+    """
+    failpoints.reached("recording")
+    settled = _insist(partial(_record, request, result), until=request.due_at)
+    request.__dict__.update(settled.__dict__)
+    failpoints.reached("recorded")
+    if result.verdict.then == Then.END:
+        retrying.budget.give(request.host)
+    breakers.learn(request, result.verdict)
+    bulkheads.pass_on(request)
+    logger.info(
+        "Request %s attempt %d: %s%s -> %s",
+        request.pk,
+        request.attempt,
+        result.verdict.kind,
+        f" ({result.verdict.reason})" if result.verdict.reason else "",
+        request.state,
+        extra=request_facts.as_extra(request),
+    )
+    telemetry.tried(request, kind=result.verdict.kind, elapsed_ms=result.elapsed_ms)
+
+
+def _insist(write: Callable[[], OutboundRequest], *, until: datetime | None) -> OutboundRequest:
+    while True:
+        try:
+            return write()
+        except (django.db.OperationalError, django.db.InterfaceError):
+            # A COMMIT whose reply was lost may have worked: writing it again changes nothing.
+            if until is None or database_clock.carried() >= until:
+                raise
+            logger.warning("The database does not take a result; trying again")
+            connection.close()
+            time.sleep(_PAUSE)
+
+
+def _record(request: OutboundRequest, result: Result) -> OutboundRequest:
+    now = database_clock.now()
+    row = copy(request)  # what a failed transaction made of it must not stay
+    with transaction.atomic():
+        if _step(row, result, now):
+            Attempt.objects.create(
+                request=row,
+                number=row.attempt,
+                jti=row.jti or "",
+                owner=row.owner,
+                started_at=row.sent_at or now,
+                **_of_attempt(row, result, now),
+            )
+        else:
+            _record_late(row, result, now)
+    return row
+
+
+def _record_late(row: OutboundRequest, result: Result, now: datetime) -> None:
+    """The owner of a lease that has ended comes back: a real answer beats a guess."""
+    number = row.attempt
+    row.refresh_from_db()
+    same = row.state == RequestState.IN_DOUBT and row.attempt == number
+    if same and result.verdict.then == Then.END and _step(row, result, now):
+        written = Attempt.objects.filter(request=row, number=number)
+        written.update(**_of_attempt(row, result, now))
+
+
+def _step(row: OutboundRequest, result: Result, now: datetime) -> bool:
+    step, changes = following(row, result.verdict, now=now)
+    if result.reply is not None:
+        changes["sealed_reply"] = payloads.seal_reply(row, result.reply)
+    changes |= {
+        "reason": result.verdict.reason,
+        "http_status": result.status,
+        "outcome": result.verdict.outcome,
+        "gateway_id": result.verdict.gateway_id,
+        "correlation_id": result.correlation_id[:64],
+    }
+    return move(row, step, now=now, **changes)
+
+
+def following(
+    request: OutboundRequest, verdict: Verdict, *, now: datetime
+) -> tuple[Step, dict[str, Any]]:
+    """The step that a verdict asks for, and what changes with it."""
+    if verdict.then == Then.END:
+        return Step.ANSWER, {}
+    if verdict.then == Then.PARK:
+        return Step.PARK, {}
+    if verdict.then == Then.DOUBT:
+        return Step.DOUBT, {"maybe_sent": True, **_in_doubt(request, now)}
+    if verdict.reason == outcomes.UNAUTHORIZED and _refused_before(request) >= _MOST_401 - 1:
+        # The gateway locks out who knocks for ever with a key that it refuses.
+        return Step.PARK, {}
+    changes = again(request, verdict, now=now)
+    return (Step.PARK, {}) if changes is None else (Step.RETRY, changes)
+
+
+def _refused_before(request: OutboundRequest) -> int:
+    return request.attempts.filter(reason=outcomes.UNAUTHORIZED).count()
+
+
+def again(request: OutboundRequest, verdict: Verdict, *, now: datetime) -> dict[str, Any] | None:
+    """What changes for another try; None when there were enough."""
+    failures = request.failures + verdict.counts
+    if failures >= conf.current().queue.tries:
+        return None
+    if not verdict.counts:
+        delay = verdict.after + retrying.spread(0.4)
+    else:
+        delay = retrying.wait(request.host, failures, at_least=verdict.after)
+    due = now + timedelta(seconds=delay)
+    if request.deadline is not None:
+        # To be marked as expired then, not to be sent.
+        due = min(due, max(request.deadline, now))
+    changes: dict[str, Any] = {"failures": failures, "due_at": due}
+    own = request.transaction_id and request.transaction_id == payloads.transaction_id(request)
+    if verdict.anew and own:
+        request.generation += 1
+        changes |= {
+            "generation": request.generation,
+            "transaction_id": payloads.transaction_id(request),
+        }
+    return changes
+
+
+def _in_doubt(request: OutboundRequest, now: datetime) -> dict[str, Any]:
+    """When it is looked at first: money once the search may know of it."""
+    if request.safety not in (Safety.SAFE, Safety.REPEATABLE):
+        return {"due_at": now + timedelta(seconds=conf.current().queue.first_look)}
+    failures = request.failures + 1
+    # The usual cause is a connection that had ended while it was idle: once, at once.
+    delay = 0.0 if failures == 1 else retrying.wait(request.host, failures, at_least=0.0)
+    return {"failures": failures, "due_at": now + timedelta(seconds=delay)}
+
+
+def _of_attempt(request: OutboundRequest, result: Result, now: datetime) -> dict[str, Any]:
+    started = request.sent_at or now
+    elapsed = result.elapsed_ms
+    return {
+        "kind": result.verdict.kind,
+        "reason": result.verdict.reason,
+        "phase": result.phase,
+        "reused": result.reused,
+        "key_id": result.key_id,
+        "http_status": result.status,
+        "correlation_id": result.correlation_id[:64],
+        "error": result.error[:60],
+        "report": result.report,
+        "elapsed_ms": elapsed
+        if elapsed is not None
+        else max(0, int((now - started).total_seconds() * 1000)),
+    }

@@ -1,0 +1,123 @@
+"""The states of an outbound request: the table of steps, and the one way to take one.
+
+Every step is a compare-and-swap on state and attempt, so of two workers one succeeds and the
+other learns it. docs/queue.md draws the table; a test holds the drawing against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from django.db.models import Q
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.exceptions import WrongState
+from django_cybs_jwt.models import ACTED_ON, OPEN, OutboundRequest, RequestState
+from django_cybs_jwt.models.requests import RequestState as State
+from django_cybs_jwt.services.queue import telling
+
+TERMINAL: Final = frozenset(RequestState) - frozenset(OPEN)
+
+
+class Step(StrEnum):
+    """What can happen to a request."""
+
+    CLAIM = "claim"
+    POSTPONE = "postpone"
+    EXPIRE = "expire"
+    CANCEL = "cancel"
+    ANSWER = "answer"
+    RETRY = "retry"
+    DOUBT = "doubt"
+    LOOK_AGAIN = "look-again"
+    REPEAT = "repeat"
+    VOID = "void"
+    PROVE_ABSENT = "prove-absent"
+    PARK = "park"
+    RESUME = "resume"
+    RECONCILE = "reconcile"
+    SETTLE = "settle"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """From any of *sources* to *target*."""
+
+    sources: frozenset[State]
+    target: State
+
+
+def _to(target: State, *sources: State) -> Transition:
+    return Transition(frozenset(sources), target)
+
+
+TABLE: Final[dict[Step, Transition]] = {
+    # Any worker, committed before the first byte.
+    Step.CLAIM: _to(State.SENDING, State.QUEUED),
+    Step.POSTPONE: _to(State.QUEUED, State.QUEUED),
+    Step.EXPIRE: _to(State.EXPIRED, State.QUEUED),
+    Step.CANCEL: _to(State.CANCELLED, State.QUEUED, State.PARKED),
+    # A real answer beats a guess, so the owner's late one is taken.
+    Step.ANSWER: _to(State.ANSWERED, State.SENDING, State.IN_DOUBT),
+    # Proof only: not sent, or refused before processing.
+    Step.RETRY: _to(State.QUEUED, State.SENDING),
+    Step.DOUBT: _to(State.IN_DOUBT, State.SENDING),
+    # The resolver.
+    Step.LOOK_AGAIN: _to(State.IN_DOUBT, State.IN_DOUBT),
+    Step.REPEAT: _to(State.QUEUED, State.IN_DOUBT),
+    Step.VOID: _to(State.VOIDED, State.IN_DOUBT),
+    Step.PROVE_ABSENT: _to(State.ABSENT, State.IN_DOUBT),
+    Step.PARK: _to(State.PARKED, State.QUEUED, State.SENDING, State.IN_DOUBT),
+    # A person, with a reason.
+    Step.RESUME: _to(State.QUEUED, State.PARKED),
+    Step.RECONCILE: _to(State.IN_DOUBT, State.PARKED),
+    Step.SETTLE: _to(State.ANSWERED, State.PARKED),
+}
+
+
+def move(
+    request: OutboundRequest, step: Step, *, now: datetime, only: Q | None = None, **changes: Any
+) -> bool:
+    """Take *step* with *changes* if the row still is what was read, and *only* where that holds.
+
+    True when it was taken; the instance then says what the row says. False when somebody was
+    faster: read it again. Raises WrongState for a step that the table does not have.
+    """
+    transition = TABLE[step]
+    if request.state not in transition.sources:
+        allowed = ", ".join(sorted(transition.sources))
+        raise WrongState(
+            f"Request {request.pk} is {request.state}; {step} is possible from {allowed}."
+        )
+    values = _consequences(transition.target, now) | changes | {"state": transition.target}
+    row = OutboundRequest.objects.filter(
+        only or Q(), pk=request.pk, state=request.state, attempt=request.attempt
+    )
+    if not row.update(**values):
+        return False
+    before = request.state
+    for name, value in values.items():
+        setattr(request, name, value)
+    telling.moved(request, before, now=now)
+    return True
+
+
+def begin_sending(request: OutboundRequest, **changes: Any) -> None:
+    """Make a row that is not stored yet the write-ahead of its own first attempt."""
+    for name, value in (changes | {"state": State.SENDING, "attempt": 1}).items():
+        setattr(request, name, value)
+
+
+def _consequences(target: State, now: datetime) -> dict[str, Any]:
+    if target in ACTED_ON:
+        return {"due_at": now, "reason": ""}
+    if target == State.PARKED:
+        return {"due_at": None}
+    keep = conf.current()
+    payload, reply = keep.KEEP_PAYLOAD_DAYS, keep.KEEP_REPLY_DAYS
+    first = min(payload, reply) if payload else reply
+    ending: dict[str, Any] = {"finished_at": now, "due_at": now + timedelta(days=first)}
+    return ending if payload else ending | {"sealed_payload": None}

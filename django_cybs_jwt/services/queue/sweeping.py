@@ -1,0 +1,151 @@
+"""Find what is due, and mend what a lost ring, a dead broker or a killed worker left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.models import (
+    ACTED_ON,
+    Attempt,
+    OutboundRequest,
+    RequestState,
+    Safety,
+)
+from django_cybs_jwt.services import doorbell
+from django_cybs_jwt.services.queue import bulkheads, failpoints, queueing
+from django_cybs_jwt.services.queue.states import TERMINAL, Step, move
+
+BATCH: Final = 1000
+_RINGS: Final = 200
+_DOUBLINGS: Final = 5
+"""A ring is repeated after `ring_again` seconds, then after twice that, at most 32 times it."""
+
+
+def due(
+    now: datetime,
+    *,
+    limit: int = BATCH,
+    states: Iterable[str] = ACTED_ON,
+    hosts: Iterable[str] | None = None,
+) -> list[UUID]:
+    """Ids of rows that somebody should `work` on now, the most urgent of each state first."""
+    found: list[UUID] = []
+    for state in states:
+        rows = _with_room(state, _due_in(state, now))
+        if hosts is not None:
+            rows = rows.filter(host__in=hosts)
+        ids = rows.order_by("priority", "due_at").values_list("pk", flat=True)
+        found.extend(ids[: limit - len(found)])
+    return found
+
+
+def sweep(now: datetime) -> int:
+    """End leases and deadlines, and ring again for what still waits; returns how many.
+
+    Any number of sweepers may run at once.
+    """
+    lost = [end_lease(row, now=now) for row in _rows(RequestState.SENDING, now)]
+    late = _rows(RequestState.QUEUED, now, Q(deadline__lte=now))
+    expired = [move(row, Step.EXPIRE, now=now) for row in late]
+    return sum(lost) + sum(expired) + ring_again(now)
+
+
+def end_lease(request: OutboundRequest, *, now: datetime) -> bool:
+    """Its worker said nothing for a whole lease: what it sent, and whether, nobody knows."""
+    times = conf.current().queue
+    repeatable = request.safety in (Safety.SAFE, Safety.REPEATABLE)
+    later = now if repeatable else now + timedelta(seconds=times.first_look)
+    lost = Attempt(
+        request=request,
+        number=request.attempt,
+        jti=request.jti or "",
+        owner=request.owner,
+        kind=Attempt.Kind.LOST,
+        reason="lease_ended",
+        started_at=request.sent_at or now,
+    )
+    with transaction.atomic():
+        ended = move(
+            request,
+            Step.DOUBT,
+            now=now,
+            only=Q(due_at__lte=now),
+            maybe_sent=True,
+            failures=request.failures + repeatable,
+            reason="lease_ended",
+            due_at=later,
+        )
+        if ended:
+            lost.save(force_insert=True)
+    failpoints.reached("swept")
+    return ended
+
+
+def ring_again(now: datetime) -> int:
+    """Ring for due rows that nobody took since the last ring; nothing without a DOORBELL."""
+    settings = conf.current()
+    if settings.DOORBELL is None:
+        return 0
+    patience = Q(rung_at=None)
+    for rings in range(_DOUBLINGS + 1):
+        waited = now - timedelta(seconds=settings.queue.ring_again * 2**rings)
+        last = Q(rings__gte=rings) if rings == _DOUBLINGS else Q(rings=rings)
+        patience |= last & Q(rung_at__lte=waited)
+    rung = 0
+    # Those in doubt first, and the others no faster than they are worked on: in a long queue most
+    # were rung for and only wait their turn.
+    for state, most in ((RequestState.IN_DOUBT, BATCH), (RequestState.QUEUED, _RINGS)):
+        rows = _with_room(state, _due_in(state, now).filter(patience))
+        rows = rows.order_by("priority", "due_at")
+        for pk, host in rows.values_list("pk", "host")[:most]:
+            waits = _due_in(state, now).filter(patience, pk=pk)
+            if waits.update(rung_at=now, rings=F("rings") + 1):
+                whom = doorbell.RESOLVE if state == RequestState.IN_DOUBT else host
+                if not doorbell.ring(pk, whom):
+                    # The broker is away: that is no ring, and nothing to be more patient for.
+                    OutboundRequest.objects.filter(pk=pk, state=state).update(rung_at=None, rings=0)
+                    return rung
+                rung += 1
+    return rung
+
+
+def shred(now: datetime) -> int:
+    """Overwrite payloads and replies whose time is over; the row's facts stay."""
+    settings = conf.current()
+    ids = list(
+        OutboundRequest.objects.filter(
+            state__in=TERMINAL, priority__in=range(queueing.LAST + 1), due_at__lte=now
+        ).values_list("pk", flat=True)[:BATCH]
+    )
+    reply_for = timedelta(days=settings.KEEP_REPLY_DAYS)
+    payload_for = timedelta(days=settings.KEEP_PAYLOAD_DAYS)
+    rows = OutboundRequest.objects.filter(pk__in=ids)
+    rows.filter(finished_at__lte=now - payload_for).update(sealed_payload=None)
+    rows.filter(finished_at__lte=now - reply_for).update(sealed_reply=None)
+    empty = Q(sealed_payload=None, sealed_reply=None)
+    rows.filter(empty).update(due_at=None)
+    rows.filter(~empty & ~Q(sealed_reply=None)).update(due_at=F("finished_at") + reply_for)
+    rows.filter(~Q(sealed_payload=None)).update(due_at=F("finished_at") + payload_for)
+    return len(ids)
+
+
+def _due_in(state: str, now: datetime) -> QuerySet[OutboundRequest]:
+    # The priorities are spelled out for the index, which has them before the time.
+    priorities = range(queueing.LAST + 1)
+    return OutboundRequest.objects.filter(state=state, priority__in=priorities, due_at__lte=now)
+
+
+def _with_room(state: str, rows: QuerySet[OutboundRequest]) -> QuerySet[OutboundRequest]:
+    return bulkheads.with_room(rows) if state == RequestState.QUEUED else rows
+
+
+def _rows(state: str, now: datetime, *only: Q) -> list[OutboundRequest]:
+    rows = _due_in(state, now).filter(*only).select_related("organization")
+    return list(rows.defer("sealed_payload", "sealed_reply")[:BATCH])

@@ -1,0 +1,60 @@
+"""One step of the queue: `work` on a row, whatever state it is in."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+from uuid import UUID
+
+from django.db import connections
+
+from django_cybs_jwt.models import OutboundRequest, RequestState
+from django_cybs_jwt.services.queue import database_clock, executing, resolving, sweeping
+
+logger = logging.getLogger(__name__)
+
+PAUSE: Final = 0.5  # seconds after a failure
+
+
+def work(request_id: UUID | str) -> str | None:
+    """Do what is due with one row; returns its state, None where there is no such row.
+
+    A row that is not due, or that another worker has, is left alone: calling it too often, twice
+    at once or much too late does nothing. Raises OpenTransaction inside a transaction.
+    """
+    request = executing.find(request_id)
+    if request is None:
+        return None
+    now = database_clock.now()
+    if request.due_at is not None and request.due_at <= now:
+        _act(request)
+    return request.state
+
+
+def attend(request_id: UUID | str) -> None:
+    """`work`, for who has nobody to tell: a failure is logged, and the row is due again."""
+    try:
+        work(request_id)
+    except Exception:
+        # A database that is away, a bug: it is found again, at the latest after its lease.
+        logger.exception("Work on request %s failed", request_id)
+        drop_broken_connections()
+        time.sleep(PAUSE)
+
+
+def _act(request: OutboundRequest) -> None:
+    now = database_clock.now()
+    if request.state == RequestState.SENDING:
+        sweeping.end_lease(request, now=now)
+    elif request.state == RequestState.IN_DOUBT:
+        resolving.resolve(request, now=now)
+    # Also what has just come back to the queue, by proof or because repeating it is safe.
+    if request.state == RequestState.QUEUED and request.due_at and request.due_at <= now:
+        executing.send_due(request, now=now)
+
+
+def drop_broken_connections() -> None:
+    """So that the next query opens a new one."""
+    for connection in connections.all(initialized_only=True):
+        connection.close_if_unusable_or_obsolete()

@@ -1,0 +1,165 @@
+"""Change the ring of key-encryption keys in its file, with an audit row where there is a database.
+
+A process reads the ring once: what was changed here is seen elsewhere after a restart.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from django.db import DatabaseError
+
+from django_cybs_jwt import conf
+from django_cybs_jwt.exceptions import ConfigurationError, CybsError
+from django_cybs_jwt.sealing import KeyRing, Status, keyring
+from django_cybs_jwt.services import audit
+from django_cybs_jwt.services.sealed import columns
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One key of the ring; *sealed* counts its secrets, None without a database."""
+
+    id: str
+    status: str
+    primary: bool
+    created: date | None
+    fingerprint: str
+    sealed: int | None
+
+
+def generate(kek_id: str, *, actor: str, now: datetime) -> KeyRing:
+    """Write a new ring with one key; FileExistsError where there is a ring."""
+    path = _path()
+    ring = KeyRing.generate(kek_id or _name(now), created=now.date())
+    keyring.write_new(path, ring)
+    _changed("kek-generate", ring, ring.primary_id, actor=actor, now=now)
+    return ring
+
+
+def add(kek_id: str, *, actor: str, now: datetime) -> KeyRing:
+    """Add a new key that opens and does not seal; the day is its name by default."""
+    kek_id = kek_id or _name(now)
+    return _change(
+        "kek-add",
+        kek_id,
+        lambda ring: ring.with_new(kek_id, created=now.date()),
+        actor=actor,
+        now=now,
+    )
+
+
+def promote(kek_id: str, *, actor: str, now: datetime) -> KeyRing:
+    """Make a key the one that seals; KeyBlocked for a blocked one."""
+    return _change("kek-promote", kek_id, lambda ring: ring.promoted(kek_id), actor=actor, now=now)
+
+
+def block(kek_id: str, *, actor: str, now: datetime, force: bool = False) -> KeyRing:
+    """Make a key open nothing; refused while something is sealed under it, unless forced."""
+
+    def blocked(ring: KeyRing) -> KeyRing:
+        ring.status(kek_id)
+        if kek_id == ring.primary_id:
+            raise CybsError(f"{kek_id!r} is the primary key. Promote another one first.")
+        if not force:
+            _check_nothing_under(kek_id)
+        return ring.with_status(kek_id, Status.BLOCKED)
+
+    reason = "forced" if force else ""
+    return _change("kek-block", kek_id, blocked, actor=actor, now=now, reason=reason)
+
+
+def unblock(kek_id: str, *, actor: str, now: datetime) -> KeyRing:
+    """Let a blocked key open again."""
+
+    def unblocked(ring: KeyRing) -> KeyRing:
+        if ring.status(kek_id) is not Status.BLOCKED:
+            raise CybsError(f"{kek_id!r} is not blocked: it is {ring.status(kek_id)}.")
+        return ring.with_status(kek_id, Status.DECRYPT_ONLY)
+
+    return _change("kek-unblock", kek_id, unblocked, actor=actor, now=now)
+
+
+def listing() -> list[Listed]:
+    """Every key of the ring in use."""
+    ring = conf.keyring()
+    return [
+        Listed(
+            id=kek_id,
+            status=ring.status(kek_id).value,
+            primary=kek_id == ring.primary_id,
+            created=ring.created(kek_id),
+            fingerprint=ring.fingerprint(kek_id),
+            sealed=_count_under(kek_id),
+        )
+        for kek_id in ring.ids()
+    ]
+
+
+def _change(
+    action: str,
+    kek_id: str,
+    edit: Callable[[KeyRing], KeyRing],
+    *,
+    actor: str,
+    now: datetime,
+    reason: str = "",
+) -> KeyRing:
+    ring = keyring.change(_path(), edit)
+    _changed(action, ring, kek_id, actor=actor, now=now, reason=reason)
+    return ring
+
+
+def _changed(
+    action: str, ring: KeyRing, kek_id: str, *, actor: str, now: datetime, reason: str = ""
+) -> None:
+    conf.keyring.cache_clear()
+    told = f"{kek_id} {ring.fingerprint(kek_id)} {reason}".rstrip()
+    entry = audit.Entry(action=action, actor=actor, organization="", reason=told)
+    try:
+        audit.record(entry, now=now)
+    except DatabaseError as error:
+        # The ring comes before the database; it must be possible to make and mend it without.
+        logger.warning("Not in the audit chain (%s): %s %s", type(error).__name__, action, told)
+
+
+def _path() -> Path:
+    settings = conf.current()
+    if settings.KEYRING is not None:
+        raise ConfigurationError(
+            "CYBS_JWT['KEYRING'] holds the ring: change it where it comes from. "
+            "This command changes the file of CYBS_JWT['KEYRING_FILE']."
+        )
+    if settings.KEYRING_FILE is None:
+        raise ConfigurationError("Set CYBS_JWT['KEYRING_FILE'] to a path first.")
+    return Path(settings.KEYRING_FILE)
+
+
+def _check_nothing_under(kek_id: str) -> None:
+    sealed = _count_under(kek_id)
+    if sealed is None:
+        raise CybsError(
+            f"The database does not say what is sealed under {kek_id!r}. Give --force if nothing."
+        )
+    if sealed:
+        raise CybsError(
+            f"{sealed} secrets are sealed under {kek_id!r} and would not open any more. "
+            "Run `manage.py cybs_rewrap` first, or give --force."
+        )
+
+
+def _count_under(kek_id: str) -> int | None:
+    try:
+        return columns.count_under(kek_id)
+    except DatabaseError:
+        return None
+
+
+def _name(now: datetime) -> str:
+    return f"{now:%Y-%m-%d}"

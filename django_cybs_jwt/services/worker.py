@@ -1,0 +1,99 @@
+"""A worker without Celery: a plain loop over the same services, for SQLite and small sites."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError, connections
+
+from django_cybs_jwt.services import ticking
+from django_cybs_jwt.services.queue import database_clock, sweeping, working
+
+logger = logging.getLogger(__name__)
+
+POLL: Final = 0.5  # seconds between two looks at an empty queue
+TICK: Final = 60.0  # seconds
+
+
+def run(*, threads: int, drain: bool, stop: threading.Event) -> int:
+    """Work until *stop* is set, or with *drain* until nothing is due; returns how many rows.
+
+    What a thread has begun is finished. Between rows this also ticks, once a minute.
+    """
+    done, ticked = 0, time.monotonic()
+    with _workers(threads, stop) as (give, busy):
+        while not stop.is_set():
+            found = [pk for pk in _due(limit=threads * 8) if pk not in busy]
+            for pk in found:
+                if stop.is_set():
+                    break
+                give(pk)
+                done += 1
+            if drain and not found and not busy:
+                break
+            if not drain and time.monotonic() - ticked >= TICK:
+                ticking.tick(database_clock.now())
+                ticked = time.monotonic()
+            if not found:
+                stop.wait(0.01 if busy else POLL)
+    return done
+
+
+def _due(*, limit: int) -> list[UUID]:
+    try:
+        return sweeping.due(database_clock.now(), limit=limit)
+    except (OperationalError, InterfaceError):
+        logger.warning("The database is away; waiting for it")
+        working.drop_broken_connections()
+        time.sleep(POLL)
+        return []
+
+
+@contextmanager
+def _workers(
+    threads: int, stop: threading.Event
+) -> Iterator[tuple[Callable[[UUID], None], set[UUID]]]:
+    """What takes an id, and the ids that were taken and are not done."""
+    busy: set[UUID] = set()
+    if threads == 1:
+        yield (lambda pk: _work(pk, busy)), busy
+        return
+    waiting: queue.Queue[UUID | None] = queue.Queue(maxsize=threads * 2)
+
+    def give(pk: UUID) -> None:
+        busy.add(pk)
+        waiting.put(pk)
+
+    started = [threading.Thread(target=_loop, args=(waiting, busy, stop)) for _ in range(threads)]
+    for thread in started:
+        thread.start()
+    try:
+        yield give, busy
+    finally:
+        for _ in started:
+            waiting.put(None)
+        for thread in started:
+            thread.join()
+
+
+def _loop(waiting: queue.Queue[UUID | None], busy: set[UUID], stop: threading.Event) -> None:
+    try:
+        while (pk := waiting.get()) is not None:
+            if not stop.is_set():
+                _work(pk, busy)
+    finally:
+        connections.close_all()
+
+
+def _work(pk: UUID, busy: set[UUID]) -> None:
+    try:
+        working.attend(pk)
+    finally:
+        busy.discard(pk)

@@ -1,0 +1,137 @@
+"""A bell in the background: who rings never waits, and never rings twice for a fork's parent."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from uuid import UUID, uuid4
+
+import pytest
+
+from django_cybs_jwt.services.queue import bells
+from django_cybs_jwt.services.queue.bells import Bell
+
+HOST = "apitest.cybersource.com"
+
+
+class Broker:
+    """Takes rings, until it is told to fail or to hang."""
+
+    def __init__(self) -> None:
+        self.taken: list[UUID] = []
+        self.asked = 0
+        self.fails = False
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def __call__(self, request_id: UUID, host: str) -> None:
+        self.asked += 1
+        self.answers.wait(10)
+        if self.fails:
+            raise OSError("amqp://user:password@broker is away")
+        self.taken.append(request_id)
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    broker = Broker()
+    yield broker
+    broker.answers.set()
+
+
+def test_rings_arrive_in_order(broker: Broker) -> None:
+    bell, ids = Bell(broker), [uuid4() for _ in range(100)]
+    for each in ids:
+        bell.ring(each, HOST)
+    assert bell.flush(5)
+    assert broker.taken == ids
+
+
+def test_a_broker_that_hangs_holds_up_nobody(broker: Broker) -> None:
+    broker.answers.clear()
+    bell = Bell(broker)
+    started = time.monotonic()
+    for _ in range(100):
+        bell.ring(uuid4(), HOST)
+    assert time.monotonic() - started < 1
+    assert not bell.flush(0.05)
+    broker.answers.set()
+    assert bell.flush(5)
+    assert len(broker.taken) == 100
+
+
+def test_a_full_bell_says_so_and_keeps_what_waits(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bells, "LONGEST", 3)
+    broker.answers.clear()
+    bell = Bell(broker)
+    bell.ring(uuid4(), HOST)
+    while not broker.asked:
+        time.sleep(0.001)
+    for _ in range(3):
+        bell.ring(uuid4(), HOST)
+    with pytest.raises(queue.Full):
+        bell.ring(uuid4(), HOST)
+    broker.answers.set()
+    assert bell.flush(5)
+    assert len(broker.taken) == 4
+
+
+def test_after_a_failure_it_rests_and_then_rings_again(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(bells, "REST", 0.3)
+    broker.fails = True
+    bell = Bell(broker)
+    with caplog.at_level(logging.WARNING):
+        broker.answers.clear()
+        for _ in range(50):
+            bell.ring(uuid4(), HOST)
+        broker.answers.set()
+        assert bell.flush(5)
+    assert broker.asked == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "OSError" in caplog.text
+    assert "password" not in caplog.text
+
+    with pytest.raises(ConnectionError):
+        bell.ring(uuid4(), HOST)
+    broker.fails = False
+    time.sleep(0.35)
+    bell.ring(last := uuid4(), HOST)
+    assert bell.flush(5)
+    assert broker.taken == [last]
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_rings_by_itself_and_not_for_its_parent(broker: Broker) -> None:
+    broker.answers.clear()
+    bell = Bell(broker)
+    bell.ring(uuid4(), HOST)
+    bell.ring(uuid4(), HOST)
+
+    def in_the_child() -> bool:
+        own: list[UUID] = []
+        bell._publish = lambda request_id, _host: own.append(request_id)
+        bell.ring(mine := uuid4(), HOST)
+        return bell.flush(5) and own == [mine]
+
+    assert _true_in_a_fork(in_the_child)
+    broker.answers.set()
+    assert bell.flush(5)
+    assert len(broker.taken) == 2
+
+
+def _true_in_a_fork(act: Callable[[], bool]) -> bool:
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if act() else 1)
+        finally:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

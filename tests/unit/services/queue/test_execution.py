@@ -1,0 +1,393 @@
+"""What `work` makes of a row: sent once, judged, recorded; nothing hammered, nothing guessed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from django.db import connection, transaction
+
+from django_cybs_jwt import cybs
+from django_cybs_jwt.client import pools
+from django_cybs_jwt.exceptions import OpenTransaction
+from django_cybs_jwt.models import Attempt, Credential, OutboundRequest, State
+from django_cybs_jwt.services import organizations, signing
+from django_cybs_jwt.services.queue import executing, settling, working
+from django_cybs_jwt.testing.simulation import Simulation
+from tests.unit.services import enrolment
+from tests.unit.services.queue import rows
+from tests.unit.services.queue.rows import CARD
+
+
+def test_it_is_sent_once_and_the_answer_is_kept_sealed(acme: Simulation) -> None:
+    row = rows.work(rows.enqueue())
+    assert (row.state, row.outcome, row.http_status, row.attempt) == (
+        "ANSWERED", "AUTHORIZED", 201, 1
+    )  # fmt: skip
+    (entry,) = acme.ledger
+    assert (entry.id, entry.jti) == (row.gateway_id, row.jti)
+    reply = cybs.reply_to(row)
+    assert reply is not None
+    assert reply.json()["id"] == entry.id
+    assert row.sealed_payload is None
+    assert entry.id.encode() not in bytes(row.sealed_reply)
+
+
+def test_an_attempt_says_what_happened(acme: Simulation) -> None:
+    row = rows.work(rows.enqueue())
+    attempt = row.attempts.get()
+    assert (attempt.number, attempt.jti, attempt.kind) == (1, row.jti, "answered")
+    assert (attempt.http_status, attempt.phase) == (201, "answering")
+    assert attempt.key_id == cybs.keys_for("acme").signing.kid
+    assert attempt.correlation_id == row.correlation_id != ""
+    assert attempt.elapsed_ms is not None
+
+
+def test_worked_on_again_at_any_time_it_is_left_alone(acme: Simulation, clock: rows.Clock) -> None:
+    """c3, c11."""
+    row = rows.enqueue()
+    for _ in range(5):
+        rows.work(row)
+        clock.forward(3600)
+    assert len(acme.ledger) == 1
+    assert working.work("00000000-0000-0000-0000-000000000000") is None
+
+
+def test_a_decline_is_an_answer(acme: Simulation) -> None:
+    amount = {"amountDetails": {"totalAmount": "13.13", "currency": "USD"}}
+    row = rows.work(rows.enqueue(json=rows.payment(orderInformation=amount)))
+    assert (row.state, row.outcome) == ("ANSWERED", "DECLINED")
+
+
+# The claim
+
+
+def test_the_row_names_the_token_before_the_first_byte(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I1."""
+    seen = []
+    handle = acme.gateway.handle
+
+    def looking(request: Any) -> Any:
+        row = OutboundRequest.objects.get()
+        seen.append((row.state, row.attempt, row.jti, connection.in_atomic_block))
+        return handle(request)
+
+    monkeypatch.setattr(acme.gateway, "handle", looking)
+    row = rows.work(rows.enqueue())
+    assert [entry[:3] for entry in seen] == [("SENDING", 1, row.jti)]
+    assert acme.ledger[0].jti == row.jti
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_transaction_is_open_while_it_waits_for_the_gateway(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I5."""
+    inside = []
+    handle = acme.gateway.handle
+    monkeypatch.setattr(
+        acme.gateway,
+        "handle",
+        lambda request: (inside.append(connection.in_atomic_block), handle(request))[1],
+    )
+    rows.work(rows.enqueue())
+    assert inside == [False]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_refuses_to_send_inside_a_transaction(acme: Simulation) -> None:
+    row = rows.enqueue()
+    with transaction.atomic(), pytest.raises(OpenTransaction, match="enqueue"):
+        working.work(row.pk)
+    assert acme.ledger == []
+    assert OutboundRequest.objects.get().state == "QUEUED"
+
+
+def test_what_was_claimed_by_another_meanwhile_is_not_sent(acme: Simulation) -> None:
+    """I2."""
+    row = rows.enqueue()
+    mine, other = (OutboundRequest.objects.select_related("organization").get() for _ in "12")
+    now = row.due_at
+    assert executing.take(other, now=now) is not None
+    assert executing.take(mine, now=now) is None
+    assert acme.ledger == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_16_workers_at_once_send_it_once(acme: Simulation) -> None:
+    """c3."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite in memory has one connection")
+    row = rows.enqueue()
+    barrier = threading.Barrier(16)
+
+    def one() -> None:
+        barrier.wait()
+        working.work(row.pk)
+        connection.close()
+
+    threads = [threading.Thread(target=one) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(acme.ledger) == 1
+    assert OutboundRequest.objects.get().state == "ANSWERED"
+
+
+def test_each_attempt_signs_anew(acme: Simulation, clock: rows.Clock) -> None:
+    row = rows.enqueue()
+    rows.fail(acme, "status", status=429, retry_after=1)
+    rows.work(row)
+    clock.forward(2)
+    row = rows.work(row)
+    tokens = [attempt.jti for attempt in row.attempts.all()]
+    assert (row.state, row.attempt, len(set(tokens))) == ("ANSWERED", 2, 2)
+
+
+# Not sent, refused, maybe
+
+
+class Unreachable(httpx.BaseTransport):
+    def __init__(self, error: type[httpx.TransportError]) -> None:
+        self.error, self.calls = error, 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.calls += 1
+        raise self.error("down", request=request)
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout])
+def test_what_was_not_sent_comes_back_to_the_queue_and_is_sent_later(
+    acme: Simulation, clock: rows.Clock, error: type[httpx.TransportError]
+) -> None:
+    row = rows.enqueue()
+    with pools.replaced(Unreachable(error)):  # type: ignore[arg-type]  # a synchronous one will do
+        row = rows.work(row)
+    assert (row.state, row.maybe_sent) == ("QUEUED", False)
+    assert row.attempts.get().kind == "not-sent"
+    clock.forward(2)
+    assert rows.work(row).state == "ANSWERED"
+    assert len(acme.ledger) == 1
+
+
+def test_tries_back_off_and_end_with_a_person(
+    acme: Simulation, clock: rows.Clock, settings: Any
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "QUEUE": {"tries": 5}}
+    row, transport, waits = rows.enqueue(), Unreachable(httpx.ConnectError), []
+    with pools.replaced(transport):  # type: ignore[arg-type]
+        while (row := rows.work(row)).state == "QUEUED":
+            waits.append((row.due_at - clock.now()).total_seconds())
+            clock.forward(max(waits[-1], 0) + 0.01)
+    assert (row.state, row.reason, row.due_at) == ("PARKED", "not_sent", None)
+    assert transport.calls == 5
+    assert all(wait <= 0.5 * 2 ** (n + 1) for n, wait in enumerate(waits))
+    assert row.sealed_payload is not None
+
+
+def test_a_retry_never_waits_past_the_deadline(
+    acme: Simulation, clock: rows.Clock, settings: Any
+) -> None:
+    row = rows.enqueue(deadline=clock.now() + timedelta(seconds=30))
+    rows.fail(acme, "status", status=429, retry_after=3000)
+    row = rows.work(row)
+    assert row.due_at == row.deadline
+    clock.forward(31)
+    assert rows.work(row).state == "EXPIRED"
+
+
+def test_a_429_is_obeyed(acme: Simulation, clock: rows.Clock) -> None:
+    row = rows.enqueue()
+    rows.fail(acme, "status", status=429, retry_after=120)
+    row = rows.work(row)
+    assert (row.state, row.reason) == ("QUEUED", "too_many_requests")
+    clock.forward(119)
+    assert rows.work(row).attempt == 1
+    clock.forward(2)
+    assert rows.work(row).state == "ANSWERED"
+
+
+def test_a_401_carries_its_explanation_and_does_not_hammer(
+    acme: Simulation, clock: rows.Clock
+) -> None:
+    row = rows.enqueue()
+    rows.fail(acme, "status", status=401, times=9)
+    row = rows.work(row)
+    assert (row.state, row.reason) == ("QUEUED", "unauthorized")
+    assert (row.due_at - clock.now()).total_seconds() > 59
+    report = row.attempts.get().report
+    assert "HTTP 401" in report
+    assert "kid: " in report
+    assert "/pts/" not in report
+    assert "eyJ" not in report
+    for _ in range(5):
+        clock.forward(400)
+        row = rows.work(row)
+    assert (row.state, row.reason, row.attempt) == ("PARKED", "unauthorized", 3)
+
+
+def test_processor_unavailable_comes_back_under_a_new_transaction_id(
+    acme: Simulation, clock: rows.Clock
+) -> None:
+    row = rows.enqueue()
+    first = row.transaction_id
+    rows.fail(acme, "status", status=400, reason="PROCESSOR_UNAVAILABLE")
+    row = rows.work(row)
+    assert (row.state, row.generation) == ("QUEUED", 1)
+    clock.forward(300)
+    row = rows.work(row)
+    assert row.state == "ANSWERED"
+    assert rows.money(acme) == [row.transaction_id] != [first]
+
+
+DOUBTS = [
+    ("reset_before", {}, "no_answer"),
+    ("reset_after", {}, "no_answer"),
+    ("truncate", {}, "reply_lost"),
+    ("broken_jwe", {}, "unreadable"),
+    ("unknown_kid", {}, "unreadable"),
+    ("status", {"status": 201}, "processor_timeout"),
+    ("status", {"status": 502}, "system_error"),
+    ("status", {"status": 503}, "http_503"),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "reason"), DOUBTS)
+def test_money_that_may_have_moved_is_in_doubt_and_not_sent_again(
+    acme: Simulation, clock: rows.Clock, kind: str, options: dict[str, Any], reason: str
+) -> None:
+    row = rows.enqueue()
+    rows.fail(acme, kind, **options)
+    row = rows.work(row)
+    assert (row.state, row.reason, row.maybe_sent) == ("IN_DOUBT", reason, True)
+    for _ in range(20):
+        clock.forward(60)
+        row = rows.work(row)
+    assert row.attempt == 1
+    assert len(rows.money(acme)) <= 1
+
+
+@pytest.mark.parametrize(("kind", "options", "reason"), DOUBTS)
+def test_a_read_that_failed_is_read_again(
+    acme: Simulation, clock: rows.Clock, kind: str, options: dict[str, Any], reason: str
+) -> None:
+    row = cybs.enqueue("acme", "GET", "/tss/v2/transactions/1", idempotency_key="read")
+    rows.fail(acme, kind, **options)
+    row = rows.work(row)
+    assert row.state == "IN_DOUBT"
+    row = rows.work(row)
+    assert (row.state, row.http_status, row.attempt) == ("ANSWERED", 404, 2)
+
+
+def test_the_twin_of_a_payment_that_a_database_forgot_charges_nobody(
+    acme: Simulation, clock: rows.Clock
+) -> None:
+    """c14."""
+    order = rows.payment()
+    rows.work(rows.enqueue(key="order-1", json=order))
+    OutboundRequest.objects.all().delete()
+    row = rows.work(rows.enqueue(key="order-1", json=order))
+    assert (row.state, row.reason) == ("IN_DOUBT", "duplicate")
+    clock.forward(11)
+    row = rows.work(row)
+    assert (row.state, row.found) == ("ANSWERED", True)
+    assert len(rows.money(acme)) == 1
+
+
+# Interrupted
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, RuntimeError])
+def test_a_worker_that_is_interrupted_while_it_sends_leaves_a_row_in_doubt(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def interrupted(_: Any) -> None:
+        raise error
+
+    row = rows.enqueue()
+    monkeypatch.setattr(acme.gateway, "handle", interrupted)
+    with pytest.raises(error):
+        working.work(row.pk)
+    row.refresh_from_db()
+    assert (row.state, row.attempts.get().error) == ("IN_DOUBT", error.__name__)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_result_whose_commit_was_not_acknowledged_is_written_once(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """c10."""
+    from django.db import OperationalError
+
+    record, calls = settling._record, []
+
+    def losing(request: OutboundRequest, result: Any) -> OutboundRequest:
+        calls.append(1)
+        if len(calls) == 1:
+            if known:
+                record(request, result)
+            raise OperationalError("server closed the connection")
+        return record(request, result)
+
+    monkeypatch.setattr(settling, "_record", losing)
+    monkeypatch.setattr(settling, "_PAUSE", 0)
+    monkeypatch.setattr(connection, "close", lambda: None)
+    row = rows.work(rows.enqueue())
+    assert len(calls) == 2
+    assert (row.state, row.attempts.count()) == ("ANSWERED", 1)
+
+
+# Keys
+
+
+def test_a_key_that_is_missing_is_waited_for(acme: Simulation, clock: rows.Clock) -> None:
+    row = rows.enqueue()
+    key = Credential.objects.get(slot__purpose="signing")
+    enrolment.put(key, State.SUSPENDED)
+    signing.forget()
+    row = rows.work(row)
+    assert (row.state, row.reason, row.attempt) == ("QUEUED", "KeyNotUsable", 0)
+    enrolment.put(key, State.ACTIVE)
+    signing.forget()
+    clock.forward(10)
+    assert rows.work(row).state == "ANSWERED"
+
+
+def test_a_payload_that_does_not_open_is_parked(acme: Simulation) -> None:
+    row = rows.enqueue()
+    other = rows.enqueue()
+    OutboundRequest.objects.filter(pk=row.pk).update(sealed_payload=other.sealed_payload)
+    row = rows.work(row)
+    assert (row.state, row.reason) == ("PARKED", "SecretIntegrityError")
+    assert acme.ledger == []
+
+
+def test_a_disabled_merchant_sends_nothing(acme: Simulation) -> None:
+    row = rows.enqueue()
+    organizations.disable("acme", actor="tests")
+    signing.forget()
+    row = rows.work(row)
+    assert (row.state, row.reason) == ("QUEUED", "OrganizationInactive")
+
+
+# Leaks
+
+
+@pytest.mark.parametrize("kind", ["reset_after", "broken_jwe", "truncate"])
+def test_no_log_attempt_or_error_shows_the_card(
+    acme: Simulation, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """I6."""
+    with caplog.at_level(logging.DEBUG):
+        row = rows.enqueue()
+        rows.fail(acme, kind)
+        rows.work(row)
+    assert CARD not in caplog.text
+    assert CARD not in str(list(Attempt.objects.values()))

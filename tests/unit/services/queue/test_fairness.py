@@ -1,0 +1,319 @@
+"""A merchant that floods or fails is slowed alone; so is a host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.utils import timezone
+
+from django_cybs_jwt import cybs
+from django_cybs_jwt.models import OutboundRequest, RequestState
+from django_cybs_jwt.services import signing
+from django_cybs_jwt.services.doorbell import RESOLVE
+from django_cybs_jwt.services.queue import breakers, bulkheads, sweeping, working
+from django_cybs_jwt.services.queue.breakers import Breaker, Patience
+from django_cybs_jwt.testing import material
+from django_cybs_jwt.testing.simulation import Simulation
+from tests.unit.services.queue import rows
+from tests.unit.services.queue.rows import PAYMENTS, payment, work
+
+pytestmark = pytest.mark.django_db
+
+rung: list[UUID] = []
+hosts: list[str] = []
+
+
+def doorbell(request_id: UUID, host: str) -> None:
+    rung.append(request_id)
+    hosts.append(host)
+
+
+def away(request_id: UUID, host: str) -> None:
+    raise ConnectionError
+
+
+@pytest.fixture(autouse=True)
+def nobody_waited() -> Iterator[None]:
+    yield
+    bulkheads._crowded.clear()
+    rung.clear()
+    hosts.clear()
+
+
+@pytest.fixture
+def other(acme: Simulation) -> Simulation:
+    owner = acme.merchant("other", signs_with="shared_secret", response_mle=False)
+    key = material.rsa_key(name="other response")
+    acme.import_p12(owner, "response-mle", private_key=key)
+    signing.forget()
+    return acme
+
+
+def at_once(settings: Any, **limits: float) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "QUEUE": limits}
+
+
+def on_the_wire(count: int) -> list[OutboundRequest]:
+    """Rows of acme that some other worker is sending."""
+    held = [rows.enqueue() for _ in range(count)]
+    for number, row in enumerate(held):
+        OutboundRequest.objects.filter(pk=row.pk).update(
+            state=RequestState.SENDING,
+            attempt=1,
+            jti=f"jti-{number}",
+            fence_at=timezone.now(),
+            due_at=timezone.now() + timedelta(minutes=3),
+        )
+    return held
+
+
+def of_other(**options: Any) -> OutboundRequest:
+    key = f"other-{OutboundRequest.objects.count()}"
+    return cybs.enqueue("other", "POST", PAYMENTS, json=payment(), idempotency_key=key, **options)
+
+
+# At once
+
+
+def test_a_merchant_with_all_its_places_taken_waits_and_another_does_not(
+    other: Simulation, settings: Any
+) -> None:
+    at_once(settings, merchant_at_once=2)
+    on_the_wire(2)
+    waits, goes = rows.enqueue(), of_other()
+    assert (work(waits).state, work(waits).attempt) == (RequestState.QUEUED, 0)
+    assert work(goes).state == RequestState.ANSWERED
+
+
+def test_a_free_place_is_taken(acme: Simulation, settings: Any) -> None:
+    at_once(settings, merchant_at_once=2)
+    on_the_wire(1)
+    assert work(rows.enqueue()).state == RequestState.ANSWERED
+
+
+def test_a_host_with_all_its_places_taken_waits_for_whichever_merchant(
+    other: Simulation, settings: Any
+) -> None:
+    at_once(settings, merchant_at_once=0, host_at_once=2)
+    on_the_wire(2)
+    assert work(of_other()).state == RequestState.QUEUED
+
+
+def test_without_limits_nothing_is_counted(
+    acme: Simulation, settings: Any, django_assert_num_queries: Any
+) -> None:
+    at_once(settings, merchant_at_once=0)
+    row = on_the_wire(9)[0]
+    with django_assert_num_queries(0):
+        assert not bulkheads.full(row)
+
+
+def test_whoever_looks_for_work_passes_over_a_merchant_that_is_full(
+    other: Simulation, settings: Any, clock: rows.Clock
+) -> None:
+    at_once(settings, merchant_at_once=2)
+    on_the_wire(2)
+    flood = {rows.enqueue().pk for _ in range(5)}
+    goes = of_other()
+    found = sweeping.due(clock.now(), limit=3)
+    assert goes.pk in found
+    assert not flood & set(found)
+
+
+def test_the_sweeper_does_not_ring_for_a_merchant_that_is_full(
+    other: Simulation, settings: Any, clock: rows.Clock
+) -> None:
+    at_once(settings, merchant_at_once=2)
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    on_the_wire(2)
+    rows.enqueue()
+    goes = of_other()
+    clock.forward(60)
+    sweeping.ring_again(clock.now())
+    assert rung == [goes.pk]
+
+
+def test_the_end_of_a_send_rings_for_another_row_of_a_merchant_that_waited(
+    acme: Simulation, settings: Any
+) -> None:
+    at_once(settings, merchant_at_once=2)
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    held = on_the_wire(2)
+    first, second = rows.enqueue(), rows.enqueue()
+    work(first)
+    OutboundRequest.objects.filter(pk=held[0].pk).delete()
+    rung.clear()
+    assert work(first).state == RequestState.ANSWERED
+    assert rung == [second.pk]
+
+
+def test_a_merchant_that_never_waited_costs_nothing(
+    acme: Simulation, settings: Any, django_assert_num_queries: Any
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    row = rows.enqueue()
+    with django_assert_num_queries(0):
+        bulkheads.pass_on(row)
+
+
+def test_a_row_whose_ring_was_spent_on_a_full_merchant_is_rung_as_soon_as_there_is_room(
+    acme: Simulation, settings: Any, clock: rows.Clock
+) -> None:
+    at_once(settings, merchant_at_once=2)
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    held = on_the_wire(2)
+    waits = rows.enqueue()
+    OutboundRequest.objects.filter(pk=waits.pk).update(rung_at=clock.now(), rings=9)
+    work(waits)
+    rung.clear()
+    sweeping.ring_again(clock.now())
+    assert rung == []
+    OutboundRequest.objects.filter(pk=held[0].pk).delete()
+    sweeping.ring_again(clock.now())
+    assert rung == [waits.pk]
+
+
+def test_rings_that_nobody_heard_make_the_sweeper_no_more_patient(
+    acme: Simulation, settings: Any, clock: rows.Clock
+) -> None:
+    ring = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    settings.CYBS_JWT = {**ring, "DOORBELL": f"{__name__}.away"}
+    row = rows.enqueue()
+    for _ in range(9):
+        clock.forward(3600)
+        assert sweeping.ring_again(clock.now()) == 0
+    settings.CYBS_JWT = ring
+    assert sweeping.ring_again(clock.now()) == 1
+    assert rung == [row.pk]
+
+
+def test_behind_a_long_queue_those_in_doubt_are_rung_first_and_by_their_own_name(
+    other: Simulation, settings: Any, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    monkeypatch.setattr(sweeping, "_RINGS", 3)
+    for _ in range(5):
+        of_other()
+    rows.fail(other, "reset_after", org_id="acme")
+    doubtful = work(rows.enqueue())
+    rung.clear()
+    hosts.clear()
+    clock.forward(60)
+    sweeping.ring_again(clock.now())
+    assert rung[0] == doubtful.pk
+    assert len(rung) == 1 + 3
+    assert hosts == [RESOLVE, *[doubtful.host] * 3]
+
+
+# Breakers
+
+
+def test_three_refusals_in_a_row_pause_that_merchant_alone(other: Simulation) -> None:
+    rows.fail(other, "status", status=401, org_id="acme", times=9)
+    for _ in range(3):
+        assert work(rows.enqueue()).reason == "unauthorized"
+    waits = work(rows.enqueue())
+    assert (waits.state, waits.attempt, waits.failures) == (RequestState.QUEUED, 0, 0)
+    assert waits.reason == "breaker_open"
+    assert waits.due_at > timezone.now() + timedelta(seconds=50)
+    assert work(of_other()).state == RequestState.ANSWERED
+
+
+def test_five_silences_in_a_row_pause_the_host_and_an_answer_between_does_not(
+    other: Simulation,
+) -> None:
+    for silences in (4, 5):
+        rows.fail(other, "reset_before", times=silences, org_id="acme")
+        for _ in range(silences):
+            assert work(rows.enqueue()).state == RequestState.IN_DOUBT
+        if silences == 4:
+            assert work(of_other()).state == RequestState.ANSWERED
+            assert work(rows.enqueue()).state == RequestState.ANSWERED
+    assert work(of_other()).reason == "breaker_open"
+
+
+def test_silence_of_one_merchant_among_answers_for_others_pauses_it_alone(
+    other: Simulation,
+) -> None:
+    rows.fail(other, "reset_before", times=5, org_id="acme")
+    for _ in range(5):
+        work(rows.enqueue())
+        assert work(of_other()).state == RequestState.ANSWERED
+    assert work(rows.enqueue()).reason == "breaker_open"
+    assert work(of_other()).state == RequestState.ANSWERED
+
+
+def test_429_pauses_the_merchant_for_as_long_as_it_was_told(other: Simulation) -> None:
+    rows.fail(other, "status", status=429, retry_after=20, org_id="acme")
+    work(rows.enqueue())
+    waits = work(rows.enqueue())
+    assert waits.reason == "breaker_open"
+    assert 15 < (waits.due_at - timezone.now()).total_seconds() < 22
+    assert work(of_other()).state == RequestState.ANSWERED
+
+
+def test_waiting_never_goes_past_the_deadline(acme: Simulation, clock: rows.Clock) -> None:
+    rows.fail(acme, "status", status=401, times=3)
+    for _ in range(3):
+        work(rows.enqueue())
+    soon = timezone.now() + timedelta(seconds=10)
+    waits = work(rows.enqueue(deadline=soon))
+    assert waits.due_at == soon
+    clock.forward(11)
+    assert work(waits).state == RequestState.EXPIRED
+
+
+def test_a_declined_card_opens_no_breaker(acme: Simulation) -> None:
+    declined = {"totalAmount": "13.13", "currency": "USD"}
+    for _ in range(9):
+        order = payment(orderInformation={"amountDetails": declined})
+        assert work(rows.enqueue(json=order)).state == RequestState.ANSWERED
+
+
+def test_breaker__opens_longer_each_time_lets_one_knock_and_closes_on_success() -> None:
+    breaker = Breaker(Patience(failures=2, shortest=5, longest=12))
+    breaker.failed(0)
+    assert breaker.wait(0) == 0
+    breaker.failed(0)
+    assert breaker.wait(1) == 4
+    assert breaker.wait(5) == 0  # this one knocks
+    assert breaker.wait(5) == 10  # the next waits for what becomes of it
+    breaker.failed(6)
+    assert breaker.wait(6) == 10
+    assert breaker.wait(16) == 0
+    breaker.failed(16)
+    assert breaker.wait(16) == 12
+    breaker.succeeded()
+    assert breaker.wait(16) == 0
+    breaker.failed(16)
+    assert breaker.wait(16) == 0
+
+
+def test_a_knock_that_nobody_reports_does_not_close_for_ever() -> None:
+    breaker = Breaker(Patience(failures=1, shortest=5, longest=12))
+    breaker.failed(0)
+    assert breaker.wait(5) == 0
+    assert breaker.wait(5 + 10) == 0
+
+
+def test_breakers_of_this_process_are_empty_at_first(acme: Simulation) -> None:
+    assert breakers.wait(rows.enqueue()) == 0
+
+
+def test_attend__logs_a_failure_and_leaves_the_row_due(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = rows.enqueue()
+    monkeypatch.setattr(working, "PAUSE", 0.0)
+    monkeypatch.setattr(breakers, "wait", lambda _request: 1 / 0)
+    working.attend(row.pk)
+    row.refresh_from_db()
+    assert (row.state, row.attempt) == (RequestState.QUEUED, 0)
+    assert row.due_at is not None
+    assert row.due_at.timestamp() <= time.time()
+    assert "ZeroDivisionError" in caplog.text

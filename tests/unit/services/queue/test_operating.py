@@ -1,0 +1,180 @@
+"""What a person decides: with a reason, audited, and never so that money moves twice by mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from django_cybs_jwt.exceptions import CybsError, QueueError, WrongState
+from django_cybs_jwt.models import KeyEvent, OutboundRequest
+from django_cybs_jwt.services.queue import operating
+from django_cybs_jwt.testing.simulation import HOST, Simulation
+from tests.unit.services.queue import rows
+from tests.unit.services.queue.rows import Clock
+
+pytestmark = pytest.mark.usefixtures("fresh_chain")
+
+Verb = Callable[..., None]
+VERBS = [operating.retry, operating.cancel, operating.reconcile, operating.settle]
+verbs = pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__)
+FENCE = 120 + 130 + 15
+
+
+def decide(verb: Verb, row: OutboundRequest, clock: Clock, **options: Any) -> OutboundRequest:
+    options = {"actor": "mara", "now": clock.now(), "reason": "asked the gateway"} | options
+    if verb is operating.settle:
+        options = {"outcome": "AUTHORIZED"} | options
+    verb(row, **options)
+    return OutboundRequest.objects.select_related("organization").get(pk=row.pk)
+
+
+def parked_unsent(simulation: Simulation) -> OutboundRequest:
+    """The gateway's configuration was at fault: refused before anything was processed."""
+    row = rows.enqueue()
+    rows.fail(simulation, "redirect")
+    row = rows.work(row)
+    assert (row.state, row.reason, row.maybe_sent) == ("PARKED", "redirected", False)
+    return row
+
+
+def parked_in_doubt(simulation: Simulation, clock: Clock, kind: str) -> OutboundRequest:
+    """The gateway's search was away until the resolver gave up."""
+    row = rows.enqueue()
+    rows.fail(simulation, kind)
+    row = rows.work(row)
+    rows.fail(simulation, "status", status=503, times=1000)
+    for _ in range(60):
+        clock.forward(100)
+        row = rows.work(row)
+    simulation.faults.clear()
+    assert (row.state, row.maybe_sent) == ("PARKED", True)
+    return row
+
+
+def parked_by_policy(simulation: Simulation, clock: Clock) -> OutboundRequest:
+    """Nobody can look this operation up by itself."""
+    row = rows.enqueue("/bavs/v1/account-validations")
+    rows.fail(simulation, "reset_after")
+    rows.work(row)
+    clock.forward(11)
+    row = rows.work(row)
+    assert (row.state, row.reason) == ("PARKED", "in_doubt")
+    return row
+
+
+def said() -> list[tuple[str, ...]]:
+    events = KeyEvent.objects.filter(actor="mara").order_by("seq")
+    return list(events.values_list("action", "outcome", "from_state", "to_state", "organization"))
+
+
+def test_retry_sends_it_again_with_all_its_tries(acme: Simulation, clock: Clock) -> None:
+    row = parked_unsent(acme)
+    OutboundRequest.objects.filter(pk=row.pk).update(failures=29)
+    row = decide(operating.retry, row, clock)
+    assert (row.state, row.failures) == ("QUEUED", 0)
+    row = rows.work(row)
+    assert (row.state, row.outcome, len(acme.ledger)) == ("ANSWERED", "AUTHORIZED", 1)
+    assert said() == [("retry-request", "done", "PARKED", "QUEUED", f"acme@{HOST}")]
+    assert str(row.pk) in KeyEvent.objects.get(actor="mara").reason
+
+
+def test_what_may_have_been_processed_is_not_sent_again_or_called_unsent(
+    acme: Simulation, clock: Clock
+) -> None:
+    row = parked_in_doubt(acme, clock, "reset_after")
+    for verb in (operating.retry, operating.cancel):
+        with pytest.raises(WrongState, match="Reconcile it"):
+            decide(verb, row, clock)
+    row.refresh_from_db()
+    assert (row.state, len(rows.money(acme))) == ("PARKED", 1)
+    assert [event[:2] for event in said()] == [
+        ("retry-request", "denied"),
+        ("cancel-request", "denied"),
+    ]
+
+
+def test_even_forced_the_gateway_refuses_the_twin(acme: Simulation, clock: Clock) -> None:
+    row = parked_in_doubt(acme, clock, "reset_after")
+    row = rows.work(decide(operating.retry, row, clock, force=True))
+    assert (row.state, row.reason, len(rows.money(acme))) == ("IN_DOUBT", "duplicate", 1)
+
+
+def test_forced_it_can_be_cancelled(acme: Simulation, clock: Clock) -> None:
+    row = parked_in_doubt(acme, clock, "reset_before")
+    row = decide(operating.cancel, row, clock, force=True)
+    assert (row.state, row.sealed_payload) == ("CANCELLED", None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "outcome"),
+    [("reset_after", "ANSWERED", "TRANSMITTED"), ("reset_before", "ABSENT", "")],
+)
+def test_reconcile_finds_what_the_search_knows_by_now(
+    acme: Simulation, clock: Clock, kind: str, state: str, outcome: str
+) -> None:
+    row = decide(operating.reconcile, parked_in_doubt(acme, clock, kind), clock)
+    assert (row.state, row.looks) == ("IN_DOUBT", 0)
+    row = rows.work(row)
+    assert (row.state, row.outcome) == (state, outcome)
+
+
+def test_what_was_not_sent_has_nothing_to_reconcile(acme: Simulation, clock: Clock) -> None:
+    with pytest.raises(WrongState, match="Retry or cancel"):
+        decide(operating.reconcile, parked_unsent(acme), clock)
+
+
+def test_what_cannot_be_looked_up_is_settled_by_hand(acme: Simulation, clock: Clock) -> None:
+    row = parked_by_policy(acme, clock)
+    with pytest.raises(WrongState, match="cannot be looked up"):
+        decide(operating.reconcile, row, clock)
+    row = decide(operating.settle, row, clock, outcome="COMPLETED", gateway_id="7" * 22)
+    assert (row.state, row.outcome, row.gateway_id, row.found) == (
+        "ANSWERED", "COMPLETED", "7" * 22, True
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("outcome", ["", "authorized", "4111111111111111", "A B", "A\n", "Ä"])
+def test_an_outcome_is_a_word_of_the_gateway(acme: Simulation, clock: Clock, outcome: str) -> None:
+    row = parked_unsent(acme)
+    with pytest.raises(WrongState, match="in capitals"):
+        decide(operating.settle, row, clock, outcome=outcome)
+
+
+def test_a_queued_request_is_cancelled_and_never_sent(acme: Simulation, clock: Clock) -> None:
+    row = decide(operating.cancel, rows.enqueue(), clock)
+    assert rows.work(row).state == "CANCELLED"
+    assert acme.ledger == []
+
+
+@verbs
+def test_each_takes_a_reason(acme: Simulation, clock: Clock, verb: Verb) -> None:
+    row = parked_unsent(acme)
+    with pytest.raises(QueueError, match="reason"):
+        decide(verb, row, clock, reason=" ")
+    row.refresh_from_db()
+    assert row.state == "PARKED"
+
+
+@verbs
+def test_an_ended_request_stays_as_it_is(acme: Simulation, clock: Clock, verb: Verb) -> None:
+    row = rows.work(rows.enqueue())
+    with pytest.raises(WrongState, match="is ANSWERED"):
+        decide(verb, row, clock)
+    assert [event[1] for event in said()] == ["denied"]
+
+
+def test_who_comes_second_is_refused(acme: Simulation, clock: Clock) -> None:
+    row = parked_unsent(acme)
+    twin = operating.find(str(row.pk))
+    assert twin is not None
+    decide(operating.cancel, row, clock)
+    with pytest.raises(CybsError, match="moved on"):
+        decide(operating.retry, twin, clock)
+    twin.refresh_from_db()
+    assert twin.state == "CANCELLED"
+    assert [event[:2] for event in said()] == [
+        ("cancel-request", "done"),
+        ("retry-request", "denied"),
+    ]
