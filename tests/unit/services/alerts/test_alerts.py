@@ -17,8 +17,8 @@ from django_cybs_jwt.models import (
     KeyEvent,
     State,
 )
-from django_cybs_jwt.services import alerts
-from django_cybs_jwt.services.alerts import delivery
+from django_cybs_jwt.services import alerts, expiry
+from django_cybs_jwt.services.alerts import delivery, schedule
 from tests.unit.services import estate
 from tests.unit.services.alert_runs import CHANNEL, Years
 from tests.unit.services.estate import DAY, NOW
@@ -176,8 +176,8 @@ def test_a_clock_a_year_off_and_back_leaves_the_right_alert_standing(jump: timed
 def test_two_processes_that_raise_at_once_leave_one_row() -> None:
     """The second has planned before it sees the first one's row."""
     acme_key(days=20)
-    endings = list(alerts.expiry.scan(NOW))
-    due = alerts.alert_schedule.plan(endings, [], NOW).raised
+    endings = list(expiry.scan(NOW))
+    due = schedule.plan(endings, [], NOW).raised
 
     alerts._raise(due, NOW)
     alerts._raise(due, NOW)
