@@ -1,6 +1,6 @@
 """What every command shares: exit codes, JSON, secrets from outside the argument list.
 
-0 all well · 1 something was found or refused · 2 usage or configuration
+0 all well · 1 something was found or refused · 2 usage, configuration or no database
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error as DatabaseFault
 from django.utils import timezone
 
 from django_cybs_jwt.exceptions import (
@@ -30,7 +31,7 @@ from django_cybs_jwt.exceptions import (
     OrganizationError,
 )
 from django_cybs_jwt.models import Approval, Credential, Organization
-from django_cybs_jwt.services import approvals, keys
+from django_cybs_jwt.services import approvals, database_faults, keys
 from django_cybs_jwt.tracebacks import forgetful
 
 LONGEST_ACTOR: Final = 150
@@ -63,6 +64,9 @@ class CybsCommand(BaseCommand):
             return self._execute(*args, **options)
         except CybsError as error:
             raise CommandError(str(error), returncode=self.exit_code(error)) from None
+        except DatabaseFault as error:
+            # Its traceback is there for who asks with --traceback.
+            raise CommandError(database_faults.sentence(error), returncode=2) from error
 
     def _execute(self, *args: Any, **options: Any) -> Any:
         try:

@@ -13,7 +13,7 @@ from django.core.management.base import CommandError, CommandParser
 from django_cybs_jwt import conf
 from django_cybs_jwt.management.base import CybsCommand
 from django_cybs_jwt.services import worker
-from django_cybs_jwt.services.queue import durability
+from django_cybs_jwt.services.queue import database_clock, durability, sweeping
 
 
 class Command(CybsCommand):
@@ -31,8 +31,10 @@ class Command(CybsCommand):
         """Loop; print how many rows were worked on."""
         if options["threads"] < 1:
             raise CommandError("--threads is at least 1.", returncode=2)
-        conf.keyring()  # a worker without a ring must not begin
+        # A worker without a ring or without tables must not begin.
+        conf.keyring()
         durability.require()
+        sweeping.due(database_clock.now(), limit=1)
         with _told_to_stop() as stop:
             done = worker.run(threads=options["threads"], drain=options["drain"], stop=stop)
         if options["json"]:

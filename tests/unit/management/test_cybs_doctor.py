@@ -69,7 +69,7 @@ def test_without_its_tables_it_cannot_run() -> None:
         with connection.schema_editor() as editor:
             editor.execute("ALTER TABLE gone RENAME TO cybs_jwt_credential")
     assert ended.code == 2
-    assert "cannot be read" in ended.err
+    assert ended.err.startswith("The database refused this, ")
 
 
 @pytest.mark.parametrize("number", ["0", "-3", "x"])
