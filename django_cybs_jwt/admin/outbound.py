@@ -295,7 +295,8 @@ class OutboundRequestAdmin(CybsAdmin):
             "http_status", "outcome", "found", "gateway_id", "correlation_id",
         ]}),
         (_("When"), {"fields": [
-            "created_at", "due_at", "deadline", "sent_at", "fence_at", "finished_at",
+            "created_at", "waiting_since", "due_at", "deadline", "sent_at", "fence_at",
+            "finished_at",
         ]}),
         (_("Work"), {"fields": [
             "attempt", "failures", "looks", "maybe_sent", "priority", "owner", "caller_id",

@@ -44,7 +44,8 @@ class OutboundRequest(models.Model):
     """One request that is sent until an end is proved, by whichever worker comes first.
 
     What was asked and answered is sealed; no clear column can hold card data. `due_at` is the one
-    clock of a row: when somebody looks at it next, in whatever state.
+    clock of a row: when somebody looks at it next, in whatever state. `waiting_since` is when it
+    was first to be sent, which no postponement moves: what its age is counted from.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -69,6 +70,7 @@ class OutboundRequest(models.Model):
     looks = models.PositiveIntegerField(_("looks at the gateway"), default=0)
     maybe_sent = models.BooleanField(_("may have been processed"), default=False)
     due_at = models.DateTimeField(_("due"), null=True)
+    waiting_since = models.DateTimeField(_("waits since"), null=True)
     jti = models.CharField(max_length=36, null=True, unique=True, editable=False)  # noqa: DJ001
     owner = models.CharField(_("worker"), max_length=120, blank=True)
     sent_at = models.DateTimeField(_("claimed"), null=True)
@@ -144,6 +146,8 @@ class Attempt(models.Model):
     started_at = models.DateTimeField(_("started"))
     elapsed_ms = models.PositiveIntegerField(_("milliseconds"), null=True)
     report = models.TextField(_("report"), blank=True)
+    request_encrypted = models.BooleanField(_("request encrypted"), null=True)
+    reply_encrypted = models.BooleanField(_("reply encrypted"), null=True)
 
     class Meta:
         verbose_name = _("attempt")

@@ -90,6 +90,9 @@ class Command(CybsCommand):
     def _tell(self, found: Numbers) -> None:
         self.table(_by_state(found), empty="")
         self.stdout.write("")
+        if found.held:
+            self.table(_by_reason(found), empty="")
+            self.stdout.write("")
         self.table(_by_merchant(found), empty="Nothing waits.")
 
     def _list(self, options: dict[str, Any]) -> None:
@@ -159,6 +162,7 @@ def _facts(found: Numbers) -> dict[str, Any]:
         "depth": found.depth,
         "oldest_seconds": round(found.oldest(RequestState.QUEUED), 3),
         "oldest_seconds_by_state": {state: round(found.oldest(state), 3) for state in OPEN},
+        "reasons": _by_reason(found),
         "hosts": _grouped(found, ("host",)),
         "merchants": _grouped(found, ("organization", "host")),
     }
@@ -172,6 +176,12 @@ def _by_state(found: Numbers) -> list[dict[str, Any]]:
             "oldest": f"{found.oldest(state):.0f} s" if state in OPEN and number else "",
         }
         for state, number in found.counts.items()
+    ]
+
+
+def _by_reason(found: Numbers) -> list[dict[str, Any]]:
+    return [
+        {"state": each.state, "reason": each.reason, "requests": each.count} for each in found.held
     ]
 
 
@@ -199,7 +209,7 @@ def _row(row: OutboundRequest) -> dict[str, Any]:
         *("operation", "idempotency_key", "transaction_id", "state", "reason", "attempt"),
         *("failures", "looks", "maybe_sent", "outcome", "http_status", "found", "gateway_id"),
         *("correlation_id", "caller_id", "priority", "deadline", "due_at", "fence_at", "owner"),
-        *("created_at", "sent_at", "finished_at"),
+        *("waiting_since", "created_at", "sent_at", "finished_at"),
     )
     named = {"id": row.pk, "organization": str(row.organization)}
     return named | {name: getattr(row, name) for name in names}
@@ -208,6 +218,7 @@ def _row(row: OutboundRequest) -> dict[str, Any]:
 def _attempt(row: Attempt) -> dict[str, Any]:
     names = (
         *("number", "started_at", "elapsed_ms", "kind", "phase", "reused", "http_status"),
+        *("request_encrypted", "reply_encrypted"),
         *("reason", "error", "key_id", "correlation_id", "owner", "jti", "report"),
     )
     return {name: getattr(row, name) for name in names}

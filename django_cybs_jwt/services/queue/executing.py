@@ -193,6 +193,8 @@ def of_reply(request: OutboundRequest, parcel: Parcel, reply: Reply, *, started:
         correlation_id=reply.headers.get("v-c-correlation-id", ""),
         report=_report(reply) if reply.status_code == 401 else "",
         elapsed_ms=_since(started),
+        request_encrypted=reply.request_encrypted,
+        reply_encrypted=reply.encrypted,
         reply=keep if verdict.then != Then.RETRY else None,
     )
 
@@ -220,6 +222,7 @@ def of_error(
         correlation_id=correlation_id or "",
         error=facts.error,
         elapsed_ms=_since(started),
+        request_encrypted=parcel.sealed.request_encrypted,
         # Another of the owner's keys may open it yet.
         reply=StoredReply(
             status_code=parcel.trace.status or 0, content=parcel.unread, readable=False

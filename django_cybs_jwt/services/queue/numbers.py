@@ -17,8 +17,8 @@ from django_cybs_jwt.models import OPEN, OutboundRequest, RequestState
 class Waiting:
     """The requests of one merchant that have not ended and stand in one state.
 
-    *since* is when the longest wait began: of a queued request when it was due, which is None
-    where all are planned for later; of the others when they were claimed.
+    *since* is when the longest wait began: of a queued request when it was first to be sent, which
+    is None where all are planned for later; of the others when they were claimed.
     """
 
     organization: str
@@ -30,12 +30,22 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """How many requests stand in one state for one *reason*."""
+
+    state: RequestState
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """The queue at one moment: *counts* of every state, and who *waits*."""
+    """The queue at one moment: *counts* of every state, who *waits*, and what *held* them up."""
 
     at: datetime
     counts: dict[RequestState, int]
     waits: tuple[Waiting, ...]
+    held: tuple[Held, ...] = ()
 
     @classmethod
     def of_waits(cls, waits: Iterable[Waiting], now: datetime) -> Numbers:
@@ -57,15 +67,20 @@ class Numbers:
 
 
 _SECOND: Final = timedelta(seconds=1)
+_OLDER: Final = Q(waiting_since=None)
+"""Stored by a version that did not keep it: the next time such a row is due has to do."""
+_QUEUED: Final = Coalesce("waiting_since", "due_at")
+_CLAIMED: Final = Coalesce("sent_at", "waiting_since", "created_at")
 
 
 def of(rows: QuerySet[OutboundRequest], now: datetime) -> Numbers:
-    """The numbers of *rows*: two queries."""
+    """The numbers of *rows*: three queries."""
     found = dict(rows.order_by().values_list("state").annotate(Count("pk")))
     return Numbers(
         at=now,
         counts={state: found.get(state.value, 0) for state in RequestState},
         waits=tuple(waiting(rows, now)),
+        held=tuple(_held(rows)),
     )
 
 
@@ -77,8 +92,8 @@ def waiting(rows: QuerySet[OutboundRequest], now: datetime) -> Iterable[Waiting]
         .values("organization__org_id", "organization__live", "host", "state")
         .annotate(
             requests=Count("pk"),
-            due=Min("due_at", filter=Q(due_at__lte=now)),
-            claimed=Min(Coalesce("sent_at", "created_at")),
+            queued=Min(_QUEUED, filter=Q(waiting_since__lte=now) | _OLDER & Q(due_at__lte=now)),
+            claimed=Min(_CLAIMED),
         )
     )
     for row in grouped:
@@ -89,5 +104,17 @@ def waiting(rows: QuerySet[OutboundRequest], now: datetime) -> Iterable[Waiting]
             live=row["organization__live"],
             state=state,
             count=row["requests"],
-            since=row["due"] if state == RequestState.QUEUED else row["claimed"],
+            since=row["queued"] if state == RequestState.QUEUED else row["claimed"],
         )
+
+
+def _held(rows: QuerySet[OutboundRequest]) -> Iterable[Held]:
+    grouped = (
+        rows.filter(state__in=OPEN)
+        .exclude(reason="")
+        .order_by("state", "reason")
+        .values_list("state", "reason")
+        .annotate(Count("pk"))
+    )
+    for state, reason, count in grouped:
+        yield Held(state=RequestState(state), reason=reason, count=count)

@@ -53,7 +53,8 @@ def retry(
     risky = may_have_moved_money(request) and not force
     refusal = f"It may have been processed: sent again it could charge twice. {_CURE}"
     told = _Told(actor=actor, now=now, reason=reason, refusal=refusal if risky else "")
-    _take(request, Step.RESUME, "retry-request", told, failures=0, rung_at=now, rings=0)
+    anew = {"waiting_since": now, "failures": 0, "rung_at": now, "rings": 0}
+    _take(request, Step.RESUME, "retry-request", told, **anew)
 
 
 def cancel(

@@ -1,4 +1,4 @@
-"""Why a request is parked, and what a person does about it: for the page, the command, the log."""
+"""Why a request stands, and what a person does about it: for the page, the command, the log."""
 
 from __future__ import annotations
 
@@ -22,12 +22,23 @@ _ADVICE: Final[Mapping[str, str]] = {
     "processor_unavailable": f"The processor is away. {_RETRY}",
     "not_sent": f"The gateway was not reachable at any try. {_RETRY}",
 }
+_HELD: Final[Mapping[str, str]] = {
+    "LiveRefused": "Its host is live, and CYBS_JWT['LIVE'] is not True for the workers.",
+    "ConfigurationError": "The workers' CYBS_JWT cannot be used: see `manage.py check`.",
+    "KeyRingError": "The workers have no key ring that can be used: see `manage.py check`.",
+    "KeyUnavailable": "What seals it is not in the workers' key ring: put that key back.",
+    "KeyBlocked": "What seals it is blocked in the key ring: unblock that key.",
+}
+"""Nothing is wrong with the request, so it waits for a worker that can prepare it, for ever."""
+_TRIED: Final = "Nothing was sent. It is tried again every minute: mend that, or cancel it."
 _UNSENT: Final = f"Nothing was sent. Mend what the reason names. {_RETRY}"
 _UNCLEAR: Final = "It may have been processed, and looking it up failed. Reconcile it later."
 
 
 def advice(request: OutboundRequest) -> str:
-    """A sentence for whoever has to decide; empty where nobody has to."""
+    """A sentence for whoever has to decide, or to mend something; empty where nobody has to."""
+    if request.state == RequestState.QUEUED and request.reason in _HELD:
+        return f"{_HELD[request.reason]} {_TRIED}"
     if request.state != RequestState.PARKED:
         return ""
     known = _ADVICE.get(request.reason)

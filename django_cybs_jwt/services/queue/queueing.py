@@ -70,7 +70,8 @@ def enqueue(
         now=now,
     )
     request.state = RequestState.QUEUED
-    request.due_at = due = send_after if send_after is not None and send_after > now else now
+    due = send_after if send_after is not None and send_after > now else now
+    request.due_at = request.waiting_since = due
     if deadline is not None and due >= deadline:
         raise QueueError("It would be sent after its deadline. Give a later deadline.")
     # Who is rung now need not be rung by the sweeper as well.
@@ -128,6 +129,7 @@ def build(
         deadline=deadline,
         caller_id=correlation.current() or telemetry.trace_id(),
         created_at=now,
+        waiting_since=now,
     )
     if request.safety == Safety.GUARDED:
         payloads.check_guarded(payload)

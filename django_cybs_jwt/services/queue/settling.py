@@ -50,6 +50,8 @@ class Result:
     error: str = ""
     report: str = ""
     elapsed_ms: int | None = None
+    request_encrypted: bool | None = None
+    reply_encrypted: bool | None = None
     reply: StoredReply | None = field(default=None, repr=False)
 
 
@@ -201,6 +203,8 @@ def _of_attempt(request: OutboundRequest, result: Result, now: datetime) -> dict
         "correlation_id": result.correlation_id[:64],
         "error": result.error[:60],
         "report": result.report,
+        "request_encrypted": result.request_encrypted,
+        "reply_encrypted": result.reply_encrypted,
         "elapsed_ms": elapsed
         if elapsed is not None
         else max(0, int((now - started).total_seconds() * 1000)),

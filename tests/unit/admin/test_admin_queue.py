@@ -125,6 +125,20 @@ def test_a_parked_request_says_what_to_do(acme: Simulation, operator: User) -> N
     assert "BASE_URLS is wrong" in page(operator, "change", row.pk).content.decode()
 
 
+def test_a_request_that_no_worker_can_prepare_says_what_to_mend(
+    acme: Simulation, operator: User
+) -> None:
+    row = put(reason="KeyUnavailable")
+    text = page(operator, "change", row.pk).content.decode()
+    assert "put that key back. Nothing was sent." in text
+
+
+def test_an_attempt_shows_which_way_was_encrypted(acme: Simulation, operator: User) -> None:
+    row = rows.work(put())
+    text = page(operator, "change", row.pk).content.decode()
+    assert text.count("<td>encrypted</td>") == 2
+
+
 def test_links_are_offered_where_the_step_is_possible(acme: Simulation, operator: User) -> None:
     def offered(row: OutboundRequest) -> set[str]:
         return {tool["url"].split("/")[-2] for tool in

@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
+from django_cybs_jwt.exceptions import (
+    ConfigurationError,
+    KeyBlocked,
+    KeyRingError,
+    KeyUnavailable,
+    LiveRefused,
+)
 from django_cybs_jwt.models import KeyEvent, OutboundRequest, RequestState
 from django_cybs_jwt.services import signing
-from django_cybs_jwt.services.queue import database_clock
+from django_cybs_jwt.services.queue import breakers, database_clock, executing
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import HOST, Simulation
 from tests.unit.management.running import Ended, run
@@ -48,7 +55,9 @@ def put(state: str, *, since: float = 0, merchant: str = "acme", **facts: Any) -
         claimed = {"sent_at": then, "attempt": 1, "jti": str(row.pk), "fence_at": then}
     due = None if state == "PARKED" else then
     OutboundRequest.objects.filter(pk=row.pk).update(
-        **{"state": state, "due_at": due, "created_at": then} | claimed | facts
+        **{"state": state, "due_at": due, "waiting_since": then, "created_at": then}
+        | claimed
+        | facts
     )
     row.refresh_from_db()
     return row
@@ -71,6 +80,70 @@ def test_json_counts_every_state_and_tells_the_oldest(acme: Simulation) -> None:
     books, host = found["merchants"][1], found["hosts"][0]
     assert (books["organization"], books["PARKED"], books["QUEUED"]) == ("books", 1, 0)
     assert (host["host"], host["QUEUED"], host["IN_DOUBT"], host["PARKED"]) == (HOST, 2, 1, 1)
+
+
+def test_a_postponement_does_not_make_a_wait_younger(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = put("QUEUED", since=660)
+    monkeypatch.setattr(breakers, "wait", lambda _request: 5.0)
+    assert rows.work(row).reason == "breaker_open"
+    found = queue("--json", "--max-age", "600")
+    assert found.code == 1
+    assert found.json["oldest_seconds"] == pytest.approx(660, abs=20)
+    assert found.json["merchants"][0]["oldest_seconds"] == pytest.approx(660, abs=20)
+
+
+def test_what_was_planned_for_later_waits_from_then_on(acme: Simulation) -> None:
+    now = database_clock.now()
+    facts = {"created_at": now - timedelta(days=9), "due_at": now + timedelta(seconds=5)}
+    put("QUEUED", since=60, **facts)
+    put("QUEUED", since=-60, created_at=facts["created_at"])
+    assert queue("--json").json["oldest_seconds"] == pytest.approx(60, abs=20)
+
+
+def test_a_request_of_an_older_version_waits_since_it_is_due(acme: Simulation) -> None:
+    due = database_clock.now() - timedelta(seconds=90)
+    put("QUEUED", since=7200, waiting_since=None, due_at=due)
+    put("QUEUED", waiting_since=None, due_at=due + timedelta(days=1))
+    assert queue("--json").json["oldest_seconds"] == pytest.approx(90, abs=20)
+
+
+def test_who_is_put_back_by_a_person_waits_anew(acme: Simulation) -> None:
+    row = put("PARKED", since=7200)
+    assert queue("retry", str(row.pk), "--reason", "mended").code == 0
+    assert queue("--json").json["oldest_seconds"] == pytest.approx(0, abs=20)
+
+
+def test_what_no_worker_can_prepare_waits_for_ever_and_says_why(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in (LiveRefused, KeyUnavailable, KeyBlocked, KeyRingError, ConfigurationError):
+
+        def fail(*_: Any, error: type[Exception] = error) -> None:
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(executing, "prepare", fail)
+            row = rows.work(put("QUEUED"))
+        assert (row.state, row.reason, row.failures) == ("QUEUED", error.__name__, 0)
+        shown = queue("show", str(row.pk), "--json").json
+        assert (shown["reason"], "Nothing was sent." in shown["advice"]) == (error.__name__, True)
+    reasons = queue("--json").json["reasons"]
+    assert {"state": "QUEUED", "reason": "LiveRefused", "requests": 1} in reasons
+    assert len(reasons) == 5
+    assert "KeyUnavailable" in queue().out
+
+
+def test_an_attempt_tells_which_way_was_encrypted(acme: Simulation) -> None:
+    row = rows.work(put("QUEUED"))
+    (attempt,) = queue("show", str(row.pk), "--json").json["attempts"]
+    assert (attempt["request_encrypted"], attempt["reply_encrypted"]) == (True, True)
+    lost = put("SENDING", since=999)
+    OutboundRequest.objects.filter(pk=lost.pk).update(owner="gone")
+    rows.work(lost)
+    (attempt,) = queue("show", str(lost.pk), "--json").json["attempts"]
+    assert (attempt["request_encrypted"], attempt["reply_encrypted"]) == (None, None)
 
 
 def test_an_empty_queue_is_all_noughts(acme: Simulation) -> None:
