@@ -16,6 +16,7 @@ from django_cybs_jwt.exceptions import SealingError
 from django_cybs_jwt.models import Credential, KeySlot, Purpose, State
 from django_cybs_jwt.sealing import Context, KeyRing, Status, open_blob, seal
 from django_cybs_jwt.services import alerts, rotation
+from django_cybs_jwt.services.alerts import hearing
 from django_cybs_jwt.services.audit import chain
 from django_cybs_jwt.services.sealed import proof as sealed_proof
 from django_cybs_jwt.services.sealed.proof import Finding, Proof
@@ -46,6 +47,7 @@ def examine(*, now: datetime, sample: int | None = None) -> Diagnosis:
         *_slots(),
         *_unfinished(now),
         *_jobs(now),
+        *_alerts(now),
         *_audit(),
     ]
     return Diagnosis(findings, dict(proof.opened))
@@ -129,6 +131,11 @@ def _jobs(now: datetime) -> Iterator[Finding]:
     if alerts.job_is_silent(now) and Credential.objects.filter(state=State.ACTIVE).exists():
         detail = "It has not ended well for 26 hours: no alerts, no scheduled switches."
         yield Finding("job", alerts.JOB, f"{detail} Let beat or cron call `cybs_alerts run`.")
+
+
+def _alerts(now: datetime) -> Iterator[Finding]:
+    for subject, detail in hearing.of(now).faults():
+        yield Finding("alerts", subject, detail)
 
 
 def _audit() -> Iterator[Finding]:

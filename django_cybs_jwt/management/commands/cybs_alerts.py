@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.management.base import CybsCommand, actor, whole_days
 from django_cybs_jwt.models import AlertRecipient, ExpiryAlert
 from django_cybs_jwt.services import alerts, expiry, organizations, ticking
-from django_cybs_jwt.services.alerts import digest, webhook
+from django_cybs_jwt.services.alerts import digest, hearing, webhook
 from django_cybs_jwt.services.alerts import recipients as alert_recipients
 
 
@@ -28,7 +29,7 @@ class Command(CybsCommand):
         """Verbs."""
         super().add_arguments(parser)
         verbs = parser.add_subparsers(dest="verb", required=True)
-        run = verbs.add_parser("run", help="Do all that is due now.")
+        run = verbs.add_parser("run", help="Do all that is due now; 1 where nobody can be told.")
         listing = verbs.add_parser("list", help="Alerts that stand, the earliest end first.")
         listing.add_argument("--all", action="store_true", help="Resolved and replaced ones too.")
         ack = verbs.add_parser("ack", help="Somebody knows of it.")
@@ -60,14 +61,18 @@ class Command(CybsCommand):
     def _run(self, options: dict[str, Any], now: datetime) -> None:
         alerts.last_run()  # without a database each part of a tick would fail by itself
         done = ticking.tick(now)
+        heard = hearing.of(now)
         if options["json"]:
-            self.say_json(done)
+            self.say_json(done | asdict(heard))
         else:
             self.stdout.write(", ".join(f"{count} {what}" for what, count in done.items()))
-            if not alert_recipients.reachable():
+            if not alert_recipients.within_reach():
                 self.stdout.write("Nobody is told: add somebody with `cybs_alerts add-recipient`.")
+        faults = [fault for _, fault in heard.faults()]
         if alerts.last_run() != now:
-            raise CybsError("Not all went well; the log says what failed.")
+            faults.insert(0, "Not all went well; the log says what failed.")
+        if faults:
+            raise CybsError(" ".join(faults))
 
     def _list(self, options: dict[str, Any], now: datetime) -> None:
         self._show(list(alerts.listing(resolved=options["all"])), options, now)

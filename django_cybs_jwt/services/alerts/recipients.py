@@ -77,8 +77,15 @@ def reachable() -> list[AlertRecipient]:
             pk=_identity(AlertRecipient.Channel.SIGNAL, SIGNAL_ADDRESS),
             defaults={"channel": AlertRecipient.Channel.SIGNAL, "address": SIGNAL_ADDRESS},
         )
-        return list(listing())
-    return list(listing().exclude(channel=AlertRecipient.Channel.SIGNAL))
+    return within_reach()
+
+
+def within_reach() -> list[AlertRecipient]:
+    """The same of those that are known; for whoever only looks."""
+    rows = listing()
+    if not key_ends_soon.has_listeners():
+        rows = rows.exclude(channel=AlertRecipient.Channel.SIGNAL)
+    return list(rows)
 
 
 def scope(recipient: AlertRecipient) -> Q:

@@ -13,9 +13,10 @@ from django.core import mail
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from django_cybs_jwt.models import AlertRecipient, ExpiryAlert, KeyEvent
+from django_cybs_jwt.models import AlertDelivery, AlertRecipient, ExpiryAlert, KeyEvent
 from django_cybs_jwt.services import verification
-from django_cybs_jwt.services.alerts import webhook
+from django_cybs_jwt.services.alerts import channels, webhook
+from tests.unit.management import running
 from tests.unit.services import estate
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
@@ -59,6 +60,52 @@ def test_run__says_when_nobody_is_told() -> None:
     assert "add-recipient" not in run("run")
 
 
+def told(*arguments: str) -> tuple[int, Any, str]:
+    ended = running.run("cybs_alerts", "run", "--json", *arguments)
+    return ended.code, ended.json, ended.err
+
+
+def test_run__is_1_while_nobody_is_told_of_an_open_alert() -> None:
+    assert told()[0] == 0, "nothing stands that somebody should know of"
+    acme_key()
+
+    code, facts, said = told()
+    assert (code, facts["unheard"], facts["overdue"]) == (1, 1, 0)
+    assert "Nobody is told of 1 open alert." in said
+
+    run("add-recipient", "mail", "books@example.com", "--organization", "acme", "--escalation")
+    assert told()[0] == 1, "who hears of escalations hears of this only after a day"
+    run("add-recipient", "mail", "ops@example.com")
+    assert (told()[0], len(mail.outbox)) == (0, 1)
+
+
+def test_run__is_0_once_somebody_knows_or_has_put_it_off() -> None:
+    acme_key()
+    assert refused("run") == 1
+    (alert,) = run_json("list")
+    run("ack", alert["id"])
+    assert told()[0] == 0
+
+
+def test_run__is_1_while_a_message_cannot_be_handed_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    acme_key()
+    run("add-recipient", "mail", "ops@example.com")
+
+    def refuse(*_: Any) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(channels.MailChannel, "send", refuse)
+        code, facts, said = told()
+        assert (code, facts["overdue"], facts["unheard"]) == (1, 1, 0)
+        assert "could not be handed over" in said
+        assert told()[0] == 1, "it waits for its next try"
+    AlertDelivery.objects.update(next_at=timezone.now())
+    assert (told()[0], len(mail.outbox)) == (0, 1)
+
+
 def test_run__is_1_when_a_part_failed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -73,10 +120,10 @@ def test_run__is_1_when_a_part_failed(
 
 def test_list__shows_what_stands_and_with_all_what_stood() -> None:
     row = acme_key()
-    run("run")
+    told()
     (shown,) = run_json("list")
     type(row).objects.filter(pk=row.pk).update(state="RETIRED", active_slot=None)
-    run("run")
+    told()
 
     assert (shown["artefact"], shown["key_id"]) == ("signing-certificate", row.key_id)
     assert (shown["organization"], shown["host"]) == ("acme", estate.LIVE_HOST)
@@ -89,7 +136,7 @@ def test_list__shows_what_stands_and_with_all_what_stood() -> None:
 
 def test_ack__names_who_did_it() -> None:
     acme_key()
-    run("run")
+    told()
     (alert,) = run_json("list")
 
     (shown,) = run_json("ack", alert["id"], "--user", "ann", "--reason", "ticket 4711")
@@ -102,7 +149,7 @@ def test_ack__names_who_did_it() -> None:
 
 def test_snooze__puts_off_and_refuses_in_the_last_three_days() -> None:
     acme_key(days=20.5)
-    run("run")
+    told()
     (alert,) = run_json("list")
 
     (shown,) = run_json("snooze", alert["id"], "--days", "17", "--user", "ann", "--reason", "move")
@@ -118,7 +165,7 @@ def test_snooze__puts_off_and_refuses_in_the_last_three_days() -> None:
 def test_list__names_the_host_of_a_certificate_that_serves_all_of_it() -> None:
     estate.key(estate.organization("acme"), days=None)
     estate.certificate(None, days=20.5, now=timezone.now())
-    run("run")
+    told()
 
     (shown,) = run_json("list")
 

@@ -14,9 +14,19 @@ from django.utils import timezone
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import KeyRingError
-from django_cybs_jwt.models import AuditHead, Credential, JobRun, KeyEvent, KeySlot, State
+from django_cybs_jwt.models import (
+    AlertDelivery,
+    AuditHead,
+    Credential,
+    ExpiryAlert,
+    JobRun,
+    KeyEvent,
+    KeySlot,
+    State,
+)
 from django_cybs_jwt.sealing import seal
 from django_cybs_jwt.services import alerts, doctor, gateway_certificates, signing, withdrawal
+from django_cybs_jwt.services.alerts import recipients as alert_recipients
 from django_cybs_jwt.services.sealed import proof as sealed_proof
 from django_cybs_jwt.services.sealed import rewrap
 from django_cybs_jwt.services.sealed.columns import TABLES
@@ -380,6 +390,20 @@ def test_a_job_that_never_ran_is_found_once_a_key_is_in_use() -> None:
     assert examine() == []
     enrolment.put(row, State.ACTIVE, activated_at=NOW)
     assert examine() == [("job", alerts.JOB)]
+
+
+def test_an_alert_that_nobody_hears_of_is_found() -> None:
+    row = key()
+    enrolment.put(row, State.ACTIVE, expires_at=NOW + timedelta(days=5))
+    alerts.raise_due(NOW)
+    assert examine() == [("alerts", "recipients")]
+
+    recipient = alert_recipients.add("mail", "ops@example.com", actor="tests")
+    assert examine() == []
+
+    alert = ExpiryAlert.objects.get()
+    AlertDelivery.objects.create(alert=alert, recipient=recipient, attempts=2)
+    assert examine() == [("alerts", "deliveries")]
 
 
 def test_a_changed_audit_row_is_found() -> None:
