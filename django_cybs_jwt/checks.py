@@ -1,7 +1,7 @@
-"""System checks cybs_jwt.W001 to W020: what is wrong before it costs a payment.
+"""System checks cybs_jwt.W001 to W023: what is wrong before it costs a payment.
 
 All are warnings, because an error would lock out `migrate` and `cybs_keyring generate`,
-which run before a ring exists. What a warning speaks of fails closed at its first use.
+which run before a ring exists. docs/checks.md says which of them are refused at first use.
 `manage.py check --fail-level WARNING` makes a deployment stop on them.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage, Warning  # noqa: A004  # Django's own name
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
 from django.utils import timezone
 
@@ -27,17 +29,31 @@ from django_cybs_jwt.sealing.keyring import is_world_readable
 if TYPE_CHECKING:
     from django_cybs_jwt.services.doorbell import Broker
 
+Check = Callable[..., list[CheckMessage]]
+
 TESTING_RING: Final = "testing"
 """KEK id of the ring that django_cybs_jwt.testing ships for everyone to see."""
 
 
 def register() -> None:
     """Wire the checks; the one that reads rows runs only where databases are checked."""
-    checks.register(check_settings, "cybs_jwt")
-    checks.register(check_keyring, "cybs_jwt")
-    checks.register(check_sqlite, "cybs_jwt")
-    checks.register(check_doorbell, "cybs_jwt")
-    checks.register(check_rows, checks.Tags.database)
+    for check in (check_settings, check_keyring, check_sqlite, check_doorbell, check_channels):
+        checks.register(_unfailing(check), "cybs_jwt")
+    checks.register(_unfailing(check_rows), checks.Tags.database)
+
+
+def _unfailing(check: Check) -> Check:
+    """W023: a check that breaks on what it finds must not stop the command around it."""
+
+    @wraps(check)
+    def checked(**options: Any) -> list[CheckMessage]:
+        try:
+            return check(**options)
+        except Exception as error:  # noqa: BLE001
+            told = f"{check.__name__} could not be carried out: {type(error).__name__}."
+            return [_warn(23, told, "Correct settings.CYBS_JWT; docs/settings.md lists it.")]
+
+    return checked
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
@@ -111,6 +127,24 @@ def check_doorbell(**_: Any) -> list[CheckMessage]:
     except ConfigurationError as error:
         return [_warn(13, str(error), "Nobody is rung; the rows wait for a sweeper.")]
     return [] if broker is None else list(_broker_faults(broker))
+
+
+def check_channels(**_: Any) -> list[CheckMessage]:
+    """W022."""
+    # Late: the models exist only once every app is loaded.
+    from django_cybs_jwt.services.alerts import channels
+
+    found: list[CheckMessage] = []
+    try:
+        names = conf.current().ALERT_CHANNELS
+    except ConfigurationError:
+        return []  # W001 speaks of it
+    for name in names:
+        try:
+            channels.channel(name)
+        except ConfigurationError as error:
+            found.append(_warn(22, str(error), "Nobody is told through it; others are told."))
+    return found
 
 
 def _settings_faults(loaded: conf.Settings) -> Iterator[CheckMessage]:
@@ -201,7 +235,11 @@ def _guarded(check: Callable[[], list[CheckMessage]]) -> list[CheckMessage]:
 
 def _secret_keys() -> list[str]:
     fallbacks = getattr(django_settings, "SECRET_KEY_FALLBACKS", [])
-    return [key for key in (django_settings.SECRET_KEY, *fallbacks) if isinstance(key, str) and key]
+    try:
+        own = django_settings.SECRET_KEY
+    except ImproperlyConfigured:  # it is empty, which Django minds where it is used
+        own = ""
+    return [key for key in (own, *fallbacks) if isinstance(key, str) and key]
 
 
 def _warn(number: int, message: str, hint: str) -> CheckMessage:

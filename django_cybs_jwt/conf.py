@@ -11,12 +11,13 @@ from functools import cache
 from math import isfinite
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 from django.dispatch import receiver
+from django.utils.module_loading import import_string
 
 from django_cybs_jwt.client.config import Config, Route, Timeout
 from django_cybs_jwt.exceptions import ConfigurationError, InvalidHost, KeyRingError
@@ -27,6 +28,9 @@ from django_cybs_jwt.sealing import KeyRing
 from django_cybs_jwt.sealing.keyring import read as read_keyring
 
 NAME = "CYBS_JWT"
+
+_NO_HOSTS: Final = {("TASK_QUEUES", "default"), ("TASK_QUEUES", "resolve")}
+"""Keys that stand where others name a host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +110,7 @@ class Settings:
 def unknown_settings() -> list[str]:
     """Names in settings.CYBS_JWT that mean nothing."""
     known = {item.name for item in fields(Settings)}
-    return sorted(set(_raw()) - known)
+    return sorted(map(str, set(_raw()) - known))
 
 
 @cache
@@ -125,10 +129,7 @@ def current() -> Settings:
 @cache
 def operations() -> Operations:
     """The MLE policy table with the project's overrides."""
-    try:
-        return default_operations().overridden(current().OPERATIONS)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{NAME}['OPERATIONS']: {error}") from None
+    return _overridden(current())
 
 
 @cache
@@ -171,6 +172,27 @@ def has_keyring() -> bool:
     return loaded.KEYRING is not None or (file is not None and Path(file).exists())
 
 
+def imported(path: str, *names: str) -> Any:
+    """What the dotted *path* leads to, which can be called; *names* say where it is set.
+
+    Raises ConfigurationError.
+
+    Whatever a module does as it is imported, it must not end a command or stop a worker.
+    """
+    try:
+        found = import_string(path)
+        if callable(found):
+            return found
+        told = "it cannot be called"
+    except ImportError as error:
+        told = str(error)
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        # Without its text: it may quote what the module has read.
+        told = f"it raises {type(error).__name__}"
+    place = "".join(f"[{name!r}]" for name in names)
+    raise ConfigurationError(f"{NAME}{place} names {path!r}, which cannot be used: {told}.")
+
+
 def _raw() -> Mapping[str, Any]:
     raw = getattr(django_settings, NAME, {})
     if not isinstance(raw, Mapping):
@@ -192,9 +214,7 @@ def _check(loaded: Settings) -> None:
     if not all(map(isfinite, loaded.TIMEOUT.values())):
         raise ConfigurationError(f"{NAME}['TIMEOUT'] takes finite numbers of seconds.")
     _check_queue(loaded)
-    for name in ("BASE_URLS", "PROFILES"):
-        for host in getattr(loaded, name):
-            _check_host(name, host)
+    _check_names(loaded)
 
 
 def _check_queue(loaded: Settings) -> None:
@@ -207,6 +227,34 @@ def _check_queue(loaded: Settings) -> None:
             f"{NAME}['QUEUE']['lease'] must exceed the {longest:g} seconds that TIMEOUT gives one "
             "exchange: else a living worker counts as dead."
         )
+
+
+def _check_names(loaded: Settings) -> None:
+    for name in ("KEYRING_FILE", "CA_BUNDLE", "P12_INTERPRETER"):
+        if "\0" in str(getattr(loaded, name)):
+            raise ConfigurationError(f"{NAME}[{name!r}] is no path: it holds a NUL character.")
+    for name in ("BASE_URLS", "PROFILES", "TASK_QUEUES"):
+        for host in getattr(loaded, name):
+            if (name, host) not in _NO_HOSTS:
+                _check_host(name, host)
+    for operation in loaded.RESOLVE:
+        _check_operation("RESOLVE", operation, loaded)
+
+
+def _check_operation(name: str, operation: str, loaded: Settings) -> None:
+    # One that is never met would leave the default in force without a word.
+    table = _overridden(loaded)
+    known = table.find(operation)
+    if known != operation:
+        cure = f"Write it {known!r}." if known else table.suggestion(operation)
+        raise ConfigurationError(f"{NAME}[{name!r}]: {operation[:80]!r} is no operation. {cure}")
+
+
+def _overridden(loaded: Settings) -> Operations:
+    try:
+        return default_operations().overridden(loaded.OPERATIONS)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{NAME}['OPERATIONS']: {error}") from None
 
 
 def _fits(value: object, kind: Any) -> bool:

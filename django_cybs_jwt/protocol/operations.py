@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from typing import Final, Literal, Self, get_args
@@ -59,6 +60,21 @@ class Operations:
         if template is None:
             template = tuple(word if _WORD.match(word) else None for word in segments)
         return f"{method} {_path(template)}"
+
+    def find(self, operation: str) -> str | None:
+        """The name in this table of `METHOD /path`, with or without its ids; None for no row."""
+        match = _KEY.match(operation)
+        if match is None:
+            return None
+        template = self._match(match[1], _segments(match[2]))
+        return None if template is None else f"{match[1]} {_path(template)}"
+
+    def suggestion(self, operation: str) -> str:
+        """What to write instead of a name that is in no row."""
+        names = [f"{method} {_path(shape)}" for method, shape in self._policies]
+        near = get_close_matches(operation, names, n=1)
+        told = f"Did you mean {near[0]!r}? " if near else ""
+        return f"{told}One that is missing in the table can be added to it with OPERATIONS."
 
     def _match(self, method: str, segments: tuple[str, ...]) -> Template | None:
         # A path without parameters is the most particular one, and what most requests name.

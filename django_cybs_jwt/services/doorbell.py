@@ -12,7 +12,6 @@ from typing import Final, cast
 from uuid import UUID
 
 from django.db import transaction
-from django.utils.module_loading import import_string
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import ConfigurationError
@@ -85,11 +84,4 @@ def ring(request_id: UUID, host: str) -> bool:
 
 def _ringer() -> Ringer | None:
     name = conf.current().DOORBELL
-    if name is None:
-        return None
-    try:
-        return cast("Ringer", import_string(name))
-    except ImportError:
-        raise ConfigurationError(
-            f"CYBS_JWT['DOORBELL'] names {name!r}, which cannot be imported."
-        ) from None
+    return None if name is None else cast("Ringer", conf.imported(name, "DOORBELL"))

@@ -40,7 +40,7 @@ class Project:
             "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
             "SHELL_DATABASE": str(self.database),
-            "SHELL_CYBS_JWT": json.dumps(self.settings),
+            "SHELL_CYBS_JWT": repr(self.settings),
             **(extra or {}),
         }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+from ast import literal_eval
 
 from tests.settings import *  # noqa: F403
 
@@ -14,4 +14,5 @@ DATABASES = {
         "OPTIONS": {"transaction_mode": "IMMEDIATE"},
     }
 }
-CYBS_JWT = json.loads(os.environ["SHELL_CYBS_JWT"])
+CYBS_JWT = literal_eval(os.environ["SHELL_CYBS_JWT"])
+SECRET_KEY = os.environ.get("SHELL_SECRET_KEY", SECRET_KEY)  # noqa: F405

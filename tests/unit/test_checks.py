@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
@@ -21,7 +22,7 @@ from django_cybs_jwt.services.doorbell import Broker
 from django_cybs_jwt.services.queue import durability
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing import ring as published
-from tests.acceptance.shell import Project
+from tests.acceptance.shell import ROOT, Project
 from tests.unit.services import enrolment
 from tests.unit.test_conf import HOST, LIVE_HOST, WRONG
 
@@ -250,16 +251,47 @@ LOCKED_OUT: dict[str, dict[str, Any]] = {
     "no ring": {},
     "misspelled": {"LIFE": True},
     "wrong types": {"TIMEOUT": {"read": "5"}, "BASE_URLS": ["x"], "LIVE": "False"},
+    "a name that is no text": {7: 7, "LIFE": True},
+    "a path that is none": {"KEYRING_FILE": "ring\0.json"},
+    "modules that break": {
+        "KEYRING": published.testing_ring(),
+        "DOORBELL": "breaks.ring",
+        "ALERT_CHANNELS": {"pager": "breaks_too.Pager"},
+    },
 }
 
 
 @pytest.mark.parametrize("wrong", LOCKED_OUT)
 def test_no_check_locks_out_migrate(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "breaks.py").write_text("raise SystemExit(7)")
+    (tmp_path / "breaks_too.py").write_text("def (")
     project = Project(tmp_path, LOCKED_OUT[wrong])
-    ended = project.run("migrate")
+    ended = project.run("migrate", env={"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"})
     assert ended.returncode == 0, ended.stderr.decode()
-    assert b"cybs_jwt.W00" in ended.stderr
+    assert b"cybs_jwt.W0" in ended.stderr
+    assert b"cybs_jwt.W023" not in ended.stderr
     assert b"Traceback" not in ended.stderr
+
+
+def test_no_check_locks_out_migrate_without_a_secret_key(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    assert project.run("cybs_keyring", "generate").returncode == 0
+    ended = project.run("migrate", env={"SHELL_SECRET_KEY": ""})
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert b"cybs_jwt" not in ended.stderr
+
+
+@pytest.mark.parametrize("error", [RuntimeError, RecursionError, KeyError])
+def test_w023__a_check_that_breaks_is_a_warning(
+    healthy: Any, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def breaks(_path: str) -> bool:
+        raise error("hunter2")
+
+    monkeypatch.setattr(checks, "is_world_readable", breaks)
+    (message,) = found()
+    assert message.id == "cybs_jwt.W023"
+    assert message.msg == f"check_keyring could not be carried out: {error.__name__}."
 
 
 def test_no_check_locks_out_making_the_first_ring(tmp_path: Path) -> None:
@@ -336,6 +368,14 @@ def test_w018__greenlets_must_not_keep_connections(
 def test_w013__a_doorbell_that_is_not_there(healthy: Any) -> None:
     healthy(DOORBELL="django_cybs_jwt.tasks.no_such_ring")
     assert ids(found()) == ["W013"]
+
+
+@pytest.mark.parametrize("name", ["acme.no.Such", "tests.NoSuch", "nothing", "json.__doc__", ""])
+def test_w022__a_channel_that_is_not_there(healthy: Any, name: str) -> None:
+    healthy(ALERT_CHANNELS={"pager": name, "other": "tests.unit.services.alert_runs.Notebook"})
+    (message,) = found()
+    assert message.id == "cybs_jwt.W022"
+    assert "ALERT_CHANNELS" in message.msg
 
 
 def test_w014__celery_in_a_process_without_an_app(

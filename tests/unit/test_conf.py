@@ -11,6 +11,7 @@ import pytest
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import ConfigurationError, CybsError, KeyRingError
 from django_cybs_jwt.protocol.hosts import PRESETS
+from django_cybs_jwt.services.queue import safety
 from django_cybs_jwt.testing import ring as published
 
 HOST = "apitest.cybersource.com"
@@ -108,6 +109,16 @@ WRONG: dict[str, dict[str, Any]] = {
     "proxy number": {"PROXY": 7},
     "names text": {"GATEWAY_CERTIFICATE_NAMES": "CyberSource_SJC_US"},
     "names number": {"GATEWAY_CERTIFICATE_NAMES": 7},
+    "ring nul": {"KEYRING_FILE": "ring\0.json"},
+    "bundle nul": {"CA_BUNDLE": Path("ca\0.pem")},
+    "interpreter nul": {"P12_INTERPRETER": "python\0"},
+    "resolve policy": {"RESOLVE": {"POST /pts/v2/payments": "refund"}},
+    "resolve typo": {"RESOLVE": {"POST /pts/v2/payment": "search"}},
+    "resolve method": {"RESOLVE": {"post /pts/v2/payments": "search"}},
+    "resolve id": {"RESOLVE": {"POST /pts/v2/payments/123/captures": "search"}},
+    "resolve text": {"RESOLVE": {"payments": "search"}},
+    "queues address": {"TASK_QUEUES": {"https://apitest.cybersource.com": "slow"}},
+    "queues capitals": {"TASK_QUEUES": {"Default": "cybs"}},
 }
 
 
@@ -222,6 +233,38 @@ def test_an_operation_can_be_overridden(settings: Any) -> None:
     with_settings(settings, OPERATIONS={"POST /pts/v2/payments": "off"})
     assert (before, conf.operations().policy("POST", "/pts/v2/payments")) != ("off", before)
     assert conf.operations().policy("POST", "/pts/v2/payments") == "off"
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("POST /pts/v2/payment", "Did you mean 'POST /pts/v2/payments'?"),
+        ("POST /pts/v2/payments/{x}/refunds", "Write it 'POST /pts/v2/payments/{id}/refunds'."),
+        ("GET nothing", "added to it with OPERATIONS"),
+    ],
+)
+def test_a_policy_for_no_operation_names_the_one_that_is_meant(
+    settings: Any, written: str, says: str
+) -> None:
+    with_settings(settings, RESOLVE={written: "search"})
+    with pytest.raises(ConfigurationError) as caught:
+        conf.current()
+    assert says in str(caught.value)
+
+
+def test_every_operation_that_is_cleared_up_has_a_name_that_resolve_takes(settings: Any) -> None:
+    for operation in safety._GUARDED | safety._UNDOING:
+        with_settings(settings, RESOLVE={operation: "manual"})
+        assert conf.current().RESOLVE[operation] == "manual"
+    own = "POST /acme/v1/{id}/things"
+    with_settings(settings, OPERATIONS={own: "optional"}, RESOLVE={own: "search"})
+    assert conf.current().RESOLVE[own] == "search"
+
+
+def test_a_queue_may_be_named_for_any_host_and_for_the_rest(settings: Any) -> None:
+    queues = {"default": "a", "resolve": "b", HOST: "c", "gateway.example.com": "d"}
+    with_settings(settings, TASK_QUEUES=queues)
+    assert dict(conf.current().TASK_QUEUES) == queues
 
 
 # The key ring

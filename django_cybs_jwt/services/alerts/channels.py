@@ -12,7 +12,6 @@ from typing import Final, Protocol
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage
 from django.core.validators import validate_email
-from django.utils.module_loading import import_string
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import ConfigurationError, CybsError
@@ -94,10 +93,7 @@ def channel(name: str) -> Channel:
             f"No channel {name[:80]!r}; there is {', '.join(sorted(paths))}. "
             "CYBS_JWT['ALERT_CHANNELS'] adds others."
         )
-    try:
-        made: Channel = import_string(paths[name])()
-    except ImportError as error:
-        raise ConfigurationError(f"CYBS_JWT['ALERT_CHANNELS'][{name!r}]: {error}") from None
+    made: Channel = conf.imported(paths[name], "ALERT_CHANNELS", name)()
     return made
 
 
