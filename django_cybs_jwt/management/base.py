@@ -9,10 +9,12 @@ import argparse
 import getpass
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -35,6 +37,8 @@ from django_cybs_jwt.services import approvals, database_faults, keys
 from django_cybs_jwt.tracebacks import forgetful
 
 LONGEST_ACTOR: Final = 150
+_BY_SIGNAL: Final = 128  # as shells tell it
+_SIGPIPE: Final = 13  # Windows does not name it
 USAGE = (ConfigurationError, OrganizationError, MessageError)
 
 
@@ -42,6 +46,27 @@ class CybsCommand(BaseCommand):
     """A command of this app. System checks are left to `check`, so that none locks it out."""
 
     requires_system_checks = []
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """End without a traceback where whoever sits at the terminal ends it."""
+        if isinstance(sys.stdout, TextIOWrapper):
+            # What a terminal cannot show must not fail a command behind its work.
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            self._run_and_flush(argv)
+        except KeyboardInterrupt:
+            self.stderr.write("Interrupted.")
+            sys.exit(_BY_SIGNAL + signal.SIGINT)
+        except BrokenPipeError:
+            # `| head` has read enough; what is left in the buffer would fail again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(_BY_SIGNAL + _SIGPIPE)
+
+    def _run_and_flush(self, argv: list[str]) -> None:
+        try:
+            super().run_from_argv(argv)
+        finally:
+            sys.stdout.flush()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """The defaults of the options that every command takes."""
@@ -83,7 +108,7 @@ class CybsCommand(BaseCommand):
 
     def say_json(self, value: Any) -> None:
         """Print *value*; times come out as ISO 8601 with a zone."""
-        self.stdout.write(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+        self.stdout.write(json.dumps(value, default=_plain, indent=2))
 
     def table(self, rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
         """Print rows under their names, or a sentence where there are none."""
@@ -191,7 +216,10 @@ def _given(variable: str | None, prompt: str) -> str:
             raise CommandError(f"The variable {name} is not set.", returncode=2)
         return os.environ[variable]
     if sys.stdin.isatty():
-        return getpass.getpass(prompt)
+        try:
+            return getpass.getpass(prompt)
+        except EOFError:
+            raise CommandError("Nothing was typed.", returncode=2) from None
     return sys.stdin.readline().rstrip("\r\n")
 
 

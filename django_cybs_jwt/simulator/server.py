@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import tempfile
 import threading
@@ -39,15 +40,18 @@ def serve(
     tls: bool = False,
     ready: Callable[[Address], None] | None = None,
 ) -> None:
-    """Serve until interrupted. *ready* is told the address once the port is open.
+    """Serve until interrupted or terminated. *ready* is told the address once the port is open.
 
     Raises OSError when the port is taken, ConfigurationError when uvicorn is not installed.
     """
-    with _bound(gateway, host, port, tls=tls) as (server, listener, address):
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        _interrupted_by_sigterm(),
+        _bound(gateway, host, port, tls=tls) as (server, listener, address),
+    ):
         if ready is not None:
             ready(address)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+        server.run(sockets=[listener])
 
 
 @contextlib.contextmanager
@@ -64,6 +68,19 @@ def running(gateway: Gateway, *, tls: bool = False) -> Iterator[Address]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """uvicorn raises the signal again when it has stopped: it must not leave our files behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -172,6 +172,45 @@ def test_exit_codes_of_send_tell_four_outcomes_apart(acme: Project) -> None:
     assert acme.run(*SEND, stdin=PAYMENT).returncode == 2
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+def test_what_the_terminal_cannot_show_does_not_hide_that_it_was_sent(
+    acme: Project, form: tuple[str, ...]
+) -> None:
+    with simulator(acme) as url:
+        payment = PAYMENT.replace(b"order-1", "Größe 💶".encode())
+        ended = acme.run(*SEND, *form, stdin=payment, env={"PYTHONIOENCODING": "ascii"})
+        assert len(ledger(url)) == 1
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert b"AUTHORIZED" in ended.stdout
+    if form:
+        information = json.loads(ended.stdout)["body"]["clientReferenceInformation"]
+        assert information["code"] == "Größe 💶"
+
+
+def test_a_send_that_is_interrupted_may_have_been_sent(acme: Project) -> None:
+    with simulator(acme) as url:
+        httpx.post(f"{url}/__simulator/faults", json={"kind": "latency", "seconds": 30})
+        command = [sys.executable, "-m", "django", *SEND]
+        with subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=acme.environment(),
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=False,
+        ) as process:
+            assert process.stdin is not None
+            process.stdin.write(PAYMENT)
+            process.stdin.close()
+            deadline = time.monotonic() + 20
+            while not ledger(url) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 3
+            assert process.stderr is not None
+            assert b"Interrupted: it may have been sent" in process.stderr.read()
+
+
 def test_explain_on_a_401_names_the_suspect_on_stderr_and_shows_no_secret(acme: Project) -> None:
     with simulator(acme) as url:
         fault = {"kind": "clock_skew", "seconds": 3600}
@@ -210,6 +249,25 @@ def test_a_tls_simulator_is_trusted_by_the_bundle_it_names(acme: Project) -> Non
         process.send_signal(signal.SIGINT)
     assert ended.returncode == 1, ended.stderr.decode()
     assert json.loads(ended.stdout)["status_code"] == 404
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGTERM ends a process at once elsewhere.")
+def test_a_tls_simulator_that_is_terminated_leaves_no_key_behind(
+    project: Project, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "django", "cybs_simulator", "--port", "0", "--tls"]
+    environment = project.environment({"TMPDIR": str(temporary)})
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert [path.name for path in temporary.glob("*/server.key")] == ["server.key"]
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_password_comes_from_a_variable_or_standard_input_never_as_an_argument(

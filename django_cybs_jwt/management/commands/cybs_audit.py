@@ -77,7 +77,7 @@ class Command(CybsCommand):
                 organization=options["organization"],
             )
             for row in rows:
-                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+                out.write(json.dumps(row) + "\n")
 
 
 @contextmanager

@@ -50,7 +50,7 @@ class Command(CybsCommand):
     def _as_json(self, found: Iterator[Readiness]) -> bool:
         ready, separator = True, "["
         for one in found:
-            self.stdout.write(separator + json.dumps(asdict(one), ensure_ascii=False), ending="")
+            self.stdout.write(separator + json.dumps(asdict(one)), ending="")
             ready, separator = ready and one.ready, ",\n"
         self.stdout.write("[]" if separator == "[" else "]")
         return ready

@@ -51,13 +51,7 @@ class Command(CybsCommand):
         if options["dry_run"]:
             self._dry_run(options, body)
             return
-        reply = cybs.send(
-            options["org_id"],
-            options["method"],
-            options["path"],
-            content=body or None,
-            mle=MLE[options["mle"]],
-        )
+        reply = _send(options, body)
         if options["json"]:
             self.say_json(_facts(reply))
         else:
@@ -118,6 +112,21 @@ class Command(CybsCommand):
         body = _body(reply)
         if body is not None:
             self.stdout.write(json.dumps(body, indent=2, ensure_ascii=False))
+
+
+def _send(options: dict[str, Any], body: bytes) -> cybs.Reply:
+    try:
+        return cybs.send(
+            options["org_id"],
+            options["method"],
+            options["path"],
+            content=body or None,
+            mle=MLE[options["mle"]],
+        )
+    except KeyboardInterrupt:
+        raise OutcomeUnknown(
+            "Interrupted: it may have been sent. Look the transaction up before sending it again."
+        ) from None
 
 
 def _facts(reply: cybs.Reply) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from django_cybs_jwt.management.base import CybsCommand
+from django_cybs_jwt.management.base import CybsCommand, whole_number
 from django_cybs_jwt.services.simulating import DatabaseRegistry
 from django_cybs_jwt.simulator import Gateway, Identity
 from django_cybs_jwt.simulator.server import Address, serve
+
+LAST_PORT: Final = 65535
 
 
 class Command(CybsCommand):
@@ -21,7 +24,7 @@ class Command(CybsCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Loopback only, unless told otherwise."""
         super().add_arguments(parser)
-        parser.add_argument("--port", type=int, default=8443)
+        parser.add_argument("--port", type=_port, default=8443, metavar="N")
         parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS")
         parser.add_argument("--tls", action="store_true", help="With a certificate of its own.")
         parser.add_argument(
@@ -48,3 +51,10 @@ class Command(CybsCommand):
         if address.ca_bundle:
             self.stdout.write(f"Clients trust it with CYBS_JWT['CA_BUNDLE'] = {address.ca_bundle}")
         self.stdout.flush()
+
+
+def _port(text: str) -> int:
+    number = whole_number(text)
+    if number > LAST_PORT:
+        raise ArgumentTypeError(f"a port is a number from 0 to {LAST_PORT}.")
+    return number
