@@ -28,10 +28,22 @@ HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
 HOST = "apitest.cybersource.com"
 MERCHANTS = ("shoes", "books", "garden")
+# What example/settings.py reads: a shell that has one of these points it somewhere else.
+READ_BY_SETTINGS = (
+    "CELERY_BROKER_URL",
+    "CYBS_BASE_URLS",
+    "CYBS_DOORBELL",
+    "CYBS_KEYRING_FILE",
+    "DATABASE_URL",
+    "DEBUG",
+)
+# In a container everybody is root, and this worker lives for seconds.
+AS_ROOT = {"PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges"}
 
 
 def main() -> None:
     started = time.monotonic()
+    keep_to_own_folder()
     shutil.rmtree(DATA, ignore_errors=True)
     port = free_port()
     os.environ["CYBS_DOORBELL"] = "django_cybs_jwt.tasks.ring"
@@ -55,9 +67,15 @@ def main() -> None:
     print_where_to_look(time.monotonic() - started)
 
 
+def keep_to_own_folder() -> None:
+    """Whatever the shell has exported: no other database, ring, broker or gateway is touched."""
+    for name in READ_BY_SETTINGS:
+        os.environ.pop(name, None)
+    os.environ["DJANGO_SETTINGS_MODULE"] = "example.settings"
+
+
 def setup_django() -> None:
     sys.path[:0] = [str(HERE), str(HERE.parent)]
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example.settings")
     import django
 
     django.setup()
@@ -85,7 +103,8 @@ def celery_worker() -> Iterator[int]:
     options = "--pool solo --without-gossip --without-mingle --loglevel ERROR"
     line = f"--quiet --app example worker {options}"
     print(f"\n$ celery {line} &", flush=True)
-    worker = subprocess.Popen([sys.executable, "-m", "celery", *line.split()], cwd=HERE)
+    command = [sys.executable, "-m", "celery", *line.split()]
+    worker = subprocess.Popen(command, cwd=HERE, env=os.environ | AS_ROOT)
     try:
         yield worker.pid
     finally:
@@ -211,8 +230,8 @@ def queued_rows(celery: int) -> list[dict[str, Any]]:
                 "call": f"enqueue, {'Celery' if by_celery else 'cybs_worker'}",
                 **signed_by(cybs.keys_for(merchant).signing, merchant),
                 "kid": attempt.key_id,
-                "request": "-",
-                "reply": "-",
+                "request": "encrypted" if attempt.request_encrypted else "in clear",
+                "reply": "encrypted" if attempt.reply_encrypted else "in clear",
                 "status": status,
                 "ms": f"{attempt.elapsed_ms:.1f}",
             }

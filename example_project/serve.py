@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 
-from demo import DATA, HERE, HOST, free_port, simulator
+from demo import DATA, HERE, HOST, free_port, keep_to_own_folder, simulator
 
 
 def main() -> None:
     if not (DATA / "simulator.pem").exists():
         raise SystemExit("Run `make demo` first: it makes the database that this shows.")
+    keep_to_own_folder()
     port = free_port()
     os.environ["CYBS_BASE_URLS"] = json.dumps({HOST: f"http://127.0.0.1:{port}"})
     os.environ["DEBUG"] = "1"  # Django serves the admin's style sheets only then

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 from django_cybs_jwt.tasks import beat_schedule
-from example.database import parse_database_url
+from example.environment import parse_base_urls, parse_database_url
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 DATA.mkdir(exist_ok=True)
@@ -17,7 +16,7 @@ KEYRING_FILE = os.environ.get("CYBS_KEYRING_FILE") or str(DATA / "keyring.json")
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL") or "filesystem://"
 # Where no Celery worker runs, `cybs_worker` looks by itself and needs no ring.
 DOORBELL = os.environ.get("CYBS_DOORBELL") or None
-BASE_URLS = json.loads(os.environ.get("CYBS_BASE_URLS") or "{}")
+BASE_URLS = parse_base_urls(os.environ.get("CYBS_BASE_URLS") or "{}")
 
 # A platform of your own keeps this out of the source; the example has nothing to protect.
 SECRET_KEY = "example-only-not-a-secret"  # noqa: S105
@@ -65,7 +64,10 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "handlers": {"console": {"class": "logging.StreamHandler"}},
-    "loggers": {"django_cybs_jwt": {"handlers": ["console"], "level": "INFO"}},
+    # Not passed on: a Celery worker prints what reaches the root, and would print it twice.
+    "loggers": {
+        "django_cybs_jwt": {"handlers": ["console"], "level": "INFO", "propagate": False},
+    },
 }
 
 # The sweep of the queue, and the tick: scheduled activations, ends of overlaps, alerts.
