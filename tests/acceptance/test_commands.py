@@ -126,6 +126,18 @@ def test_the_ring_is_written_once_for_its_owner_only(tmp_path: Path) -> None:
     assert project.keyring.read_bytes() == before
 
 
+def test_the_ring_comes_before_the_database_and_that_is_no_fault(
+    project: Project, tmp_path: Path
+) -> None:
+    calm = b"There is no database yet: the audit trail begins with what follows `migrate`."
+    new = Project(tmp_path / "new")
+    new.directory.mkdir()
+    ended = new.run("cybs_keyring", "generate")
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.splitlines()[-1] == calm
+    assert calm not in project.run("cybs_keyring", "add", "second").stdout
+
+
 @pytest.mark.skipif(os.name != "posix", reason="umask")
 def test_the_ring_is_private_whatever_the_umask(tmp_path: Path) -> None:
     project = Project(tmp_path)

@@ -24,6 +24,8 @@ NEXT: Final = {
     "unblock": f"It opens again. {RESTART}.",
 }
 
+BEFORE: Final = "There is no database yet: the audit trail begins with what follows `migrate`."
+
 
 class Command(CybsCommand):
     """Change the file of CYBS_JWT["KEYRING_FILE"], whole or not at all."""
@@ -89,6 +91,8 @@ class Command(CybsCommand):
                 f"Wrote {facts['file']}: key {kek_id} ({facts['fingerprint']}) is "
                 f"{facts['status']}. {NEXT[options['verb']]}"
             )
+            if key_ring.precedes_the_database():
+                self.stdout.write(BEFORE)
 
 
 def _file() -> str:

@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import ConfigurationError, CybsError
 from django_cybs_jwt.sealing import KeyRing, Status, keyring
-from django_cybs_jwt.services import audit
+from django_cybs_jwt.services import audit, database_faults
 from django_cybs_jwt.services.sealed import columns
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,17 @@ def _changed(
         audit.record(entry, now=now)
     except DatabaseError as error:
         # The ring comes before the database; it must be possible to make and mend it without.
-        logger.warning("Not in the audit chain (%s): %s %s", type(error).__name__, action, told)
+        level = logging.INFO if precedes_the_database() else logging.WARNING
+        told = f"({type(error).__name__}): {action} {told}"
+        logger.log(level, "Not in the audit chain %s", told)
+
+
+def precedes_the_database() -> bool:
+    """True before the first `migrate`: there is no audit chain that a change could stand in."""
+    try:
+        return database_faults.is_behind()
+    except DatabaseError:
+        return False
 
 
 def _path() -> Path:
