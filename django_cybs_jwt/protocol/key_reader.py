@@ -23,7 +23,8 @@ from django_cybs_jwt.exceptions import (
     WeakKey,
     WrongKeyFile,
 )
-from django_cybs_jwt.protocol import der, keys, p12_child
+from django_cybs_jwt.protocol import der, keys, p12_child, p12_scan
+from django_cybs_jwt.protocol.p12_child import Safe
 
 # Stopping it takes time as well; the whole of a refusal stays within 5 s on a busy machine.
 WALL_SECONDS: Final = 4.5
@@ -37,24 +38,31 @@ _REFUSALS: Final[dict[str, tuple[type[KeyMaterialError], str]]] = {
     "unreadable": (UnreadableKeyFile, ""),
     "limit": (UnreadableKeyFile, _LIMIT),
     "not-der": (UnreadableKeyFile, der.NOT_DER),
+    "several-keys": (WrongKeyFile, p12_scan.SEVERAL_KEYS),
     "no-key": (WrongKeyFile, "The file holds no private key, only certificates."),
     "not-rsa": (WeakKey, "The private key is not RSA. Generate an RSA key of 2048 bits or more."),
 }
 
 
 def read_key_file(
-    kind: Literal["p12", "key"], data: bytes, password: bytes, *, interpreter: str | None = None
+    kind: Literal["p12", "key"],
+    data: bytes,
+    password: bytes,
+    *safes: Safe,
+    interpreter: str | None = None,
 ) -> tuple[RSAPrivateKey, list[bytes]]:
     """The private key, validated and of an accepted size, and certificates in DER.
 
     *kind* is `p12`, or `key` for PKCS#8 and PKCS#1 in DER (no password: b"").
+    *safes* are the encrypted parts of a P12, in which keys have to be counted.
     *interpreter* is a Python that has cryptography; by default the running one.
     Raises UnreadableKeyFile, WrongKeyFile, WeakKey, or ConfigurationError without a child.
     """
     executable = interpreter or sys.executable or ""
-    reply = _run(executable, p12_child.pack(kind.encode(), password, data))
+    fields = (kind.encode(), password, data, *(field for safe in safes for field in safe))
+    reply = _run(executable, p12_child.pack(*fields))
     try:
-        status, *fields = p12_child.unpack(reply)
+        status, *found = p12_child.unpack(reply)
         error, message = _REFUSALS[status.decode()] if status != b"ok" else (None, "")
     except (ValueError, KeyError):  # something else answered
         raise _no_child(executable) from None
@@ -63,10 +71,10 @@ def read_key_file(
     # The child has validated it; a second time would hold the global lock for 40 ms and more.
     key = cast(
         RSAPrivateKey,
-        load_der_private_key(fields[0], None, unsafe_skip_rsa_key_validation=True),
+        load_der_private_key(found[0], None, unsafe_skip_rsa_key_validation=True),
     )
     keys.check_rsa(key.public_key())
-    return key, fields[1:]
+    return key, found[1:]
 
 
 def _run(executable: str, request: bytes) -> bytes:

@@ -84,7 +84,9 @@ def load_p12(
     secret = encode_password(password)
     if not secret:
         raise UnreadableKeyFile("The password is empty. Type the one chosen at the download.")
-    private_key, ders = read_key_file("p12", scanned.data, secret, interpreter=interpreter)
+    private_key, ders = read_key_file(
+        "p12", scanned.data, secret, *scanned.safes, interpreter=interpreter
+    )
     if len(ders) > p12_scan.MAX_CERTIFICATES:
         raise p12_scan.too_many_certificates()
     certificates, unread = read_certificates(ders)

@@ -9,8 +9,11 @@ from typing import Final
 from django_cybs_jwt.exceptions import UnreadableKeyFile, WrongKeyFile
 from django_cybs_jwt.protocol import der, password_encryption
 from django_cybs_jwt.protocol.der import Element, object_identifier
+from django_cybs_jwt.protocol.p12_child import Safe
+from django_cybs_jwt.protocol.p12_safes import take_apart
 
 MAX_CERTIFICATES: Final = 16
+SEVERAL_KEYS: Final = "The P12 file holds several private keys. Export each one alone."
 
 _DATA: Final = object_identifier("1.2.840.113549.1.7.1")
 _PLAIN_KEY: Final = object_identifier("1.2.840.113549.1.12.10.1.1")
@@ -20,9 +23,13 @@ _CERTIFICATE: Final = object_identifier("1.2.840.113549.1.12.10.1.3")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScannedP12:
-    """A P12 file whose visible parts are harmless, in strict DER."""
+    """A P12 file whose visible parts are harmless, in strict DER.
+
+    *safes* are the parts that only the password shows.
+    """
 
     data: bytes = field(repr=False)
+    safes: tuple[Safe, ...] = field(default=(), repr=False)
     notices: tuple[str, ...]
 
 
@@ -41,7 +48,8 @@ def scan(data: bytes) -> ScannedP12:
             "The P12 file has no integrity check (MAC), so anybody could have changed it. "
             "Export it again with a password."
         )
-    elements += _elements_of_safe(safe)
+    contents = _content(safe)
+    elements += _elements_in_clear(contents)
     mac_iterations = _mac_iterations(rest[0])
     legacy = password_encryption.check(elements, mac_iterations)
     _check_bags(elements)
@@ -49,20 +57,26 @@ def scan(data: bytes) -> ScannedP12:
         data=der.encode(
             der.SEQUENCE, version.encoded, safe.encoded, _without_encoded_default(rest[0])
         ),
+        safes=tuple(
+            take_apart(content) for content in contents.children() if not _is_clear(content)
+        ),
         notices=password_encryption.legacy_notice(
             *(["3DES"] if legacy else []), *(["one MAC iteration"] if mac_iterations == 1 else [])
         ),
     )
 
 
-def _elements_of_safe(safe: Element) -> list[Element]:
+def _elements_in_clear(contents: Element) -> list[Element]:
     """All that lies in clear inside the safe. The library takes BER there; this does not."""
-    contents = _content(safe)
     elements = list(der.walk(contents))
     for content in contents.children():
-        if content.expect(der.OBJECT_IDENTIFIER)[0].content == _DATA:
+        if _is_clear(content):
             elements += der.walk(_content(content))
     return elements
+
+
+def _is_clear(content: Element) -> bool:
+    return content.expect(der.OBJECT_IDENTIFIER)[0].content == _DATA
 
 
 def _content(content_info: Element) -> Element:
@@ -95,7 +109,7 @@ def _check_bags(elements: list[Element]) -> None:
             "The P12 file holds its private key without encryption. Export it with a password."
         )
     if bags[_ENCRYPTED_KEY] > 1:
-        raise WrongKeyFile("The P12 file holds several private keys. Export each one alone.")
+        raise WrongKeyFile(SEVERAL_KEYS)
     if bags[_CERTIFICATE] > MAX_CERTIFICATES:
         raise too_many_certificates()
 

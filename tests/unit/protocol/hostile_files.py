@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, padding, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
@@ -36,7 +36,12 @@ RSA_ENCRYPTION = oid("1.2.840.113549.1.1.1")
 RSA_PSS = oid("1.2.840.113549.1.1.10")
 SCRYPT = oid("1.3.6.1.4.1.11591.4.11")
 SHROUDED_KEY_BAG = oid("1.2.840.113549.1.12.10.1.2")
-SHA256_PRF = encode(der.SEQUENCE, oid("1.2.840.113549.2.9"), b"\x05\x00")
+# The default, SHA-1, has no place in DER.
+PRFS = {"SHA1": b""} | {
+    f"SHA{bits}": encode(der.SEQUENCE, oid(f"1.2.840.113549.2.{number}"), b"\x05\x00")
+    for number, bits in ((8, 224), (9, 256), (10, 384), (11, 512))
+}
+SHA256_PRF = PRFS["SHA256"]
 
 
 def number(value: int) -> bytes:
@@ -155,14 +160,15 @@ def nested_bomb(algorithm: bytes) -> bytes:
     return p12_around(encode(der.SEQUENCE, encrypted_content(bags)), PASSWORD)
 
 
-def encrypted_content(bags: bytes) -> bytes:
+def encrypted_content(bags: bytes, digest: str = "SHA256") -> bytes:
     """Bags as one encrypted ContentInfo: PBKDF2 with 2,048 iterations, AES-256-CBC."""
     salt, iv = secrets.token_bytes(16), secrets.token_bytes(16)
-    derived = PBKDF2HMAC(hashes.SHA256(), 32, salt, 2_048).derive(PASSWORD.encode())
+    derived = hashlib.pbkdf2_hmac(digest, PASSWORD.encode(), salt, 2_048, 32)
     padder = padding.PKCS7(128).padder()
     encryptor = Cipher(algorithms.AES(derived), modes.CBC(iv)).encryptor()
     ciphertext = encryptor.update(padder.update(bags) + padder.finalize()) + encryptor.finalize()
-    info = encode(der.SEQUENCE, DATA, pbes2(pbkdf2(2_048, salt), iv), encode(0x80, ciphertext))
+    scheme = pbes2(pbkdf2(2_048, salt, PRFS[digest]), iv)
+    info = encode(der.SEQUENCE, DATA, scheme, encode(0x80, ciphertext))
     content = encode(der.SEQUENCE, number(0), info)
     return encode(der.SEQUENCE, ENCRYPTED_DATA, encode(der.CONTEXT_0, content))
 
@@ -172,10 +178,9 @@ def pbes2(kdf: bytes, iv: bytes = b"\0" * 16) -> bytes:
     return encode(der.SEQUENCE, PBES2, encode(der.SEQUENCE, kdf, cipher))
 
 
-def pbkdf2(iterations: int, salt: bytes = b"\0" * 8) -> bytes:
-    parameters = encode(
-        der.SEQUENCE, encode(der.OCTET_STRING, salt), number(iterations), SHA256_PRF
-    )
+def pbkdf2(iterations: int, salt: bytes = b"\0" * 8, prf: bytes | None = None) -> bytes:
+    hmac = SHA256_PRF if prf is None else prf
+    parameters = encode(der.SEQUENCE, encode(der.OCTET_STRING, salt), number(iterations), hmac)
     return encode(der.SEQUENCE, PBKDF2, parameters)
 
 
@@ -224,19 +229,61 @@ def two_keys_p12() -> bytes:
     return p12_around(encode(der.SEQUENCE, contents), PASSWORD)
 
 
+def bags_of(data: bytes) -> list[bytes]:
+    """The bags of a P12 that lie in clear, those of keys last."""
+    contents = der.parse(safe_of(data)).children()
+    lists = [der.parse(content.children()[1].children()[0].content) for content in contents]
+    return [bag.encoded for bags in lists for bag in bags.children()]
+
+
+def hiding_p12(hidden: Sequence[bytes], clear: Sequence[bytes] = ()) -> bytes:
+    """A P12 with bags in a safe that only the password opens, and others in clear."""
+    contents = [encrypted_content(encode(der.SEQUENCE, *hidden))]
+    if clear:
+        contents.insert(0, data_content(b"".join(clear)))
+    return p12_around(encode(der.SEQUENCE, *contents), PASSWORD)
+
+
+def scrypt_safe_p12() -> bytes:
+    """A P12 with one safe under a derivation that no known writer of such files uses."""
+    info = encode(der.SEQUENCE, DATA, pbes2(scrypt(16)), encode(0x80, b"\0" * 16))
+    content = encode(der.CONTEXT_0, encode(der.SEQUENCE, number(0), info))
+    contents = der.parse(safe_of(good_p12())).content
+    odd = encode(der.SEQUENCE, ENCRYPTED_DATA, content)
+    return p12_around(encode(der.SEQUENCE, contents, odd), PASSWORD)
+
+
+def nested_safe(*bags: bytes) -> bytes:
+    """Bags as one bag of kind SafeContents, which may hold more of its kind."""
+    kind = oid("1.2.840.113549.1.12.10.1.6")
+    return encode(der.SEQUENCE, kind, encode(der.CONTEXT_0, encode(der.SEQUENCE, *bags)))
+
+
+def strangers_bags() -> list[bytes]:
+    """Certificate and key of somebody else, under the same password."""
+    other = material.rsa_key(name="stranger")
+    own = material.certificate(other, common_name="stranger", kid="2" * 22)
+    return bags_of(gateway_p12(other, [own], PASSWORD))
+
+
 def without_mac(data: bytes) -> bytes:
     return encode(der.SEQUENCE, *(child.encoded for child in der.parse(data).children()[:2]))
 
 
 def unencrypted_p12() -> bytes:
     """A P12 with its key bag in clear, under a right MAC."""
-    key_bag = oid("1.2.840.113549.1.12.10.1.1")
+    return p12_of(plain_key_bag())
+
+
+def plain_key_bag() -> bytes:
+    """A key bag that is not encrypted by itself."""
     plain = key().private_bytes(
         serialization.Encoding.DER,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    return p12_of(encode(der.SEQUENCE, key_bag, encode(der.CONTEXT_0, plain)))
+    kind = oid("1.2.840.113549.1.12.10.1.1")
+    return encode(der.SEQUENCE, kind, encode(der.CONTEXT_0, plain))
 
 
 def indefinite_safe() -> bytes:

@@ -41,6 +41,7 @@ LONGEST = 5.0
 KEY = hostile.key()
 OWN = hostile.certificate()
 GOOD = hostile.good_p12()
+BAGS = hostile.bags_of(GOOD)
 MODERN = hostile.modern_p12(KEY, OWN)
 PLAIN = hostile.pem()
 ENCRYPTED = hostile.pem(password=PASSWORD)
@@ -207,6 +208,31 @@ ROWS: list[tuple[str, Callable[[], object], type[KeyMaterialError], str]] = [
     ("B18 no key", p12(hostile.modern_p12(None, None, [OWN])), WrongKeyFile, "no private key"),
     ("B18 no certificate", p12(hostile.modern_p12(KEY)), WrongKeyFile, "No certificate"),
     ("B18 two keys", p12(hostile.two_keys_p12()), WrongKeyFile, "several private keys"),
+    *[
+        (f"B18 {name}", p12(data), WrongKeyFile, "several private keys")
+        for name, data in {
+            "two keys in a safe": hostile.hiding_p12(BAGS + hostile.strangers_bags()),
+            "two keys in a safe, ours last": hostile.hiding_p12(hostile.strangers_bags() + BAGS),
+            "a key in a safe, another in clear": hostile.hiding_p12(
+                hostile.strangers_bags(), clear=BAGS
+            ),
+            "a plain key in a safe, another in clear": hostile.hiding_p12(
+                [hostile.plain_key_bag()], clear=BAGS
+            ),
+            "a broken key in a safe, another in clear": hostile.hiding_p12(
+                [hostile.shrouded_bag(hostile.pbes2(hostile.pbkdf2(2_048)))], clear=BAGS
+            ),
+            "a key in a safe in a safe": hostile.hiding_p12(
+                [*BAGS, hostile.nested_safe(hostile.nested_safe(hostile.plain_key_bag()))]
+            ),
+        }.items()
+    ],
+    (
+        "B18 a safe that nobody looks into",
+        p12(hostile.scrypt_safe_p12()),
+        WrongKeyFile,
+        "more keys could hide",
+    ),
     (
         "B19 40 more, in clear",
         p12(hostile.good_p12(*[OWN] * 41)),
@@ -329,6 +355,11 @@ def test_a_bomb_that_is_refused_takes_no_memory_of_this_process() -> None:
             hostile.good_p12(OWN, hostile.certificate(kid="2" * 22)),
             "2 certificates belong",
             id="B18 two leaves for one key",
+        ),
+        pytest.param(
+            hostile.hiding_p12([*BAGS[:-1], hostile.plain_key_bag()]),
+            "one MAC iteration",
+            id="B18 the one key in a safe, as the gateway wrote it in 2019",
         ),
         pytest.param(own_p12(not_before=NOW + DAY), "cannot sign before", id="B20 not valid yet"),
         pytest.param(
