@@ -43,10 +43,19 @@ def looks_like(data: bytes) -> str:
     if labels := _PEM_LABEL.findall(data):
         return "PEM text with " + _listed(labels)
     if data.startswith(bytes((der.SEQUENCE,))):
-        return _der_kind(data)
+        return der_kind(data)
     if data.isascii() and data.decode("ascii").replace("\r\n", "").replace("\n", "").isprintable():
         return "plain text"
     return ""
+
+
+def der_kind(data: bytes) -> str:
+    """Name the kind of a DER file, empty when it is none that is known."""
+    try:
+        tags = tuple(child.tag for child in der.parse(data).children())
+    except UnreadableKeyFile:
+        return ""
+    return next((name for shape, name in _SHAPES if tags[: len(shape)] == shape), "")
 
 
 def wrong_kind(data: bytes, expected: str) -> WrongKeyFile:
@@ -70,11 +79,3 @@ def _listed(labels: list[bytes]) -> str:
     """`a certificate` or `a private key, a certificate`: each label once, at most four."""
     names = dict.fromkeys(label.decode("ascii").lower() for label in labels)
     return ", ".join(("an " if name[:1] in "aeiou" else "a ") + name for name in list(names)[:4])
-
-
-def _der_kind(data: bytes) -> str:
-    try:
-        tags = tuple(child.tag for child in der.parse(data).children())
-    except UnreadableKeyFile:
-        return ""
-    return next((name for shape, name in _SHAPES if tags[: len(shape)] == shape), "")

@@ -23,6 +23,10 @@ ResponseMLE = Literal["required", "ask", "never"]
 RSA_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 # RFC 7518, 3.2: the key is at least as long as the hash, in bytes.
 HMAC_MINIMUM: Final[Mapping[str, int]] = {"HS256": 32, "HS384": 48, "HS512": 64}
+ANOTHER_KIND: Final = (
+    "This is a key or a certificate, not a shared secret. A shared secret is one line of Base64, "
+    "about 44 characters."
+)
 
 
 class Secret:
@@ -152,12 +156,15 @@ def check_rsa(key: RSAPublicKey) -> None:
 
 
 def check_shared_secret(algorithm: str, secret: bytes) -> None:
-    """Raise WeakKey unless *secret* is long enough for *algorithm*."""
+    """Raise WeakKey unless *secret* is long enough for *algorithm*, WrongKeyFile for a PEM file."""
     minimum = HMAC_MINIMUM.get(algorithm)
     if minimum is None:
         raise WeakKey(f"A shared secret signs {', '.join(HMAC_MINIMUM)}, not {algorithm!r}.")
     if len(secret) < minimum:
         raise WeakKey(f"{algorithm} needs a secret of {minimum} bytes; this one has {len(secret)}.")
+    # A public key as the secret of an HMAC would let everybody sign.
+    if b"-----BEGIN" in secret:
+        raise WrongKeyFile(ANOTHER_KIND)
 
 
 def spki_fingerprint(key: RSAPublicKey) -> str:

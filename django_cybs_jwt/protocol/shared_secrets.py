@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import base64
 import re
-from itertools import pairwise
 from typing import Final
 
 from django_cybs_jwt.exceptions import KeyMaterialError, WeakKey, WrongKeyFile
 from django_cybs_jwt.protocol import keys
+from django_cybs_jwt.protocol.file_kind import der_kind
+from django_cybs_jwt.randomness import looks_random
 
 LONGEST_TEXT: Final = 1024
 
 _KEY_ID: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _URL_SAFE: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}")
-# 32 random bytes show about 30 different values, and fewer than 16 never.
-_FEWEST_VALUES: Final = 16
 _GET_AGAIN: Final = "Copy it again from the Business Center, exactly as shown there."
 
 
@@ -29,6 +28,8 @@ def parse_shared_secret(text: str, *, algorithm: str = "HS256") -> bytes:
     trimmed = text.strip(" \t\r\n")
     _check_kind(trimmed)
     secret = _decode(trimmed)
+    if der_kind(secret):
+        raise WrongKeyFile(keys.ANOTHER_KIND)
     keys.check_shared_secret(algorithm, secret)
     _check_random(secret)
     return secret
@@ -49,10 +50,7 @@ def parse_key_id(value: object) -> str:
 
 def _check_kind(text: str) -> None:
     if "-----BEGIN" in text or (text.startswith("MII") and len(text) > 100):
-        raise WrongKeyFile(
-            "This is a key or a certificate, not a shared secret. A shared secret is one line "
-            "of Base64, about 44 characters."
-        )
+        raise WrongKeyFile(keys.ANOTHER_KIND)
     if len(text) > LONGEST_TEXT:
         raise WrongKeyFile("This is too long for a shared secret, which has about 44 characters.")
 
@@ -77,10 +75,7 @@ def _what_is_wrong(text: str) -> str:
 
 
 def _check_random(secret: bytes) -> None:
-    steps = {(after - before) % 256 for before, after in pairwise(secret)}
-    repeats = secret in (secret * 2)[1:-1]
-    readable = secret.isascii() and secret.decode("ascii").isprintable()
-    if len(set(secret)) < _FEWEST_VALUES or len(steps) == 1 or repeats or readable:
+    if not looks_random(secret):
         raise WeakKey(
             "The shared secret is not random: it repeats itself, counts up or is readable text. "
             "Generate one in the Business Center."

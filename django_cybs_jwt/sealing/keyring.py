@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO
 
 from django_cybs_jwt.exceptions import KeyBlocked, KeyRingError, KeyUnavailable
+from django_cybs_jwt.randomness import looks_random
 from django_cybs_jwt.sealing.material import (
     KEY_BYTES,
     derive,
     from_base64,
     guesses_from,
-    looks_random,
     to_base64,
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA512
@@ -17,13 +16,6 @@ KEY_BYTES: Final = 32
 def derive(key: bytes, label: bytes, length: int = KEY_BYTES) -> bytes:
     """HKDF-SHA512 of *key*; labels that differ give unrelated keys."""
     return HKDF(SHA512(), length, None, b"cybs_jwt:" + label).derive(key)
-
-
-def looks_random(key: bytes) -> bool:
-    """False for patterns and text; true random bytes fail less than once in 10^9 keys."""
-    steps = {(after - before) % 256 for before, after in pairwise(key)}
-    is_text = key.isascii() and key.decode().isprintable()
-    return len(set(key)) > KEY_BYTES // 2 and len(steps) > 1 and not is_text
 
 
 def guesses_from(secret: str) -> Iterator[bytes]:

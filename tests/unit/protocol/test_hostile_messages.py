@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from django_cybs_jwt.exceptions import (
     InvalidBody,
@@ -21,6 +22,7 @@ from django_cybs_jwt.exceptions import (
     MLEDecryptError,
     ReplyNotEncrypted,
     WeakKey,
+    WrongKeyFile,
 )
 from django_cybs_jwt.protocol import ResponseKey, SigningKey, jwe, open_response
 from django_cybs_jwt.protocol.bodies import check_body, encode_json
@@ -118,6 +120,12 @@ def test_b48_an_rsa_key_is_never_the_secret_of_an_hmac() -> None:
         SigningKey(owner="acme_001", kid="1", algorithm="HS256", material=RSA)
     with pytest.raises(WeakKey, match="not 'RS256'"):
         SigningKey(owner="acme_001", kid="1", algorithm="RS256", material=bytes(64))
+
+
+def test_b48_a_public_key_in_pem_is_never_the_secret_of_an_hmac() -> None:
+    pem = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(WrongKeyFile, match="not a shared secret"):
+        SigningKey(owner="acme_001", kid="1", algorithm="HS256", material=pem)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cryptography.exceptions import InvalidSignature
 
+from django_cybs_jwt.exceptions import MessageError, WrongKeyFile
 from django_cybs_jwt.protocol import PROFILES, Operations, SealedRequest, SigningKey, jws
 from tests.unit.protocol import bare_jose
 from tests.unit.protocol.protocol_samples import RSA, SECRET, SIGNING, bearer, merchant, sealed
@@ -119,3 +120,20 @@ def test_the_claims_given_are_not_changed() -> None:
     claims = {"iat": 1, "exp": 2}
     jws.sign(claims, SIGNING)
     assert claims == {"iat": 1, "exp": 2}
+
+
+@pytest.mark.parametrize("beginning", [b"ssh-rsa ", b"---- BEGIN PUBLIC KEY ----"])
+def test_a_secret_that_the_library_takes_for_another_kind_of_key_is_our_error(
+    beginning: bytes,
+) -> None:
+    secret = beginning + bytes(range(100, 150)) + beginning.replace(b"BEGIN", b"END")
+    key = SigningKey(owner="acme_001", kid="1", algorithm="HS256", material=secret)
+    with pytest.raises(WrongKeyFile, match="not a shared secret") as caught:
+        jws.sign({"a": 1}, key)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("claims", [{"a": b"x"}, {"a": {1, 2}}, {"iss": 1}], ids=str)
+def test_claims_that_are_not_json_are_our_error(claims: dict[str, Any]) -> None:
+    with pytest.raises(MessageError, match="as JSON"):
+        jws.sign(claims, SIGNING)

@@ -86,6 +86,12 @@ REFUSED = {
     "a run over the edge": (with_key(bytes((i * 7 + 100) % 256 for i in range(32))), "a pattern"),
     "16 bytes twice": (with_key(hashlib.md5(b"x").digest() * 2), "a pattern"),  # noqa: S324
     "a passphrase": (with_key(b"Correct-horse_battery:staple 123"), "or a text"),
+    "a passphrase and the newline of echo": (
+        with_key(b"correct horse battery staple my\n"),
+        "a text",
+    ),
+    "a passphrase with an umlaut": (with_key("pässword-pässword-my-dear-frie".encode()), "a text"),
+    "a passphrase in UTF-16": (with_key("Quick-brown-Fox!".encode("utf-16-le")), "a pattern or"),
     "hexadecimal digits as bytes": (with_key(os.urandom(16).hex().encode()), "a pattern or"),
     "a pattern as index key": (with_key(bytes(32), "index_key"), "index_key is a pattern"),
     "a pattern as audit key": (with_key(bytes(32), "audit_key"), "audit_key is a pattern"),
