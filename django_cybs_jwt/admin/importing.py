@@ -160,8 +160,10 @@ class ImportForm(forms.Form):
     def _wanted(self, cleaned: dict[str, Any]) -> Wanted:
         ends = cleaned.get("expires_at")
         purpose = self.replaces.slot.purpose if self.replaces else cleaned["purpose"]
+        owner = self.replaces.organization if self.replaces else cleaned["organization"]
         return Wanted(
             purpose=purpose,
+            owner=owner.org_id,
             key_id=cleaned["key_id"].strip(),
             algorithm=cleaned["algorithm"],
             expires_at=datetime.combine(ends, time(), UTC) if ends else None,

@@ -106,21 +106,28 @@ def read_certificates(ders: Iterable[bytes]) -> tuple[list[x509.Certificate], tu
 
 
 def find_own(
-    certificates: Iterable[x509.Certificate], key: RSAPrivateKey, now: datetime
+    certificates: Iterable[x509.Certificate],
+    key: RSAPrivateKey,
+    now: datetime,
+    *,
+    common_name: str = "",
 ) -> OwnCertificate | None:
-    """The certificate of *key*: of several the newest valid one; None where there is none.
+    """The certificate of *key*; None where there is none.
+
+    Of several those whose CN is *common_name*, in any case; of these the newest valid one.
 
     Raises ExpiredKey when it has ended, WeakKey or WrongKeyFile when it cannot be used.
     """
     matching = [c for c in certificates if is_for(c, key)]
     if not matching:
         return None
-    own = max(matching, key=lambda c: _preference(c, now))
+    own = max(matching, key=lambda c: (_is_named(c, common_name), *_preference(c, now)))
     _check_own(own, now)
     notices = []
     if len(matching) > 1:
+        those = f" for {clean_text(common_name)}" if _is_named(own, common_name) else ""
         notices.append(
-            f"{len(matching)} certificates belong to this key; the newest valid one is used."
+            f"{len(matching)} certificates belong to this key; the newest valid one{those} is used."
         )
     if now < own.not_valid_before_utc:
         begin = own.not_valid_before_utc.isoformat()
@@ -136,6 +143,12 @@ def is_for(certificate: x509.Certificate, key: RSAPrivateKey) -> bool:
 def is_gateway(certificate: x509.Certificate, aliases: Collection[str]) -> bool:
     """True when the CN is one of *aliases*, in any case."""
     return keys.common_name(certificate).casefold() in {alias.casefold() for alias in aliases}
+
+
+def _is_named(certificate: x509.Certificate, common_name: str) -> bool:
+    return bool(common_name) and (
+        keys.common_name(certificate).casefold() == common_name.casefold()
+    )
 
 
 def _preference(certificate: x509.Certificate, now: datetime) -> tuple[bool, bool, datetime]:

@@ -68,12 +68,14 @@ def load_p12(
     password: str | bytes,
     *,
     now: datetime,
+    common_name: str = "",
     gateway_aliases: Collection[str] = GATEWAY_ALIASES,
     interpreter: str | None = None,
 ) -> P12Bundle:
     """Open a P12 file with its password and check everything that can be checked offline.
 
-    *now* carries a zone. *interpreter* is as for `key_reader.read_key_file`.
+    *now* carries a zone. *common_name*, the organization's id, says which of several certificates
+    of the key is its own. *interpreter* is as for `key_reader.read_key_file`.
     Raises UnreadableKeyFile, WrongKeyFile, WeakKey or ExpiredKey; ConfigurationError when no
     child process can be started.
     """
@@ -90,7 +92,7 @@ def load_p12(
     if len(ders) > p12_scan.MAX_CERTIFICATES:
         raise p12_scan.too_many_certificates()
     certificates, unread = read_certificates(ders)
-    own = find_own(certificates, private_key, now)
+    own = find_own(certificates, private_key, now, common_name=common_name)
     if own is None:
         raise WrongKeyFile("No certificate in the file belongs to its private key.")
     rest = [c for c in certificates if c is not own.certificate]

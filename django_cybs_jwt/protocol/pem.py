@@ -69,18 +69,23 @@ def load_private_key(
 
 
 def load_bundle(
-    data: bytes, password: str | bytes | None, *, now: datetime, interpreter: str | None = None
+    data: bytes,
+    password: str | bytes | None,
+    *,
+    now: datetime,
+    common_name: str = "",
+    interpreter: str | None = None,
 ) -> PemBundle:
     """A private key as `load_private_key` reads it, and the certificates in the same file.
 
-    *now* carries a zone. Raises ExpiredKey too, and WrongKeyFile when there are certificates
-    and none belongs to the key.
+    *now* carries a zone, *common_name* is as for `p12.load_p12`. Raises ExpiredKey too, and
+    WrongKeyFile when there are certificates and none belongs to the key.
     """
     key, blocks = _split(data)
     legacy = _check_key(key, password)
     private_key = _open(key, password, interpreter)
     certificates, unread = read_certificates(block.der for block in blocks)
-    own = find_own(certificates, private_key, now)
+    own = find_own(certificates, private_key, now, common_name=common_name)
     if blocks and own is None:
         raise WrongKeyFile(
             "No certificate in the file belongs to its private key. "

@@ -138,6 +138,7 @@ def _open_p12(credential: Credential, now: datetime) -> _Contents:
         packed[4 + length :],
         # Judged as on the day it came in: a key that has ended may still be needed elsewhere.
         now=credential.staged_at or now,
+        common_name=credential.common_name,
         gateway_aliases=settings.GATEWAY_CERTIFICATE_NAMES,
         interpreter=settings.P12_INTERPRETER,
     )

@@ -57,9 +57,14 @@ class Inspection(Secret):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the operator says the file is."""
+    """What the operator says the file is.
+
+    *owner* is the id of the organization that it is for: of several certificates of one key, its
+    own is taken.
+    """
 
     purpose: str
+    owner: str = ""
     key_id: str = ""
     algorithm: str = ""
     expires_at: datetime | None = None
@@ -95,8 +100,17 @@ def inspect_shared_secret(text: str, wanted: Wanted, *, now: datetime) -> Inspec
         fingerprint=secret_fingerprint(secret),
         bits=len(secret) * 8,
         expires_at=_end(None, wanted, now),
-        notices=() if wanted.expires_at else ("No end is stored: a shared secret carries none.",),
+        notices=(*_trimmed(text), *_endless(wanted)),
     )
+
+
+def _trimmed(text: str) -> list[str]:
+    # What stays behind of a line or a selection is no part of Base64, and was not typed.
+    return ["White space around the shared secret was dropped."] if text != text.strip() else []
+
+
+def _endless(wanted: Wanted) -> list[str]:
+    return [] if wanted.expires_at else ["No end is stored: a shared secret carries none."]
 
 
 def secret_fingerprint(secret: bytes) -> str:
@@ -111,6 +125,7 @@ def _inspect_p12(data: bytes, password: bytes, wanted: Wanted, *, now: datetime)
         data,
         password,
         now=now,
+        common_name=wanted.owner,
         gateway_aliases=settings.GATEWAY_CERTIFICATE_NAMES,
         interpreter=settings.P12_INTERPRETER,
     )
@@ -144,7 +159,13 @@ def _ended(certificates: Sequence[x509.Certificate], now: datetime) -> list[str]
 def _inspect_pem(
     data: bytes, password: bytes | None, wanted: Wanted, *, now: datetime
 ) -> Inspection:
-    bundle = pem.load_bundle(data, password, now=now, interpreter=conf.current().P12_INTERPRETER)
+    bundle = pem.load_bundle(
+        data,
+        password,
+        now=now,
+        common_name=wanted.owner,
+        interpreter=conf.current().P12_INTERPRETER,
+    )
     return _from_certificate(
         bundle.private_key,
         bundle.certificate,

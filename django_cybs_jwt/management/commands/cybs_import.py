@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from django_cybs_jwt.management.base import CybsCommand, actor, read_file, read_secret
-from django_cybs_jwt.models import Coverage, Credential, Purpose
+from django_cybs_jwt.models import Coverage, Credential, Organization, Purpose
 from django_cybs_jwt.services import importing, inspection, keys, organizations
 from django_cybs_jwt.services.inspection import Inspection, Wanted
 
@@ -41,7 +41,7 @@ class Command(CybsCommand):
         """Show what came in, then store it."""
         now = timezone.now()
         organization = organizations.find(options["org_id"])
-        inspected = self._inspect(options, now)
+        inspected = self._inspect(organization, options, now)
         warning = keys.owner_warning(organization, inspected)
         notices = [*inspected.notices, *([warning] if warning else [])]
         if not options["json"]:
@@ -63,9 +63,12 @@ class Command(CybsCommand):
                 f"{credential.state}."
             )
 
-    def _inspect(self, options: dict[str, Any], now: datetime) -> Inspection:
+    def _inspect(
+        self, organization: Organization, options: dict[str, Any], now: datetime
+    ) -> Inspection:
         wanted = Wanted(
             purpose=options["purpose"],
+            owner=organization.org_id,
             key_id=options["key_id"],
             algorithm=options["algorithm"],
             expires_at=options["expires"],

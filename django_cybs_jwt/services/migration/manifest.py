@@ -116,6 +116,7 @@ def inspect(row: Row, folder: Path, variables: Variables, *, now: datetime) -> I
     _check(row)
     wanted = Wanted(
         purpose=row.purpose,
+        owner=row.org_id.partition("@")[0],
         key_id=row.key_id,
         algorithm=row.algorithm,
         expires_at=_day(row.expires) if row.expires else None,

@@ -47,9 +47,9 @@ def open_keys(members: Members, folder: Path, *, now: datetime) -> Opened:
     owner = _org_id(members, "portfolio_id") if members.flag("use_metakey") else merchant
     host = sdk_settings.host_of(members)
     with _about("Signing key"):
-        signing, notices = _signing_key(members, folder, merchant, now)
+        signing, notices = _signing_key(members, folder, merchant, owner, now)
     with _about("Response MLE key"):
-        response = _response_key(members, folder, now)
+        response = _response_key(members, folder, owner, now)
     with _about("Request-MLE certificate"):
         certificate = _request_certificate(members, folder)
     if certificate is not None:
@@ -80,7 +80,7 @@ def _org_id(members: Members, name: str) -> str:
 
 
 def _signing_key(
-    members: Members, folder: Path, merchant: str, now: datetime
+    members: Members, folder: Path, merchant: str, owner: str, now: datetime
 ) -> tuple[Inspection, tuple[str, ...]]:
     kind = members.need("authentication_type").strip().lower()
     if kind not in {"jwt", "http_signature"}:
@@ -100,14 +100,14 @@ def _signing_key(
     data = sdk_settings.read_p12(members, folder, merchant)
     password = members.text("key_password")
     notices = () if password else ("key_password is not given: the merchant id is, as in the SDK.",)
-    wanted = Wanted(purpose=Purpose.SIGNING)
+    wanted = Wanted(purpose=Purpose.SIGNING, owner=owner)
     return (
         inspection.inspect_file(data, encode_password(password or merchant), wanted, now=now),
         notices,
     )
 
 
-def _response_key(members: Members, folder: Path, now: datetime) -> Inspection | None:
+def _response_key(members: Members, folder: Path, owner: str, now: datetime) -> Inspection | None:
     pasted = members.text("responseMlePrivateKey")
     named = members.text("responseMlePrivateKeyFilePath")
     if not (pasted or named):
@@ -121,7 +121,8 @@ def _response_key(members: Members, folder: Path, now: datetime) -> Inspection |
     if named:
         data = sdk_settings.read_named(members, folder, "responseMlePrivateKeyFilePath")
     password = encode_password(members.text("responseMlePrivateKeyFilePassword"))
-    wanted = Wanted(purpose=Purpose.RESPONSE_MLE, key_id=members.text("responseMleKID"))
+    key_id = members.text("responseMleKID")
+    wanted = Wanted(purpose=Purpose.RESPONSE_MLE, owner=owner, key_id=key_id)
     return inspection.inspect_file(data, password or None, wanted, now=now)
 
 

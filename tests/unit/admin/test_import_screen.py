@@ -85,6 +85,18 @@ def test_a_file_is_stored_staged_and_its_page_shows_everything_inside(visitor: C
     assert_no_secret(answer, file.password, base64.b64encode(file.data).decode()[:40])
 
 
+def test_of_several_certificates_of_one_key_the_organizations_own_is_taken(
+    visitor: Client,
+) -> None:
+    enrolment.organization()
+    upload = SimpleUploadedFile("key.p12", enrolment.twice_named_p12())
+    data = {"organization": "acme", "purpose": "signing", "file": upload}
+
+    post(visitor, data | {"password": material.PASSWORD})
+
+    assert Credential.objects.get().key_id == "1" * 22
+
+
 def test_a_pasted_secret_is_stored_and_says_what_is_missing(visitor: Client) -> None:
     enrolment.organization()
     file = material.shared_secret()

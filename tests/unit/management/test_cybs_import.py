@@ -71,6 +71,14 @@ def test_it_prints_json(acme: Organization, tmp_path: Path) -> None:
     assert {each["role"] for each in facts["certificates"]} == {"own", "request-MLE", "issuer"}
 
 
+def test_of_several_certificates_of_one_key_the_organizations_own_is_taken(
+    acme: Organization, tmp_path: Path
+) -> None:
+    path = tmp_path / "key.p12"
+    path.write_bytes(enrolment.twice_named_p12())
+    assert imported(str(path), "--json").json["key_id"] == "1" * 22
+
+
 def test_the_purpose_may_be_response_mle(acme: Organization, tmp_path: Path) -> None:
     _, path = written(tmp_path)
     facts = imported(path, "--purpose", "response-mle", "--json").json

@@ -146,6 +146,45 @@ def test_of_several_own_certificates_the_newest_valid_one_is_used() -> None:
     assert len(bundle.others) == 3
 
 
+def named(*certificates: tuple[str, int, int]) -> bytes:
+    """A P12 whose one key has several certificates: CN, begin and end in days from NOW."""
+    made = [
+        material.certificate(
+            KEY,
+            common_name=name,
+            kid=f"{begin + 100}",
+            not_before=NOW + begin * DAY,
+            not_after=NOW + end * DAY,
+        )
+        for name, begin, end in certificates
+    ]
+    return gateway_p12(KEY, made, "pw")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_own_certificates_that_of_the_organization_goes_before_a_newer_one(
+    order: int,
+) -> None:
+    data = named(*[("acme", -90, 90), ("acme", -60, 90), ("rival", -30, 90)][::order])
+    assert load_p12(data, "pw", now=NOW).common_name == "rival"
+    bundle = load_p12(data, "pw", now=NOW, common_name="ACME")
+    assert (bundle.common_name, bundle.kid) == ("acme", "40")
+    assert "the newest valid one for ACME is used" in bundle.notices[-1]
+
+
+def test_a_name_that_no_certificate_carries_decides_nothing() -> None:
+    data = named(("acme", -90, 90), ("rival", -30, 90))
+    bundle = load_p12(data, "pw", now=NOW, common_name="another")
+    assert bundle.common_name == "rival"
+    assert "another" not in bundle.notices[-1]
+
+
+def test_an_organizations_own_certificate_that_has_ended_is_not_replaced_by_anothers() -> None:
+    data = named(("acme", -90, -1), ("rival", -30, 90))
+    with pytest.raises(ExpiredKey):
+        load_p12(data, "pw", now=NOW, common_name="acme")
+
+
 def test_a_bundle_shows_nothing_and_is_never_pickled_or_copied() -> None:
     made = file()
     bundle = load_p12(made.data, made.password, now=NOW)

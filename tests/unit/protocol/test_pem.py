@@ -64,6 +64,16 @@ def test_certificates_beside_the_key_are_sorted_into_its_own_and_others() -> Non
     assert repr(bundle) == "<PemBundle redacted>"
 
 
+def test_of_several_own_certificates_that_of_the_organization_is_taken() -> None:
+    own, newer = (
+        hostile.certificate(common_name=name, not_before=NOW - begin * DAY)
+        for name, begin in (("acme", 9), ("rival", 1))
+    )
+    data = PLAIN + hostile.certificate_pem(newer) + hostile.certificate_pem(own)
+    assert pem.load_bundle(data, None, now=NOW).certificate == newer
+    assert pem.load_bundle(data, None, now=NOW, common_name="acme").certificate == own
+
+
 def test_a_key_alone_has_no_certificate() -> None:
     bundle = pem.load_bundle(PLAIN, None, now=NOW)
     assert (bundle.certificate, bundle.others) == (None, ())

@@ -7,7 +7,7 @@ process, which only the tests of the import need.
 from __future__ import annotations
 
 import base64
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
@@ -20,6 +20,7 @@ from django_cybs_jwt.protocol.keys import spki_fingerprint
 from django_cybs_jwt.services import importing, inspection, organizations, signing
 from django_cybs_jwt.services.inspection import Inspection, Wanted
 from django_cybs_jwt.testing import material
+from django_cybs_jwt.testing.p12_encoding import gateway_p12
 
 HOST = "apitest.cybersource.com"
 OTHER_HOST = "apitest.visaacceptance.com"
@@ -118,6 +119,22 @@ def rsa_inspection(
         expires_at=ends or certificate.not_valid_after_utc,
         gateway_certificates=(gateway,) if gateway else (),
     )
+
+
+def twice_named_p12() -> bytes:
+    """One key with acme's certificate and a newer one for another organization."""
+    key, now = material.rsa_key(name="twice named"), timezone.now()
+    certificates = [
+        material.certificate(
+            key,
+            common_name=name,
+            kid=kid,
+            not_before=now - timedelta(days=days),
+            not_after=now + timedelta(days=90),
+        )
+        for name, kid, days in (("acme", "1" * 22, 9), ("rival", "2" * 22, 1))
+    ]
+    return gateway_p12(key, certificates, material.PASSWORD)
 
 
 def p12_inspection(file: material.P12File, *, purpose: str = "signing") -> Inspection:

@@ -118,6 +118,17 @@ def test_export__can_be_imported_again(key: Credential, path: Path) -> None:
     assert len(found.gateway_certificates) == 1
 
 
+def test_export__of_a_key_with_several_certificates_names_its_own(path: Path) -> None:
+    wanted = Wanted(purpose="signing", owner="acme")
+    data, password = enrolment.twice_named_p12(), material.PASSWORD.encode()
+    inspected = inspection.inspect_file(data, password, wanted, now=NOW)
+    write(enrolment.store(enrolment.organization(), inspected), path)
+
+    found = opened(path).cert
+    assert found is not None
+    assert found.friendly_name == f"serialNumber={'1' * 22},CN=acme".encode()
+
+
 def test_key_that_has_ended__can_still_be_exported(path: Path) -> None:
     born = NOW - timedelta(days=400)
     file = material.p12(

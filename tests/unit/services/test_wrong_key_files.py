@@ -39,6 +39,14 @@ def test_the_name_in_the_certificate_may_differ_in_case() -> None:
     assert row.common_name == "ACME"
 
 
+def test_of_several_certificates_of_one_key_the_organizations_own_is_stored() -> None:
+    data, acme = enrolment.twice_named_p12(), enrolment.organization()
+    row = enrolment.store(acme, read(data, owner="acme"))
+    assert (row.common_name, row.key_id) == ("acme", "1" * 22)
+    with pytest.raises(WrongKeyFile, match="belongs to organization 'rival'"):
+        enrolment.store(acme, read(data))
+
+
 def own_certificate(name: str) -> Inspection:
     """A PEM with a certificate that the customer submitted: no serialNumber in its subject."""
     private_key = key("own")
@@ -148,9 +156,13 @@ def test_a_bad_shared_secret_is_refused_and_not_repeated(kind: str) -> None:
     assert len(SECRETS[kind]) < 9 or SECRETS[kind] not in str(caught.value)
 
 
-def test_white_space_around_a_shared_secret_is_dropped() -> None:
+@pytest.mark.parametrize("around", ["{}\n", " {}\r\n", "\t{}"])
+def test_white_space_around_a_shared_secret_is_dropped_with_a_notice(around: str) -> None:
     secret = material.shared_secret().secret
-    assert read_secret(f" {secret}\r\n").secret == base64.b64decode(secret)
+    inspected = read_secret(around.format(secret))
+    assert inspected.secret == base64.b64decode(secret)
+    assert "White space around the shared secret was dropped." in inspected.notices
+    assert not any("White space" in notice for notice in read_secret(secret).notices)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,16 @@ def tables() -> tuple[int, ...]:
     return (*counts, GatewayCertificate.stored.count())
 
 
+def test_of_several_certificates_of_one_key_the_organizations_own_is_taken(
+    tmp_path: Path,
+) -> None:
+    enrolment.organization()
+    row = p12_row(tmp_path) | {"org_id": f"acme@{HOST}"}
+    (tmp_path / row["file"]).write_bytes(enrolment.twice_named_p12())
+    (result,) = imported(tmp_path, row)
+    assert (result.error, Credential.objects.get().key_id) == ("", "1" * 22)
+
+
 def everything() -> tuple[Any, ...]:
     """All that a dry run could change, the audit trail and the epoch included."""
     chain = list(KeyEvent.objects.values_list("seq", "digest"))

@@ -77,6 +77,15 @@ def put_p12(path: Path, org_id: str, **options: Any) -> material.P12File:
     return file
 
 
+def test_of_several_certificates_of_one_key_the_organizations_own_is_taken(
+    tmp_path: Path,
+) -> None:
+    put_p12(tmp_path / "keys" / "acme.p12", "acme")
+    (tmp_path / "keys" / "acme.p12").write_bytes(enrolment.twice_named_p12())
+    accepted(tmp_path, jwt())
+    assert Credential.objects.get().key_id == "1" * 22
+
+
 def pem(name: str, password: str | None = None) -> bytes:
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if password is not None:
