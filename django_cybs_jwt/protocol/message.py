@@ -81,6 +81,7 @@ def seal_request(
     *mle* overrides an optional operation's policy. Raises MessageError, never falls back.
     """
     _check_method(method)
+    check_mle(mle)
     extra = check_headers(headers)
     wanted = _wants_encryption(operations.policy(method, check_path(path)), mle, check_body(body))
     if wanted:
@@ -126,6 +127,13 @@ def open_response(
     if response_mle == "required" and body and 200 <= status < 300:
         raise ReplyNotEncrypted
     return OpenedResponse(content=body, encrypted=False)
+
+
+def check_mle(mle: object) -> None:
+    """Refuse everything but True, False and None: 0 or "" would pass for "in clear"."""
+    if mle is not None and not isinstance(mle, bool):
+        # Its type alone: by a slip of the position it may be the body.
+        raise MessageError(f"mle is True, False or None, not of type {type(mle).__name__}.")
 
 
 def _check_method(method: str) -> None:

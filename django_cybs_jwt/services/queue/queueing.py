@@ -24,6 +24,7 @@ from django_cybs_jwt.models import Organization, OutboundRequest, RequestState, 
 from django_cybs_jwt.protocol.bodies import check_body, encode_json
 from django_cybs_jwt.protocol.claims import METHODS
 from django_cybs_jwt.protocol.headers import check_headers
+from django_cybs_jwt.protocol.message import check_mle
 from django_cybs_jwt.protocol.paths import check_path
 from django_cybs_jwt.services import doorbell, organizations
 from django_cybs_jwt.services.queue import database_clock, payloads, safety, telemetry
@@ -96,6 +97,7 @@ def payload_of(
         raise InvalidBody("Give json= or content=, not both: only one of them can be sent.")
     if method.lower() not in METHODS:
         raise MessageError(f"{method[:20]!r} is not a method of the gateway.")
+    check_mle(mle)
     check_path(path)
     checked = dict(check_headers(headers or {}))
     body = encode_json(json) if json is not None else check_body(content or b"")

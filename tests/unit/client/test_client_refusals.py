@@ -63,6 +63,11 @@ CALLS: list[tuple[str, Call, type[MessageError]]] = [
         EncryptionRequired,
     ),
     (
+        "0 for False",
+        Call("POST", "/tms/v2/tokenize", {"json": {}, "extensions": {"cybs_mle": 0}}),
+        MessageError,
+    ),
+    (
         "form where encrypted",
         Call("POST", "/pts/v2/payments", {"data": {"a": "b"}}),
         EncryptionImpossible,

@@ -116,6 +116,22 @@ def test_without_a_body_there_is_nothing_to_encrypt_and_nothing_to_refuse(
     assert "digest" not in request.claims
 
 
+@pytest.mark.parametrize("body", [BODY, b""], ids=["body", "none"])
+@pytest.mark.parametrize("mle", [0, 1, 0.0, "", "off", b"", [], {}, ()], ids=repr)
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_what_is_neither_true_nor_false_nor_none_never_decides_about_encryption(
+    path: str, mle: Any, body: bytes
+) -> None:
+    with pytest.raises(MessageError, match=f"not of type {type(mle).__name__}"):
+        sealed(path=path, body=body, mle=mle)
+
+
+def test_a_body_given_as_mle_by_a_slip_is_not_in_the_message() -> None:
+    with pytest.raises(MessageError) as caught:
+        sealed(body=BODY, mle="4111111111111111")  # type: ignore[arg-type]
+    assert "4111" not in f"{caught.value!r}{caught.value.facts}"
+
+
 @pytest.mark.parametrize("state", ["ended", "not begun"])
 def test_a_certificate_out_of_its_time_is_named_with_its_dates(state: str) -> None:
     with pytest.raises(EncryptionImpossible) as caught:

@@ -15,6 +15,7 @@ from django_cybs_jwt.client import pools
 from django_cybs_jwt.exceptions import (
     EncryptionImpossible,
     LiveRefused,
+    MessageError,
     MLEDecryptError,
     NoKey,
     OutcomeUnknown,
@@ -146,6 +147,17 @@ def test_encryption_that_is_asked_for_and_impossible_sends_nothing(
         send("plain", "POST", PATH, json=PAYMENT)
     assert simulator.ledger == []
     assert send("plain", "POST", PATH, json=PAYMENT, mle=False).request_encrypted is False
+
+
+@pytest.mark.parametrize("act", [cybs.send, asend, cybs.sign], ids=["send", "asend", "sign"])
+def test_a_falsy_mle_never_sends_a_mandatory_operation_in_clear(
+    simulator: Simulation, act: Callable[..., object]
+) -> None:
+    body = {} if act is cybs.sign else {"json": {}}
+    positional = (b"{}",) if act is cybs.sign else ()
+    with pytest.raises(MessageError, match="True, False or None"):
+        act("acme", "POST", "/tms/v2/tokenize", *positional, mle=0, **body)
+    assert simulator.ledger == []
 
 
 @both

@@ -215,6 +215,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception]]] = {
     "both": ({"json": {}, "content": b"{}"}, InvalidBody),
     "too long": ({"json": {"x": "x" * (1 << 20)}}, InvalidBody),
     "header": ({"headers": {"authorization": "x"}}, InvalidHeader),
+    "0 for False": ({"path": "/tms/v2/tokenize", "mle": 0, "json": {}}, MessageError),
     "mandatory MLE": ({"path": "/tms/v2/tokenize", "mle": False, "json": {}}, EncryptionRequired),
 }
 

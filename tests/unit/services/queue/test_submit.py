@@ -16,6 +16,7 @@ from django_cybs_jwt.exceptions import (
     IdempotencyConflict,
     InvalidPath,
     KeyNotUsable,
+    MessageError,
     OpenTransaction,
 )
 from django_cybs_jwt.models import Credential, OutboundRequest, State
@@ -51,6 +52,15 @@ def test_it_is_answered_when_it_returns(acme: Simulation, submit: Submit) -> Non
     stored = OutboundRequest.objects.get()
     assert (stored.state, stored.jti) == ("ANSWERED", acme.ledger[0].jti)
     assert stored.attempts.get().kind == "answered"
+
+
+def test_mle_that_is_no_truth_value_is_refused_and_nothing_is_stored(
+    acme: Simulation, submit: Submit
+) -> None:
+    with pytest.raises(MessageError, match="True, False or None"):
+        submit(path="/tms/v2/tokenize", mle=0)
+    assert not OutboundRequest.objects.exists()
+    assert acme.ledger == []
 
 
 def test_the_row_says_sending_before_the_first_byte(
