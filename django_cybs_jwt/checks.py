@@ -3,13 +3,13 @@
 All are warnings, because an error would lock out `migrate` and `cybs_keyring generate`,
 which run before a ring exists. docs/checks.md says which of them are refused at first use.
 `manage.py check --fail-level WARNING` makes a deployment stop on them.
+W011 spoke of what W001 refuses by now; no number is used twice.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import astuple
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -57,7 +57,7 @@ def _unfailing(check: Check) -> Check:
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """W001, W005, W006, W009, W010, W011."""
+    """W001, W005, W006, W009, W010."""
     try:
         loaded = conf.current()
         conf.operations()
@@ -163,9 +163,6 @@ def _settings_faults(loaded: conf.Settings) -> Iterator[CheckMessage]:
     if interpreter is not None and shutil.which(interpreter) is None:
         hint = "Give a Python that can import cryptography, or leave the setting out."
         yield _warn(10, f"P12_INTERPRETER {interpreter} cannot be run.", hint)
-    if min(astuple(loaded.timeout)) <= 0:
-        hint = "Give seconds above zero; a gateway that never answers would hold a worker."
-        yield _warn(11, "A TIMEOUT is not above zero.", hint)
 
 
 def _broker_faults(broker: Broker) -> Iterator[CheckMessage]:

@@ -211,8 +211,8 @@ def _check(loaded: Settings) -> None:
     for name in ("MAX_CONNECTIONS", "ALERT_DAILY_LIMIT"):
         if getattr(loaded, name) < 1:
             raise ConfigurationError(f"{NAME}[{name!r}] must be at least 1.")
-    if not all(map(isfinite, loaded.TIMEOUT.values())):
-        raise ConfigurationError(f"{NAME}['TIMEOUT'] takes finite numbers of seconds.")
+    if not all(isfinite(seconds) and seconds > 0 for seconds in loaded.TIMEOUT.values()):
+        raise ConfigurationError(f"{NAME}['TIMEOUT'] takes finite numbers of seconds above zero.")
     _check_queue(loaded)
     _check_names(loaded)
 
