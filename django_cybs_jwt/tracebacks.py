@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from traceback import clear_frames
 from typing import Any, ParamSpec, TypeVar
 
@@ -49,6 +50,54 @@ def aforgetful(
             raise
 
     return forgetting
+
+
+def forgetful_entry(
+    function: Callable[P, AbstractContextManager[R]],
+) -> Callable[P, AbstractContextManager[R]]:
+    """The twin of `forgetful` for what is entered: what fails is the entry, not the call."""
+
+    @functools.wraps(function)
+    def forgetting(*args: P.args, **kwargs: P.kwargs) -> AbstractContextManager[R]:
+        return _Entry(function(*args, **kwargs))
+
+    return forgetting
+
+
+def aforgetful_entry(
+    function: Callable[P, AbstractAsyncContextManager[R]],
+) -> Callable[P, AbstractAsyncContextManager[R]]:
+    """The twin of `forgetful_entry` for `async with`."""
+
+    @functools.wraps(function)
+    def forgetting(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[R]:
+        return _AsyncEntry(function(*args, **kwargs))
+
+    return forgetting
+
+
+class _Entry(AbstractContextManager[R]):
+    def __init__(self, entered: AbstractContextManager[R]) -> None:
+        self._entered = entered
+
+    @forgetful
+    def __enter__(self) -> R:
+        return self._entered.__enter__()
+
+    def __exit__(self, *raised: Any) -> bool | None:
+        return self._entered.__exit__(*raised)
+
+
+class _AsyncEntry(AbstractAsyncContextManager[R]):
+    def __init__(self, entered: AbstractAsyncContextManager[R]) -> None:
+        self._entered = entered
+
+    @aforgetful
+    async def __aenter__(self) -> R:
+        return await self._entered.__aenter__()
+
+    async def __aexit__(self, *raised: Any) -> bool | None:
+        return await self._entered.__aexit__(*raised)
 
 
 def _clear(error: BaseException | None, handled: BaseException | None) -> None:

@@ -21,7 +21,12 @@ from django_cybs_jwt.exceptions import InvalidBody
 from django_cybs_jwt.protocol import MerchantKeys
 from django_cybs_jwt.protocol.bodies import encode_json
 from django_cybs_jwt.protocol.paths import check_path
-from django_cybs_jwt.tracebacks import aforgetful, forgetful
+from django_cybs_jwt.tracebacks import (
+    aforgetful,
+    aforgetful_entry,
+    forgetful,
+    forgetful_entry,
+)
 
 Provider = Callable[[], MerchantKeys]
 AsyncProvider = Callable[[], Awaitable[MerchantKeys]]
@@ -46,6 +51,7 @@ class Client(httpx.Client):
             transport=transport or SharedTransport(self._config.route), **_options(self._config)
         )
 
+    @forgetful
     def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
         """Check path and body as the caller wrote them, before httpx tidies them up."""
         _check_target(url)
@@ -56,12 +62,14 @@ class Client(httpx.Client):
         """Seal, send once, read, open."""
         return self.dispatch(self.seal(request))
 
+    @forgetful
     def seal(self, request: httpx.Request) -> Parcel:
         """The message ready to leave and to be written down first; see `dispatch`."""
         keys = self._provider()
         request.read()
         return Parcel.pack(self._config, keys, request)
 
+    @forgetful
     def dispatch(self, parcel: Parcel) -> httpx.Response:
         """Send a sealed message once, read, open."""
         trace, carried = parcel.trace, parcel.request
@@ -86,6 +94,7 @@ class Client(httpx.Client):
     put = forgetful(httpx.Client.put)
     patch = forgetful(httpx.Client.patch)
     delete = forgetful(httpx.Client.delete)
+    stream = forgetful_entry(httpx.Client.stream)  # type: ignore[assignment]  # contextlib's class
 
 
 class AsyncClient(httpx.AsyncClient):
@@ -105,6 +114,7 @@ class AsyncClient(httpx.AsyncClient):
             **_options(self._config),
         )
 
+    @forgetful
     def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
         """See Client.build_request."""
         _check_target(url)
@@ -115,12 +125,14 @@ class AsyncClient(httpx.AsyncClient):
         """See Client.send."""
         return await self.dispatch(await self.seal(request))
 
+    @aforgetful
     async def seal(self, request: httpx.Request) -> Parcel:
         """See Client.seal."""
         keys = await self._provider()
         await request.aread()
         return Parcel.pack(self._config, keys, request)
 
+    @aforgetful
     async def dispatch(self, parcel: Parcel) -> httpx.Response:
         """See Client.dispatch."""
         trace, carried = parcel.trace, parcel.request
@@ -144,6 +156,7 @@ class AsyncClient(httpx.AsyncClient):
     put = aforgetful(httpx.AsyncClient.put)
     patch = aforgetful(httpx.AsyncClient.patch)
     delete = aforgetful(httpx.AsyncClient.delete)
+    stream = aforgetful_entry(httpx.AsyncClient.stream)  # type: ignore[assignment]  # as above
 
 
 def _options(config: Config) -> dict[str, Any]:

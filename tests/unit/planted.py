@@ -19,7 +19,7 @@ from asgiref.sync import async_to_sync
 from django.utils import timezone
 
 from django_cybs_jwt import conf, cybs
-from django_cybs_jwt.client import pools
+from django_cybs_jwt.client import AsyncClient, Client, pools
 from django_cybs_jwt.models import AuditHead, KeyEvent, Organization
 from django_cybs_jwt.services import gateway_certificates
 from django_cybs_jwt.services.inspection import Inspection, Wanted
@@ -156,6 +156,60 @@ def apost_over(transport: pools.Replacement) -> None:
         async_to_sync(pay)()
 
 
+def stream_over(transport: pools.Replacement) -> None:
+    with (
+        pools.replaced(transport),
+        cybs.client("acme") as client,
+        client.stream("POST", PAYMENTS[2], json=payment()),
+    ):
+        pytest.fail("nothing came back")
+
+
+def astream_over(transport: pools.Replacement) -> None:
+    async def pay() -> None:
+        async with (
+            cybs.aclient("acme") as client,
+            client.stream("POST", PAYMENTS[2], json=payment()),
+        ):
+            pytest.fail("nothing came back")
+
+    with pools.replaced(transport):
+        async_to_sync(pay)()
+
+
+def step(act: Callable[[Client], object]) -> None:
+    with cybs.client("acme") as client:
+        act(client)
+
+
+def astep(act: Callable[[AsyncClient], object]) -> None:
+    async def make() -> None:
+        async with cybs.aclient("acme") as client:
+            act(client)
+
+    async_to_sync(make)()
+
+
+def built_badly(client: Client | AsyncClient) -> None:
+    client.build_request("POST", PAYMENTS[2], json=payment(x=object()))
+
+
+def built_twice(client: Client | AsyncClient) -> None:
+    client.build_request("POST", PAYMENTS[2], json=payment(), content=body())
+
+
+def sealed_by_hand(client: Client) -> None:
+    client.seal(client.build_request("POST", PAYMENTS[2], json=payment()))
+
+
+def dispatched_by_hand(client: Client) -> None:
+    request = client.build_request(
+        "POST", PAYMENTS[2], json=payment(), extensions={"cybs_mle": False}
+    )
+    with pools.replaced(Broken()):
+        client.dispatch(client.seal(request))
+
+
 def queue_over(transport: pools.Replacement) -> None:
     row = cybs.enqueue(*PAYMENTS, json=payment(), idempotency_key="order-1")
     with pools.replaced(transport):
@@ -193,6 +247,17 @@ CRASHES: dict[str, Callable[[Patch], object]] = {
     "transport async": lambda _: asend_over(Broken()),
     "client": lambda _: post_over(Broken()),
     "client async": lambda _: apost_over(Broken()),
+    "stream": lambda _: stream_over(Broken()),
+    "stream async": lambda _: astream_over(Broken()),
+    "build": lambda _: step(built_badly),
+    "build async": lambda _: astep(built_badly),
+    "build twice": lambda _: step(built_twice),
+    "build twice async": lambda _: astep(built_twice),
+    "seal a request": lambda patch: (
+        patch.setattr(jwt.api_jws.PyJWS, "encode", crash),
+        step(sealed_by_hand),
+    ),
+    "dispatch a parcel": lambda _: step(dispatched_by_hand),
     "queue": lambda _: queue_over(Broken()),
     "queue submit": lambda _: submit_over(Broken()),
     "queue asubmit": lambda _: asubmit_over(Broken()),

@@ -27,7 +27,7 @@ def own_names(kind: type) -> set[str]:
 
 
 def test_the_twins_have_the_same_names() -> None:
-    verbs = {"request", "get", "post", "put", "patch", "delete"}
+    verbs = {"request", "stream", "get", "post", "put", "patch", "delete"}
     own = {"__init__", "build_request", "send", "seal", "dispatch"}
     assert own_names(Client) == own_names(AsyncClient) == own | verbs
 
