@@ -224,8 +224,8 @@ def _check_queue(loaded: Settings) -> None:
     longest = loaded.timeout.total + loaded.timeout.read
     if loaded.queue.lease <= longest:
         raise ConfigurationError(
-            f"{NAME}['QUEUE']['lease'] must exceed the {longest:g} seconds that TIMEOUT gives one "
-            "exchange: else a living worker counts as dead."
+            f"{NAME}['QUEUE']['lease'] must exceed TIMEOUT's total and read together, {longest:g} "
+            "seconds, for an exchange and its record: else a living worker counts as dead."
         )
 
 

@@ -7,7 +7,7 @@ from django_cybs_jwt.client.clients import AsyncClient, Client
 from django_cybs_jwt.client.config import Config, Route, Timeout
 from django_cybs_jwt.client.exchange import MLE, Exchange
 from django_cybs_jwt.client.explain import Explanation, Finding
-from django_cybs_jwt.client.outcome import Phase
+from django_cybs_jwt.client.outcome import Phase, Phases
 from django_cybs_jwt.client.parcel import Parcel
 from django_cybs_jwt.client.reply import Reply
 
@@ -22,6 +22,7 @@ __all__ = [
     "GatewayAuth",
     "Parcel",
     "Phase",
+    "Phases",
     "Reply",
     "Route",
     "Timeout",

@@ -13,6 +13,8 @@ from typing import cast
 
 import httpx
 
+from django_cybs_jwt.client.deadline import cut
+
 
 class BoundedTransport(httpx.BaseTransport):
     """Lets at most *limit* requests into *transport* until their replies are closed.
@@ -25,7 +27,7 @@ class BoundedTransport(httpx.BaseTransport):
         self._free = threading.BoundedSemaphore(limit)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        wait = request.extensions.get("timeout", {}).get("pool")
+        wait = cut(request.extensions.get("timeout", {}).get("pool"), httpx.PoolTimeout)
         if not self._free.acquire(timeout=wait):
             raise httpx.PoolTimeout("All connections are in use.", request=request)
         try:

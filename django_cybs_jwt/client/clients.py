@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 
 from django_cybs_jwt.client.config import Config
-from django_cybs_jwt.client.exchange import PLACEHOLDER, Reading
+from django_cybs_jwt.client.deadline import held
+from django_cybs_jwt.client.exchange import PLACEHOLDER
 from django_cybs_jwt.client.parcel import Parcel
 from django_cybs_jwt.client.pools import AsyncSharedTransport, SharedTransport
 from django_cybs_jwt.exceptions import InvalidBody
@@ -72,19 +73,19 @@ class Client(httpx.Client):
     @forgetful
     def dispatch(self, parcel: Parcel) -> httpx.Response:
         """Send a sealed message once, read, open."""
-        trace, carried = parcel.trace, parcel.request
-        reading = parcel.reading = Reading(self._config)
-        carried.extensions = {**carried.extensions, "trace": trace.record}
+        trace, reading = parcel.trace, parcel.depart(self._config, parcel.trace.record)
         try:
-            wire = super().send(carried, stream=True, auth=None, follow_redirects=False)
-            trace.answered(wire.status_code)
-            try:
-                for part in wire.iter_bytes():
-                    reading.take(part)
-            finally:
-                wire.close()
+            with held(reading.deadline):
+                wire = super().send(parcel.request, stream=True, auth=None, follow_redirects=False)
+                trace.answered(wire.status_code)
+                try:
+                    for part in wire.iter_bytes():
+                        reading.take(part)
+                finally:
+                    wire.close()
         except httpx.RequestError as error:
             raise trace.classify(error) from error
+        trace.ended()
         return parcel.open(wire, reading)
 
     # httpx's own frames hold what it was given.
@@ -135,19 +136,21 @@ class AsyncClient(httpx.AsyncClient):
     @aforgetful
     async def dispatch(self, parcel: Parcel) -> httpx.Response:
         """See Client.dispatch."""
-        trace, carried = parcel.trace, parcel.request
-        reading = parcel.reading = Reading(self._config)
-        carried.extensions = {**carried.extensions, "trace": trace.arecord}
+        trace, reading = parcel.trace, parcel.depart(self._config, parcel.trace.arecord)
         try:
-            wire = await super().send(carried, stream=True, auth=None, follow_redirects=False)
-            trace.answered(wire.status_code)
-            try:
-                async for part in wire.aiter_bytes():
-                    reading.take(part)
-            finally:
-                await wire.aclose()
+            with held(reading.deadline):
+                wire = await super().send(
+                    parcel.request, stream=True, auth=None, follow_redirects=False
+                )
+                trace.answered(wire.status_code)
+                try:
+                    async for part in wire.aiter_bytes():
+                        reading.take(part)
+                finally:
+                    await wire.aclose()
         except httpx.RequestError as error:
             raise trace.classify(error) from error
+        trace.ended()
         return parcel.open(wire, reading)
 
     request = aforgetful(httpx.AsyncClient.request)
@@ -160,12 +163,9 @@ class AsyncClient(httpx.AsyncClient):
 
 
 def _options(config: Config) -> dict[str, Any]:
-    timeout = config.timeout
     return {
         "base_url": f"https://{PLACEHOLDER}",
-        "timeout": httpx.Timeout(
-            connect=timeout.connect, write=timeout.write, read=timeout.read, pool=timeout.pool
-        ),
+        "timeout": httpx.Timeout(**config.timeout.steps),
         "trust_env": False,
         "follow_redirects": False,
         "cookies": http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),

@@ -15,8 +15,10 @@ from django_cybs_jwt.protocol.keys import ResponseMLE
 class Timeout:
     """Seconds. *connect*, *write*, *read* and *pool* bound one step each.
 
-    *total* bounds the exchange; it is looked at whenever a part of the reply's body arrives,
-    so it is overshot by at most one *read*.
+    *total* bounds the exchange, from the wait for a connection to the reply's last byte. A call
+    that is given a longer timeout of its own may take that. Only the name resolution of the
+    system, and further addresses of a host that does not answer, come on top: before any byte
+    leaves.
     """
 
     connect: float = 3.0
@@ -24,6 +26,16 @@ class Timeout:
     read: float = 65.0
     pool: float = 1.0
     total: float = 90.0
+
+    @property
+    def steps(self) -> dict[str, float]:
+        """What httpx bounds by itself, under its names."""
+        return {
+            "connect": self.connect,
+            "read": self.read,
+            "write": self.write,
+            "pool": self.pool,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

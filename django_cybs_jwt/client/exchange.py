@@ -10,6 +10,8 @@ from typing import Any, Final
 import httpx
 
 from django_cybs_jwt.client.config import Config
+from django_cybs_jwt.client.deadline import Deadline
+from django_cybs_jwt.client.outcome import Phases
 from django_cybs_jwt.exceptions import InvalidHost, MessageError, OutcomeUnknown, ReplyUnreadable
 from django_cybs_jwt.protocol import (
     MerchantKeys,
@@ -39,7 +41,8 @@ _OF_THE_WIRE: Final = frozenset({"content-length", "content-encoding", "transfer
 class Exchange:
     """What is known about one sealed request and its answer; the repr shows no body, no token.
 
-    Found at `response.extensions["cybs"]`; *kid* signed, *response_kid* opened the reply.
+    Found at `response.extensions["cybs"]`; *kid* signed, *response_kid* opened the reply,
+    *phases* tells where the time went.
     """
 
     sealed: SealedRequest
@@ -47,6 +50,7 @@ class Exchange:
     encrypted: bool
     response_kid: str | None
     correlation_id: str | None
+    phases: Phases
 
     @property
     def kid(self) -> str:
@@ -152,6 +156,7 @@ def open_reply(
     sealed: SealedRequest,
     wire: httpx.Response,
     reading: Reading,
+    phases: Phases,
 ) -> httpx.Response:
     """The plain response for the caller; its request stays the sealed one."""
     correlation_id = wire.headers.get("v-c-correlation-id")
@@ -167,6 +172,7 @@ def open_reply(
         encrypted=opened.encrypted,
         response_kid=opened.kid,
         correlation_id=correlation_id,
+        phases=phases,
     )
     response = httpx.Response(
         wire.status_code,
@@ -175,25 +181,27 @@ def open_reply(
         request=wire.request,
         extensions={**wire.extensions, "cybs": exchange},
     )
-    response.elapsed = timedelta(seconds=time.monotonic() - reading.started)
+    response.elapsed = timedelta(seconds=time.monotonic() - reading.deadline.began)
     return response
 
 
 class Reading:
-    """Collects a reply within its size and its total time."""
+    """Collects a reply within its size and its time."""
 
-    def __init__(self, config: Config) -> None:
-        self.started = time.monotonic()
+    def __init__(self, config: Config, deadline: Deadline, *, patience: float) -> None:
+        self.deadline = deadline
         self._parts: list[bytes] = []
         self._left = config.longest_reply
-        self._deadline = self.started + config.timeout.total
+        # Our own connections end the wait themselves. A transport of the caller's knows of no
+        # deadline: it may go on for one read more, and a reply that is whole by then counts.
+        self._patience = patience
 
     def take(self, part: bytes) -> None:
         """Keep one part, or raise when the reply is too long or too late."""
         self._left -= len(part)
         if self._left < 0:
             raise ReplyUnreadable("The reply is longer than any the gateway sends; reading ended.")
-        if time.monotonic() > self._deadline:
+        if self.deadline.overrun() > self._patience:
             raise OutcomeUnknown("The reply did not end in time. Look the transaction up.")
         self._parts.append(part)
 

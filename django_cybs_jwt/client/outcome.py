@@ -1,9 +1,14 @@
-"""Did bytes leave? Read from the connection's own trace events, not from an exception's name."""
+"""Did bytes leave, and where did the time go? Read from the connection's own trace events.
+
+Never from an exception's name, which may mean either.
+"""
 
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -35,12 +40,30 @@ class Phase(StrEnum):
     ANSWERING = "answering"  # a status came, the body not whole
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phases:
+    """Seconds that each step of an exchange took; None where it did not take place or none told.
+
+    *connect* and *tls* are None on a connection that was open already. *request* went until its
+    last byte was written, *headers* until those of the answer were there, *body* until its last
+    byte. With a proxy, *connect* is to the proxy and what it is asked for counts to none of them.
+    """
+
+    connect: float | None = None
+    tls: float | None = None
+    request: float | None = None
+    headers: float | None = None
+    body: float | None = None
+
+
 class Trace:
     """Collects what happened on the connection for one request; *watch* is told each event."""
 
     def __init__(self, watch: Callable[[str], None] | None = None) -> None:
         self.events: list[str] = []
         self.status: int | None = None
+        self._moments: list[float] = []
+        self._end: float | None = None
         self._watch = watch
         self._answered = False
         self._tunnelling = False
@@ -51,6 +74,7 @@ class Trace:
         if self._is_of_tunnel(name, info):
             return
         self.events.append(name)
+        self._moments.append(time.monotonic())
         if name.endswith("receive_response_headers.complete"):
             self.answered(_status(info.get("return_value")))
         if self._watch is not None:
@@ -64,6 +88,23 @@ class Trace:
         """Note that an answer has begun, also where a transport reports no events."""
         self._answered = True
         self.status = status
+
+    def ended(self) -> None:
+        """Note that the last byte of the answer is there."""
+        self._end = time.monotonic()
+
+    def phases(self) -> Phases:
+        """Where the time went."""
+        headers = self._moment("receive_response_headers.complete")
+        return Phases(
+            connect=self._took("connect_tcp.started", "connect_tcp.complete"),
+            tls=self._took("start_tls.started", "start_tls.complete"),
+            request=self._took("send_request_headers.started", "send_request_body.complete"),
+            headers=self._took(
+                "receive_response_headers.started", "receive_response_headers.complete"
+            ),
+            body=self._end - headers if self._end and headers else None,
+        )
 
     @property
     def sent(self) -> bool:
@@ -113,6 +154,15 @@ class Trace:
         if "request" in info:  # told where a step starts, not where it is complete
             self._tunnelling = info["request"].method == b"CONNECT"
         return self._tunnelling
+
+    def _took(self, begin: str, end: str) -> float | None:
+        began, ended = self._moment(begin), self._moment(end)
+        return ended - began if began is not None and ended is not None else None
+
+    def _moment(self, event: str) -> float | None:
+        """When it was told last."""
+        told = zip(self.events, self._moments, strict=True)
+        return max((moment for name, moment in told if name.endswith(event)), default=None)
 
     def _saw(self, event: str) -> bool:
         return any(name.endswith(event) for name in self.events)

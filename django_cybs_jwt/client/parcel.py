@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import httpx
 
 from django_cybs_jwt.client.config import Config
+from django_cybs_jwt.client.deadline import Deadline
 from django_cybs_jwt.client.exchange import Reading, open_reply, seal
 from django_cybs_jwt.client.outcome import Trace
 from django_cybs_jwt.protocol import MerchantKeys, SealedRequest
@@ -43,6 +45,19 @@ class Parcel:
         """What has arrived of the reply, as it was on the wire."""
         return self.reading.body() if self.reading is not None else b""
 
+    def depart(self, config: Config, trace: Callable[..., object]) -> Reading:
+        """Make the request ready for the wire, where *trace* is told each event; time runs."""
+        own = self.request.extensions.get("timeout", config.timeout.steps)
+        seconds = config.timeout.total
+        if own != config.timeout.steps:  # a call that may wait longer than others says so
+            seconds = max(seconds, own.get("read") or 0.0)
+        bounded = {name: min(each or seconds, seconds) for name, each in own.items()}
+        extensions = {"trace": trace, "timeout": bounded}
+        self.request.extensions = {**self.request.extensions, **extensions}
+        self.reading = Reading(config, Deadline(seconds), patience=bounded["read"])
+        return self.reading
+
     def open(self, wire: httpx.Response, reading: Reading) -> httpx.Response:
         """The plain response."""
-        return open_reply(self.config, self.keys, self.sealed, wire, reading)
+        phases = self.trace.phases()
+        return open_reply(self.config, self.keys, self.sealed, wire, reading, phases)

@@ -9,19 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import ssl
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import httpx
 
 from django_cybs_jwt.client.bounded import BoundedTransport
 from django_cybs_jwt.client.config import Route
+from django_cybs_jwt.client.transports import AsyncTransport, Transport
 from django_cybs_jwt.exceptions import ConfigurationError
-
-_KEEP_ALIVE: Final = 30.0  # seconds; the default of 5 costs a TLS handshake after every lull
 
 
 class Replacement(Protocol):
@@ -33,7 +31,7 @@ class Replacement(Protocol):
 
 
 _Key = tuple[Route, str]
-_Transport = TypeVar("_Transport", httpx.HTTPTransport, httpx.AsyncHTTPTransport)
+_Kind = TypeVar("_Kind", Transport, AsyncTransport)
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +39,7 @@ class _LoopPools:
     """One event loop's pools; *end* closes them as the loop shuts down its generators."""
 
     end: AsyncGenerator[None, None]
-    pools: dict[_Key, httpx.AsyncHTTPTransport] = field(default_factory=dict)
+    pools: dict[_Key, AsyncTransport] = field(default_factory=dict)
 
 
 _lock = threading.Lock()
@@ -100,12 +98,12 @@ def _sync_pool(route: Route, origin: str) -> BoundedTransport:
         with _lock:
             pool = _sync.get(key)
             if pool is None:
-                transport = _configured(httpx.HTTPTransport, route)
+                transport = _configured(Transport, route)
                 pool = _sync[key] = BoundedTransport(transport, route.max_connections)
     return pool
 
 
-async def _async_pool(route: Route, origin: str) -> httpx.AsyncHTTPTransport:
+async def _async_pool(route: Route, origin: str) -> AsyncTransport:
     loop = asyncio.get_running_loop()
     found = _async.get(loop)
     if found is None:
@@ -114,7 +112,7 @@ async def _async_pool(route: Route, origin: str) -> httpx.AsyncHTTPTransport:
         await anext(found.end)
     key = (route, origin)
     if key not in found.pools:
-        found.pools[key] = _configured(httpx.AsyncHTTPTransport, route)
+        found.pools[key] = _configured(AsyncTransport, route)
     return found.pools[key]
 
 
@@ -136,36 +134,15 @@ def _forget_closed_loops() -> None:
             _async.pop(loop, None)
 
 
-def _configured(kind: Callable[..., _Transport], route: Route) -> _Transport:
+def _configured(kind: Callable[[Route], _Kind], route: Route) -> _Kind:
     try:
-        return kind(
-            verify=_trust(route),
-            proxy=route.proxy,
-            limits=_limits(route),
-            retries=0,
-            trust_env=False,
-        )
-    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
+        return kind(route)
+    except (OSError, ValueError, ImportError, RuntimeError, httpx.InvalidURL) as error:
         # From None: a proxy's URL may carry its password.
         raise ConfigurationError(
             f"No connection can be made ({type(error).__name__}). CA_BUNDLE is a readable PEM "
             "file, PROXY a URL like http://proxy.example.com:3128. Nothing was sent."
         ) from None
-
-
-def _limits(route: Route) -> httpx.Limits:
-    # httpx counts busy connections against keep-alive too: less than all of them churns.
-    return httpx.Limits(
-        max_connections=route.max_connections,
-        max_keepalive_connections=route.max_connections,
-        keepalive_expiry=_KEEP_ALIVE,
-    )
-
-
-def _trust(route: Route) -> ssl.SSLContext:
-    if route.ca_bundle is None:
-        return httpx.create_ssl_context(trust_env=False)
-    return ssl.create_default_context(cafile=route.ca_bundle)
 
 
 def _origin(request: httpx.Request) -> str:

@@ -81,7 +81,6 @@ def seal_request(
     *mle* overrides an optional operation's policy. Raises MessageError, never falls back.
     """
     _check_method(method)
-    check_mle(mle)
     extra = check_headers(headers)
     wanted = _wants_encryption(operations.policy(method, check_path(path)), mle, check_body(body))
     if wanted:
@@ -142,6 +141,7 @@ def _check_method(method: str) -> None:
 
 
 def _wants_encryption(policy: Policy, mle: bool | None, body: bytes) -> bool:
+    check_mle(mle)
     if not body:
         return False
     if mle is False and policy == "mandatory":

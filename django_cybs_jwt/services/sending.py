@@ -75,7 +75,8 @@ def send(
 ) -> Reply:
     """Send one request and return its decrypted reply; nothing is retried or added.
 
-    *timeout* in seconds replaces connect, read, write and pool for this call.
+    *timeout* in seconds replaces connect, read, write and pool for this call, and TIMEOUT's total
+    where it is longer.
     Raises MessageError, KeyResolutionError, NotSent or OutcomeUnknown.
     """
     options = _options(json, content, mle, timeout, headers)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from django_cybs_jwt.client.bounded import BoundedTransport
+from django_cybs_jwt.client.deadline import Deadline, held
 
 LIMIT = 2
 
@@ -72,6 +73,17 @@ def test_a_reply_that_is_still_read_holds_its_connection() -> None:
         get(transport)
     held.pop().close()
     assert get(transport).read() == b"{}"
+
+
+@pytest.mark.alone
+def test_the_wait_for_a_connection_ends_with_the_exchange() -> None:
+    transport = BoundedTransport(Counting(), 1)
+    open_one = get(transport)
+    started = time.monotonic()
+    with held(Deadline(0.2)), pytest.raises(httpx.PoolTimeout):
+        get(transport, pool=5.0)
+    assert 0.2 <= time.monotonic() - started < 1.0
+    open_one.close()
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectError, KeyboardInterrupt, RuntimeError])

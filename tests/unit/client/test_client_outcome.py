@@ -189,17 +189,6 @@ def test_a_connection_that_was_closed_between_two_requests_is_replaced(
     assert server.accepted == 3
 
 
-@pytest.mark.alone
-def test_a_body_that_trickles_ends_at_the_total_deadline(sender: Sender, server: RawServer) -> None:
-    head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"
-    server.behave = drips(head, b"x", every=0.05, stopping=server.stopping)
-    settings = config(server.url, timeout=Timeout(read=1.0, total=0.4))
-    started = time.monotonic()
-    with pytest.raises(OutcomeUnknown, match="in time"):
-        sender.send(keys_of(), settings, [PAY])
-    assert 0.4 <= time.monotonic() - started < 1.4
-
-
 def test_a_reply_that_is_too_long_is_not_read_to_its_end(sender: Sender, server: RawServer) -> None:
     head = b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n"
     server.behave = drips(head, b"x" * 5000, every=0.001, stopping=server.stopping)

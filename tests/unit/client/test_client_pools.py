@@ -14,6 +14,7 @@ import pytest
 
 from django_cybs_jwt.client import AsyncClient, Client, pools
 from django_cybs_jwt.client.config import Route, Timeout
+from django_cybs_jwt.client.transports import Transport
 from django_cybs_jwt.exceptions import ConfigurationError, NotSent, OutcomeUnknown
 from tests.unit.client.merchants import Call, Sender, Sync, config
 from tests.unit.client.merchants import merchant_keys as keys_of
@@ -103,9 +104,9 @@ def test_each_route_and_origin_has_a_pool_of_its_own(server: RawServer) -> None:
 
 def test_as_many_connections_are_kept_as_may_be_open() -> None:
     """httpx counts busy ones against keep-alive, so fewer would be closed and opened all day."""
-    limits = pools._limits(Route(max_connections=7))
-    assert limits.max_connections == limits.max_keepalive_connections == 7
-    assert limits.keepalive_expiry == 30
+    pool: Any = Transport(Route(max_connections=7))._pool
+    assert pool._max_connections == pool._max_keepalive_connections == 7
+    assert pool._keepalive_expiry == 30
 
 
 def test_no_connection_is_tried_twice_and_http2_is_off(server: RawServer) -> None:
