@@ -17,6 +17,7 @@ from django_cybs_jwt.services.queue.submitting import asubmit, submit
 from django_cybs_jwt.services.sending import (
     SignedRequest,
     aclient,
+    aexplain,
     asend,
     auth,
     client,
@@ -31,6 +32,7 @@ __all__ = [
     "SignedRequest",
     "StoredReply",
     "aclient",
+    "aexplain",
     "asend",
     "asubmit",
     "auth",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django_cybs_jwt.client.auth import GatewayAuth
 from django_cybs_jwt.client.clients import AsyncClient, Client
-from django_cybs_jwt.client.config import Config, Route, Timeout
+from django_cybs_jwt.client.config import Config, KeyFacts, Route, Timeout
 from django_cybs_jwt.client.exchange import MLE, Exchange
 from django_cybs_jwt.client.explain import Explanation, Finding
 from django_cybs_jwt.client.outcome import Phase, Phases
@@ -20,6 +20,7 @@ __all__ = [
     "Explanation",
     "Finding",
     "GatewayAuth",
+    "KeyFacts",
     "Parcel",
     "Phase",
     "Phases",

@@ -47,13 +47,24 @@ class Route:
     max_connections: int = 64
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFacts:
+    """What is stored of a signing key at one moment; *owner* is the `iss` of its tokens."""
+
+    owner: str
+    kid: str
+    state: str
+    not_after: datetime | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Config:
     """Everything a client needs besides keys.
 
     *base_urls* points a gateway host at another origin, such as the simulator or an egress
     proxy; the signed `request-host` stays the gateway's.
-    *longest_reply* is in bytes; *signed* and *opened* are told each use of a key's reference.
+    *longest_reply* is in bytes; *signed* and *opened* are told each use of a key's reference,
+    *key_now* reads what is stored under one to explain a refusal: None where it cannot be asked.
     """
 
     operations: Operations = field(default_factory=default_operations)
@@ -66,6 +77,7 @@ class Config:
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     signed: Callable[[str, datetime], None] = field(default=lambda _reference, _moment: None)
     opened: Callable[[str, datetime], None] = field(default=lambda _reference, _moment: None)
+    key_now: Callable[[str], KeyFacts | None] = field(default=lambda _reference: None)
     new_jti: Callable[[], str] = field(default=lambda: str(uuid.uuid4()))
 
     def profile(self, host: str) -> Profile:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import httpx
 
-from django_cybs_jwt.client.config import Config
+from django_cybs_jwt.client.config import Config, KeyFacts
 from django_cybs_jwt.client.deadline import Deadline
 from django_cybs_jwt.client.outcome import Phases
 from django_cybs_jwt.exceptions import InvalidHost, MessageError, OutcomeUnknown, ReplyUnreadable
@@ -42,7 +44,7 @@ class Exchange:
     """What is known about one sealed request and its answer; the repr shows no body, no token.
 
     Found at `response.extensions["cybs"]`; *kid* signed, *response_kid* opened the reply,
-    *phases* tells where the time went.
+    *phases* tells where the time went, *key_now* what is stored of the signing key by now.
     """
 
     sealed: SealedRequest
@@ -51,6 +53,7 @@ class Exchange:
     response_kid: str | None
     correlation_id: str | None
     phases: Phases
+    key_now: Callable[[], KeyFacts | None] = field(repr=False)
 
     @property
     def kid(self) -> str:
@@ -173,6 +176,7 @@ def open_reply(
         response_kid=opened.kid,
         correlation_id=correlation_id,
         phases=phases,
+        key_now=partial(config.key_now, keys.signing.reference),
     )
     response = httpx.Response(
         wire.status_code,

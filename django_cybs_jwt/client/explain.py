@@ -1,4 +1,9 @@
-"""Why a 401 came back: what was sent, held against what the gateway checks. Redacted."""
+"""Why a 401 came back: what was signed, held against what went out and is stored. Redacted.
+
+The gateway holds the claims against the request that reaches it and against the key it knows. So
+does this, with the request as it left and the key as it is stored now; never with a copy of what
+the claims were made of.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,19 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+import httpx
+
+from django_cybs_jwt.client.config import KeyFacts
 from django_cybs_jwt.client.exchange import Exchange
 from django_cybs_jwt.protocol.claims import body_digest
+from django_cybs_jwt.protocol.hosts import PRESETS
+from django_cybs_jwt.protocol.keys import SigningKey
 
 # The token is back-dated 5 s and lives 120 s; a clock further off than this is a first suspect.
 CLOCK_TOLERANCE: Final = 15.0
+
+# One that was rotated out is still known at the gateway for as long as nobody deletes it there.
+_GOOD: Final = {"ACTIVE": True, "SUSPENDED": False, "COMPROMISED": False, "DESTROYED": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,35 +67,41 @@ def explain(
     *,
     status_code: int,
     date: str | None,
-    target: str,
+    request: httpx.Request,
     received_at: datetime,
 ) -> Explanation:
-    """Compare claims, key and clock; *target* is the raw path that went on the wire."""
+    """Compare claims, key and clock; *request* is the one that went out."""
+    stored = exchange.key_now()
+    key = stored or _as_signed(exchange.keys.signing)
     findings = (
-        *_names(exchange),
-        *_request(exchange, target),
+        *_names(exchange, key),
+        *_request(exchange, request),
         _clock(date, received_at),
-        *_key(exchange, received_at),
+        *_key(exchange, key, received_at, is_stored=stored is not None),
     )
     return Explanation(
         status_code=status_code, correlation_id=exchange.correlation_id, findings=findings
     )
 
 
-def _names(exchange: Exchange) -> list[Finding]:
-    claims, signing = exchange.sealed.claims, exchange.keys.signing
+def _as_signed(key: SigningKey) -> KeyFacts:
+    return KeyFacts(owner=key.owner, kid=key.kid, state=key.state, not_after=key.not_after)
+
+
+def _names(exchange: Exchange, key: KeyFacts) -> list[Finding]:
+    claims, common_name = exchange.sealed.claims, exchange.keys.signing.common_name
     findings = [
-        _compare("iss", claims["iss"], signing.owner, "The organization that created the key."),
+        _compare("iss", claims["iss"], key.owner, "The organization that created the key."),
         _compare("v-c-merchant-id", claims["v-c-merchant-id"], exchange.keys.merchant),
-        _compare("kid", exchange.kid, signing.kid),
+        _compare("kid", exchange.kid, key.kid),
     ]
-    if signing.common_name:
+    if common_name:
         findings.append(
             Finding(
                 what="certificate CN",
-                sent=signing.common_name,
-                expected=signing.owner,
-                ok=True if signing.common_name.lower() == signing.owner.lower() else None,
+                sent=common_name,
+                expected=key.owner,
+                ok=True if common_name.lower() == key.owner.lower() else None,
                 hint="A gateway's P12 names its organization; your own certificate need not.",
             )
         )
@@ -93,31 +112,41 @@ def _names(exchange: Exchange) -> list[Finding]:
     return findings
 
 
-def _request(exchange: Exchange, target: str) -> list[Finding]:
-    sealed = exchange.sealed
-    claims = sealed.claims
-    digest = str(claims.get("digest", "none"))
+def _request(exchange: Exchange, request: httpx.Request) -> list[Finding]:
+    claims = exchange.sealed.claims
+    body = request.content
     return [
-        _host(exchange),
-        _compare("request-method", str(claims["request-method"]), sealed.method.lower()),
-        _path(str(claims["request-resource-path"]), target),
-        _compare("digest", digest, body_digest(sealed.body) if sealed.body else "none"),
-        _unknown("response MLE kid", sealed.response_kid or "none", "Is it the same owner's key?"),
+        _host(claims.get("request-host"), request.url.host),
+        _compare("request-method", str(claims["request-method"]), request.method.lower()),
+        _path(str(claims["request-resource-path"]), request.url.raw_path.decode("ascii")),
+        _compare(
+            "digest", str(claims.get("digest", "none")), body_digest(body) if body else "none"
+        ),
+        _unknown(
+            "response MLE kid",
+            exchange.sealed.response_kid or "none",
+            "Is it the same owner's key?",
+        ),
     ]
 
 
-def _host(exchange: Exchange) -> Finding:
-    claimed = exchange.sealed.claims.get("request-host")
+def _host(claimed: str | None, called: str) -> Finding:
     if claimed is None:
         return _unknown("request-host", "none", "Some hosts ask for this claim: see PROFILES.")
-    return _compare("request-host", str(claimed), exchange.keys.host)
+    if claimed != called and called not in PRESETS:
+        hint = f"Sent to {called} by BASE_URLS: does that pass it on to this host?"
+        return _unknown("request-host", claimed, hint)
+    hint = "" if claimed == called else "BASE_URLS sends it to another host of the gateway."
+    return _compare("request-host", claimed, called, hint)
 
 
 def _path(claimed: str, target: str) -> Finding:
     if claimed == target.partition("?")[0] != target:
         hint = "The query is left out. Most hosts want it: see PROFILES."
         return _unknown("request-resource-path", claimed, hint)
-    return _compare("request-resource-path", claimed, target)
+    is_prefixed = claimed != target and target.endswith(claimed)
+    hint = "BASE_URLS puts a path in front: what stands there must take it off." * is_prefixed
+    return _compare("request-resource-path", claimed, target, hint)
 
 
 def _clock(date: str | None, received_at: datetime) -> Finding:
@@ -136,15 +165,15 @@ def _clock(date: str | None, received_at: datetime) -> Finding:
     )
 
 
-def _key(exchange: Exchange, now: datetime) -> list[Finding]:
-    signing = exchange.keys.signing
-    ends = signing.not_after
+def _key(exchange: Exchange, key: KeyFacts, now: datetime, *, is_stored: bool) -> list[Finding]:
+    ends = key.not_after
     return [
         Finding(
             what="key state",
-            sent=signing.state or "not stored",
+            sent=key.state or "not stored",
             expected="ACTIVE",
-            ok={"ACTIVE": True, "SUSPENDED": False, "COMPROMISED": False}.get(signing.state),
+            ok=_GOOD.get(key.state),
+            hint="" if is_stored or not key.state else "As it was when this was signed.",
         ),
         Finding(
             what="key ends",

@@ -54,7 +54,7 @@ class Parcel:
         bounded = {name: min(each or seconds, seconds) for name, each in own.items()}
         extensions = {"trace": trace, "timeout": bounded}
         self.request.extensions = {**self.request.extensions, **extensions}
-        self.reading = Reading(config, Deadline(seconds), patience=bounded["read"])
+        self.reading = Reading(config, Deadline(seconds), patience=bounded.get("read", seconds))
         return self.reading
 
     def open(self, wire: httpx.Response, reading: Reading) -> httpx.Response:

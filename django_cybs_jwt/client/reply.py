@@ -24,7 +24,7 @@ class Reply:
     """A gateway's answer, decrypted.
 
     *key_id* signed the request; *request_encrypted* and *encrypted* tell the two directions apart.
-    *elapsed* is from sealing to the last byte. The repr shows no body.
+    *elapsed* is from sealing to the last byte, *request* what went out. The repr shows no body.
     """
 
     status_code: int
@@ -37,7 +37,7 @@ class Reply:
     elapsed: timedelta
     exchange: Exchange = field(repr=False)
     received_at: datetime = field(repr=False)
-    target: str = field(repr=False)
+    request: httpx.Request = field(repr=False)
 
     @classmethod
     def of(cls, response: httpx.Response, *, received_at: datetime) -> Self:
@@ -54,7 +54,7 @@ class Reply:
             elapsed=response.elapsed,
             exchange=exchange,
             received_at=received_at,
-            target=exchange.sealed.path,
+            request=response.request,
         )
 
     @property
@@ -83,12 +83,15 @@ class Reply:
         )
 
     def explain(self) -> Explanation:
-        """Compare claims, key and clock with what the gateway checks; no secret in it."""
+        """Compare claims, wire, key and clock as the gateway does; no secret in it.
+
+        Where keys are stored the key is read again; `cybs.aexplain` does so in an event loop.
+        """
         return explain(
             self.exchange,
             status_code=self.status_code,
             date=self.headers.get("date"),
-            target=self.target,
+            request=self.request,
             received_at=self.received_at,
         )
 

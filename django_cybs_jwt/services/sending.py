@@ -7,10 +7,19 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from django_cybs_jwt import conf
-from django_cybs_jwt.client import MLE, AsyncClient, Client, Config, GatewayAuth, Reply
+from django_cybs_jwt.client import (
+    MLE,
+    AsyncClient,
+    Client,
+    Config,
+    Explanation,
+    GatewayAuth,
+    Reply,
+)
 from django_cybs_jwt.client.exchange import open_message, seal_message
 from django_cybs_jwt.services import signing, usage
 from django_cybs_jwt.tracebacks import aforgetful, forgetful
@@ -137,13 +146,18 @@ def decrypt(org_id: str, body: bytes, *, status: int = 200) -> bytes:
     return open_message(_config(), signing.keys_for(org_id), body, status=status).content
 
 
+async def aexplain(reply: Reply) -> Explanation:
+    """`reply.explain()` for an event loop, where it may not ask the database for the key."""
+    return await sync_to_async(reply.explain)()
+
+
 def _config() -> Config:
     return _counting(conf.client_config())
 
 
 @lru_cache(maxsize=1)
 def _counting(config: Config) -> Config:
-    return replace(config, signed=usage.signed, opened=usage.opened)
+    return replace(config, signed=usage.signed, opened=usage.opened, key_now=signing.key_now)
 
 
 def _options(

@@ -18,9 +18,12 @@ from typing import Final, get_args
 from asgiref.sync import sync_to_async
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import DatabaseError
 from django.utils import timezone
 
 from django_cybs_jwt import conf
+from django_cybs_jwt.client import KeyFacts
 from django_cybs_jwt.exceptions import (
     KeyMismatch,
     LiveRefused,
@@ -122,6 +125,22 @@ async def akeys_for(org_id: str) -> MerchantKeys:
         if known is not None:
             return known
     return await sync_to_async(keys_for)(org_id)
+
+
+def key_now(reference: str) -> KeyFacts | None:
+    """What a signing key's row says now: one query, none where the database cannot be asked."""
+    rows = Credential.objects.select_related("organization").only(
+        "key_id", "state", "expires_at", "organization__org_id"
+    )
+    try:
+        row = rows.filter(pk=reference).first() if reference else None
+    except (DatabaseError, SynchronousOnlyOperation):
+        return None
+    if row is None:
+        return None
+    return KeyFacts(
+        owner=row.organization.org_id, kid=row.key_id, state=row.state, not_after=row.expires_at
+    )
 
 
 def forget() -> None:

@@ -30,6 +30,8 @@ def synchronous() -> None:
 
 
 async def asynchronous() -> None:
+    reply = await cybs.asend("acme", "GET", "/tss/v2/transactions/1")
+    assert_type(await cybs.aexplain(reply), Explanation)
     assert_type(await cybs.asend("acme", "GET", "/tss/v2/transactions/1"), cybs.Reply)
     assert_type(cybs.aclient("acme"), AsyncClient)
     assert_type(await cybs.asubmit("acme", "GET", "/x", idempotency_key="a"), OutboundRequest)

@@ -8,20 +8,26 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
-from django_cybs_jwt.client import Client, Explanation, Finding, Reply
+from django_cybs_jwt.client import Client, Explanation, Finding, KeyFacts, Reply, Route
 from django_cybs_jwt.client.explain import explain
+from django_cybs_jwt.client.pools import SharedTransport
 from django_cybs_jwt.protocol import PROFILES, MerchantKeys, Profile, SigningKey
 from django_cybs_jwt.simulator import Fault, FaultKind, Gateway, Refusal
+from django_cybs_jwt.simulator.server import running
 from django_cybs_jwt.simulator.transport import SimulatorTransport
 from django_cybs_jwt.testing import material
 from tests.unit.client.merchants import CARD_NUMBER, HOST, PAYMENT, SECRET, config, gateway
 from tests.unit.client.merchants import merchant_keys as keys_of
 
 
-def pay(keys: MerchantKeys, known: Gateway, **options: Any) -> Reply:
-    with Client(lambda: keys, config(**options), transport=SimulatorTransport(known)) as client:
+def pay(
+    keys: MerchantKeys, known: Gateway, *, over: httpx.BaseTransport | None = None, **options: Any
+) -> Reply:
+    transport = over or SimulatorTransport(known)
+    with Client(lambda: keys, config(**options), transport=transport) as client:
         response = client.post("/pts/v2/payments?a=1", json=PAYMENT)
     return Reply.of(response, received_at=datetime.now(UTC))
 
@@ -144,34 +150,132 @@ def test_what_is_wrong_with_the_key_is_the_suspect(changes: dict[str, Any], susp
     assert suspects(explanation) == [suspect]
 
 
+# What is wrong on the way
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "test"])
+def test_another_host_of_the_gateway_is_the_suspect(live: bool) -> None:
+    """BASE_URLS points at a neighbour: the token names one host, the other one reads it."""
+    keys = keys_of()
+    known = gateway(keys)
+    called = "api.cybersource.com" if live else "apitest.visaacceptance.com"
+    reply = pay(keys, known, base_url=f"https://{called}")
+    assert (reply.status_code, refusal(known)) == (401, Refusal.WRONG_HOST)
+    explanation = reply.explain()
+    assert suspects(explanation) == ["request-host"]
+    (host,) = explanation.suspects
+    assert (host.sent, host.expected) == (HOST, called)
+    assert "BASE_URLS" in host.hint
+
+
+def test_an_egress_proxy_is_asked_about_and_no_suspect() -> None:
+    """What stands there may well pass it on."""
+    keys = keys_of()
+    reply = pay(keys, gateway(), base_url="https://egress.example.com")
+    assert reply.status_code == 401
+    explanation = reply.explain()
+    assert suspects(explanation) == []
+    host = finding(explanation, "request-host")
+    assert (host.ok, host.sent) == (None, HOST)
+    assert "egress.example.com" in host.hint
+
+
+@pytest.mark.parametrize("over_a_socket", [True, False], ids=["socket", "in process"])
+def test_a_prefix_that_nobody_takes_off_is_the_suspect(over_a_socket: bool) -> None:
+    keys = keys_of()
+    known = gateway(keys)
+    if over_a_socket:
+        with running(known) as address:
+            shared = SharedTransport(Route())
+            reply = pay(keys, known, over=shared, base_url=f"{address.base_url}/gw")
+    else:
+        reply = pay(keys, known, base_url=f"https://{HOST}/gw")
+    assert (reply.status_code, refusal(known)) == (401, Refusal.WRONG_PATH)
+    explanation = reply.explain()
+    assert suspects(explanation) == ["request-resource-path"]
+    (path,) = explanation.suspects
+    assert (path.sent, path.expected) == ("/pts/v2/payments?a=1", "/gw/pts/v2/payments?a=1")
+    assert "BASE_URLS" in path.hint
+
+
+class Meddling(httpx.BaseTransport):
+    """Changes the request behind the signature's back, like a hook of the project's own."""
+
+    def __init__(self, known: Gateway, change: Callable[[httpx.Request], object]) -> None:
+        self._gateway, self._change = SimulatorTransport(known), change
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self._change(request)
+        return self._gateway.handle_request(request)
+
+
+def other_method(request: httpx.Request) -> None:
+    request.method = "PUT"
+
+
+def other_path(request: httpx.Request) -> None:
+    request.url = request.url.copy_with(path="/pts/v2/refunds")
+
+
+def other_body(request: httpx.Request) -> None:
+    request._content = b'{"encryptedRequest":"another"}'
+
+
 @pytest.mark.parametrize(
-    ("claim", "value", "suspect"),
+    ("change", "reason", "suspect"),
     [
-        ("iss", "mallory", "iss"),
-        ("v-c-merchant-id", "mallory", "v-c-merchant-id"),
-        ("request-host", "api.cybersource.com", "request-host"),
-        ("request-method", "get", "request-method"),
-        ("request-resource-path", "/pts/v2/refunds", "request-resource-path"),
-        ("digest", base64.b64encode(bytes(32)).decode(), "digest"),
+        (other_method, Refusal.WRONG_METHOD, "request-method"),
+        (other_path, Refusal.WRONG_PATH, "request-resource-path"),
+        (other_body, Refusal.WRONG_DIGEST, "digest"),
     ],
 )
-def test_a_tampered_claim_is_the_suspect(claim: str, value: str, suspect: str) -> None:
+def test_what_was_changed_after_it_was_signed_is_the_suspect(
+    change: Callable[[httpx.Request], object], reason: Refusal, suspect: str
+) -> None:
     keys = keys_of()
-    reply = pay(keys, gateway(keys))
-    exchange = reply.exchange
-    claims = {**exchange.sealed.claims, claim: value}
-    tampered = replace(exchange, sealed=replace(exchange.sealed, claims=claims))
-    explanation = replace(reply, exchange=tampered).explain()
-    assert suspects(explanation) == [suspect]
-    assert explanation.suspects[0].sent == value
-    assert f"BAD  {suspect}: {value} (expected " in str(explanation)
+    known = gateway(keys)
+    reply = pay(keys, known, over=Meddling(known, change))
+    assert (reply.status_code, refusal(known)) == (401, reason)
+    assert suspects(reply.explain()) == [suspect]
+    assert f"BAD  {suspect}: " in str(reply.explain())
 
 
-def test_a_tampered_kid_is_the_suspect() -> None:
-    keys = keys_of()
-    reply = pay(keys, gateway(keys))
-    tampered = replace(reply.exchange, sealed=replace(reply.exchange.sealed, kid="9999"))
-    assert suspects(replace(reply, exchange=tampered).explain()) == ["kid"]
+# What is stored by now
+
+
+@pytest.mark.parametrize(
+    ("changes", "suspect"),
+    [
+        ({"owner": "mallory"}, "iss"),
+        ({"kid": "9999"}, "kid"),
+        ({"state": "SUSPENDED"}, "key state"),
+        ({"state": "DESTROYED"}, "key state"),
+        ({"not_after": datetime.now(UTC) - timedelta(days=1)}, "key ends"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_the_key_is_compared_with_what_is_stored_when_it_is_asked(
+    changes: dict[str, Any], suspect: str
+) -> None:
+    keys = keys_of(signing=signing(reference="row 1"))
+    stored = [KeyFacts(owner="acme", kid="1111", state="ACTIVE", not_after=None)]
+    asked: list[str] = []
+
+    def key_now(reference: str) -> KeyFacts:
+        asked.append(reference)
+        return stored[0]
+
+    reply = pay(keys, gateway(), key_now=key_now)
+    assert suspects(reply.explain()) == []
+    stored[0] = replace(stored[0], **changes)
+    assert suspects(reply.explain()) == [suspect]
+    assert set(asked) == {"row 1"}
+
+
+def test_what_cannot_be_asked_again_says_of_when_it_is() -> None:
+    state = finding(pay(keys_of(), gateway()).explain(), "key state")
+    assert (state.sent, state.ok) == ("ACTIVE", True)
+    assert state.hint == "As it was when this was signed."
 
 
 @pytest.mark.parametrize(
@@ -238,7 +342,7 @@ def test_a_date_that_does_not_help_is_no_suspect(date: str | None, said: str) ->
         reply.exchange,
         status_code=401,
         date=date,
-        target=reply.target,
+        request=reply.request,
         received_at=reply.received_at,
     )
     clock = finding(explanation, "clock")

@@ -44,7 +44,8 @@ def test_it_carries_what_the_response_and_the_exchange_know(sender: Sender) -> N
     assert (reply.key_id, reply.request_encrypted, reply.encrypted) == ("1111", True, True)
     assert reply.correlation_id == reply.headers["v-c-correlation-id"]
     assert reply.elapsed.total_seconds() > 0
-    assert reply.target == "/pts/v2/payments"
+    assert reply.request.url.raw_path == b"/pts/v2/payments"
+    assert list(json.loads(reply.request.content)) == ["encryptedRequest"]
     assert reply.raise_for_status() is reply
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import OperationalError
+from django.utils import timezone
 
 from django_cybs_jwt import cybs
-from django_cybs_jwt.client import pools
+from django_cybs_jwt.client import Explanation, pools
 from django_cybs_jwt.exceptions import (
     EncryptionImpossible,
     LiveRefused,
@@ -22,7 +24,7 @@ from django_cybs_jwt.exceptions import (
     ReplyNotEncrypted,
 )
 from django_cybs_jwt.models import Credential, Organization, State
-from django_cybs_jwt.services import signing
+from django_cybs_jwt.services import signing, withdrawal
 from django_cybs_jwt.simulator.faults import Fault, FaultKind
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
@@ -272,6 +274,69 @@ def test_auth_signs_and_encrypts_in_a_client_of_ones_own(simulator: Simulation) 
         response = client.post(f"https://{enrolment.HOST}{PATH}", json=PAYMENT)
     assert response.status_code == 201
     assert json.loads(cybs.decrypt("acme", response.content))["status"] == "AUTHORIZED"
+
+
+def signing_row() -> Credential:
+    return Credential.objects.get(slot__purpose="signing")
+
+
+def suspects(explanation: Explanation) -> list[tuple[str, str]]:
+    return [(each.what, each.sent) for each in explanation.suspects]
+
+
+def test_a_refusal_is_explained_with_the_key_as_it_is_by_now(
+    simulator: Simulation, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "LOOK_EVERY", 60.0)
+    reply = cybs.send("acme", "GET", "/tss/v2/transactions/1")
+    with django_assert_num_queries(1):
+        assert suspects(reply.explain()) == []
+    now = timezone.now()
+    withdrawal.suspend(signing_row(), actor="tests", now=now, reason="stolen")
+    assert suspects(reply.explain()) == [("key state", "SUSPENDED")]
+    withdrawal.destroy(signing_row(), actor="tests", now=now, reason="stolen")
+    late = cybs.send("acme", "GET", "/tss/v2/transactions/1")  # with the keys of the last look
+    assert late.status_code == 401
+    assert suspects(late.explain()) == [("key state", "DESTROYED")]
+
+
+def test_a_key_id_that_the_row_no_longer_has_is_the_suspect(
+    simulator: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "LOOK_EVERY", 60.0)
+    cybs.keys_for("acme")
+    used = signing_row().key_id
+    Credential.objects.filter(key_id=used).update(key_id="9999", live_key_id="9999")
+    reply = cybs.send("acme", "GET", "/tss/v2/transactions/1")
+    assert reply.status_code == 401
+    assert suspects(reply.explain()) == [("kid", used)]
+    assert reply.explain().suspects[0].expected == "9999"
+
+
+def test_in_an_event_loop_explain_asks_nothing_and_aexplain_asks_the_database(
+    simulator: Simulation,
+) -> None:
+    async def call() -> tuple[Explanation, Explanation]:
+        reply = await cybs.asend("acme", "GET", "/tss/v2/transactions/1")
+        await sync_to_async(enrolment.put)(await sync_to_async(signing_row)(), State.SUSPENDED)
+        return reply.explain(), await cybs.aexplain(reply)
+
+    as_signed, as_stored = async_to_sync(call)()
+    assert suspects(as_signed) == []
+    assert "As it was when this was signed" in str(as_signed)
+    assert suspects(as_stored) == [("key state", "SUSPENDED")]
+
+
+def test_a_database_that_is_away_does_not_spoil_an_explanation(
+    simulator: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = cybs.send("acme", "GET", "/tss/v2/transactions/1")
+
+    def away(*_: object, **__: object) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr("django.db.models.sql.compiler.SQLCompiler.execute_sql", away)
+    assert "key state: ACTIVE  As it was when this was signed." in str(reply.explain())
 
 
 def test_a_name_with_its_host_is_understood_everywhere(simulator: Simulation) -> None:
