@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from django_cybs_jwt.services.doorbell import Broker
 
 Check = Callable[..., list[CheckMessage]]
+_SMTP: Final = "django.core.mail.backends.smtp.EmailBackend"
 
 TESTING_RING: Final = "testing"
 """KEK id of the ring that django_cybs_jwt.testing ships for everyone to see."""
@@ -107,10 +108,11 @@ def check_sqlite(**_: Any) -> list[CheckMessage]:
 
 
 def check_rows(*, databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """W012: hosts in use that no request can be encrypted for. W020: a forgetful database."""
+    """W012: hosts that nothing can be encrypted for. W020: a forgetful database. W021: mail."""
     if "default" not in (databases or ()):
         return []
-    return _guarded(_hosts_without_certificate) + _guarded(_weak_durability)
+    looks = (_hosts_without_certificate, _weak_durability, _mail_without_timeout)
+    return [message for look in looks for message in _guarded(look)]
 
 
 def check_doorbell(**_: Any) -> list[CheckMessage]:
@@ -220,6 +222,27 @@ def _hosts_without_certificate() -> list[CheckMessage]:
         )
         for host, count in hosts_without_certificate(now=timezone.now()).items()
     ]
+
+
+def _mail_without_timeout() -> list[CheckMessage]:
+    from django_cybs_jwt.models import AlertRecipient
+
+    told = AlertRecipient.objects.filter(channel=AlertRecipient.Channel.MAIL, active=True)
+    if not (_smtp_may_hang() and told.exists()):
+        return []
+    hint = "Set EMAIL_TIMEOUT = 30, from Django 6.1 on MAILERS['default']['OPTIONS']['timeout']."
+    return [_warn(21, "Alerts go out by SMTP without a timeout: one may hang and stop all.", hint)]
+
+
+def _smtp_may_hang() -> bool:
+    mailers = getattr(django_settings, "MAILERS", None)
+    if mailers is None:
+        backend, timeout = django_settings.EMAIL_BACKEND, django_settings.EMAIL_TIMEOUT
+    else:
+        mailer = mailers.get("default", {})
+        backend = mailer.get("BACKEND", _SMTP)
+        timeout = mailer.get("OPTIONS", {}).get("timeout")
+    return backend == _SMTP and timeout is None
 
 
 def _guarded(check: Callable[[], list[CheckMessage]]) -> list[CheckMessage]:

@@ -72,11 +72,10 @@ def tick() -> None:
 @shared_task(name=VERIFY, **_OPTIONS)  # type: ignore[untyped-decorator]
 def verify() -> None:
     """Verify the keys that were marked, sooner than the next tick would."""
-    from django.utils import timezone
-
     from django_cybs_jwt.services import verification
+    from django_cybs_jwt.services.queue import database_clock
 
-    verification.verify_requested(now=timezone.now())
+    verification.verify_requested(now=database_clock.now())
 
 
 def beat_schedule(*, queue: str | None = None) -> dict[str, dict[str, Any]]:

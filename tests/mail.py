@@ -7,16 +7,18 @@ from typing import Any
 import django
 
 LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 
-def through(backend: str) -> dict[str, Any]:
+def through(backend: str, timeout: float | None = None) -> dict[str, Any]:
     """The settings that send mail through *backend*, a dotted path."""
     if django.VERSION >= (6, 1):
-        return {"MAILERS": {"default": {"BACKEND": backend}}}
-    return {"EMAIL_BACKEND": backend}
+        options = {} if timeout is None else {"timeout": timeout}
+        return {"MAILERS": {"default": {"BACKEND": backend, "OPTIONS": options}}}
+    return {"EMAIL_BACKEND": backend, "EMAIL_TIMEOUT": timeout}
 
 
-def use(settings: Any, backend: str) -> None:
+def use(settings: Any, backend: str, timeout: float | None = None) -> None:
     """Send through *backend* until the test ends; *settings* is pytest-django's fixture."""
-    for name, value in through(backend).items():
+    for name, value in through(backend, timeout).items():
         setattr(settings, name, value)

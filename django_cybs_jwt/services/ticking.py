@@ -5,37 +5,46 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
 
 from django_cybs_jwt.models import JobRun
-from django_cybs_jwt.services import alerts, rotation, verification
+from django_cybs_jwt.services import alerts, clocks, rotation, verification
 from django_cybs_jwt.services.alerts import delivery
-from django_cybs_jwt.services.queue import sweeping
+from django_cybs_jwt.services.clocks import Clock
+from django_cybs_jwt.services.queue import sweeping, working
 
 logger = logging.getLogger(__name__)
 
 JOB = alerts.JOB
 
+PARTS: Final[dict[str, Callable[[Clock], int]]] = {
+    "switched": lambda clock: len(rotation.carry_out_due(now=clock())),
+    "swept": lambda clock: sweeping.sweep(clock()),
+    "shredded": lambda clock: sweeping.shred(clock()),
+    "raised": lambda clock: alerts.raise_due(clock()),
+    # The network last, and the gateway behind whoever must be told.
+    "told": lambda clock: delivery.deliver(clock(), clock=clock),
+    "verified": lambda clock: verification.verify_requested(now=clock(), clock=clock),
+}
 
-def tick(now: datetime) -> dict[str, int]:
-    """Carry out what is due at *now*; returns how much of each.
+
+def tick(now: datetime, *, clock: Clock | None = None) -> dict[str, int | None]:
+    """Carry out what is due; returns how much of each, None for a part that failed.
 
     A part that fails is logged and does not stop the others; then the run does not count.
+    Each decides by the time at which it begins: *clock*, which goes on from *now* by default.
     """
-    parts: dict[str, Callable[[], int]] = {
-        "switched": lambda: len(rotation.carry_out_due(now=now)),
-        "verified": lambda: verification.verify_requested(now=now),
-        "raised": lambda: alerts.raise_due(now),
-        "told": lambda: delivery.deliver(now),
-        "swept": lambda: sweeping.sweep(now),
-        "shredded": lambda: sweeping.shred(now),
-    }
-    done, failed = {}, False
-    for name, part in parts.items():
-        try:
-            done[name] = part()
-        except Exception:  # whatever it was, the alerts must still go out
-            logger.exception("tick: %s failed", name)
-            failed = True
-    if not failed:
-        JobRun.objects.update_or_create(name=JOB, defaults={"succeeded_at": now})
+    clock = clock or clocks.since(now)
+    done = {name: _carry_out(name, clock) for name in PARTS}
+    if None not in done.values():
+        JobRun.objects.update_or_create(name=JOB, defaults={"succeeded_at": clock()})
     return done
+
+
+def _carry_out(name: str, clock: Clock) -> int | None:
+    try:
+        return PARTS[name](clock)
+    except Exception:  # whatever it was, the alerts must still go out
+        logger.exception("tick: %s failed", name)
+        working.drop_broken_connections()
+        return None

@@ -29,7 +29,16 @@ from django_cybs_jwt.exceptions import (
 )
 from django_cybs_jwt.models import Coverage, Credential, Organization, Purpose, State, Verdict
 from django_cybs_jwt.protocol import MerchantKeys
-from django_cybs_jwt.services import audit, coverage, keys, lifecycle, opened_keys, signing
+from django_cybs_jwt.services import (
+    audit,
+    clocks,
+    coverage,
+    keys,
+    lifecycle,
+    opened_keys,
+    signing,
+)
+from django_cybs_jwt.services.clocks import Clock
 from django_cybs_jwt.services.lifecycle import Action
 
 logger = logging.getLogger(__name__)
@@ -39,6 +48,9 @@ PROBE: Final = "/tss/v2/transactions/1"
 
 LEASE: Final = timedelta(minutes=5)
 """Who verifies marked rows holds each that long; of one who died the next takes it after that."""
+
+LONGEST_RUN: Final = timedelta(minutes=1)
+"""A gateway that is slow must not keep the next tick, and what it does on time, waiting."""
 
 TRIED: Final = frozenset({State.STAGED, State.VERIFIED, State.ACTIVE, State.RETIRING})
 _ACCEPTED: Final = frozenset({200, 404})
@@ -111,16 +123,21 @@ def newest(organization: Organization) -> list[Credential]:
     return [row for row in found if row is not None]
 
 
-def verify_requested(*, now: datetime, actor: str = "schedule", most: int = 100) -> int:
+def verify_requested(
+    *, now: datetime, actor: str = "schedule", most: int = 100, clock: Clock | None = None
+) -> int:
     """Verify rows that were marked, the oldest mark first; returns how many were tried.
 
-    Two may run at once: each row is one's for a LEASE. *actor* is named where no one is known.
+    Two may run at once: each row is one's for a LEASE, which begins when its turn comes, by
+    *clock*. *actor* is named where no one is known. After a minute the rest waits for the next.
     """
+    clock = clock or clocks.since(now)
+    last = clock() + LONGEST_RUN
     marked = Credential.objects.select_related("organization", "slot").filter(
-        verify_requested_at__lte=now
+        verify_requested_at__lte=clock()
     )
     rows = list(marked.order_by("verify_requested_at")[:most])
-    return sum(_verify_marked(row, actor=actor, now=now) for row in rows)
+    return sum(_verify_marked(row, actor=actor, now=clock()) for row in rows if clock() < last)
 
 
 def _verify_marked(row: Credential, *, actor: str, now: datetime) -> int:

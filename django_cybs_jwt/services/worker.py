@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final
 from uuid import UUID
 
@@ -25,10 +25,10 @@ TICK: Final = 60.0  # seconds
 def run(*, threads: int, drain: bool, stop: threading.Event) -> int:
     """Work until *stop* is set, or with *drain* until nothing is due; returns how many rows.
 
-    What a thread has begun is finished. Between rows this also ticks, once a minute.
+    What a thread has begun is finished. Without *drain* another thread ticks, once a minute.
     """
-    done, ticked = 0, time.monotonic()
-    with _workers(threads, stop) as (give, busy):
+    done = 0
+    with nullcontext() if drain else _ticker(stop), _workers(threads, stop) as (give, busy):
         while not stop.is_set():
             found = [pk for pk in _due(limit=threads * 8) if pk not in busy]
             for pk in found:
@@ -38,9 +38,6 @@ def run(*, threads: int, drain: bool, stop: threading.Event) -> int:
                 done += 1
             if drain and not found and not busy:
                 break
-            if not drain and time.monotonic() - ticked >= TICK:
-                ticking.tick(database_clock.now())
-                ticked = time.monotonic()
             if not found:
                 stop.wait(0.01 if busy else POLL)
     return done
@@ -54,6 +51,33 @@ def _due(*, limit: int) -> list[UUID]:
         working.drop_broken_connections()
         time.sleep(POLL)
         return []
+
+
+@contextmanager
+def _ticker(stop: threading.Event) -> Iterator[None]:
+    """Tick beside the rows: a gateway or a mail server that is slow keeps no payment waiting."""
+    thread = threading.Thread(target=_tick_until, args=(stop,), name="cybs-tick")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _tick_until(stop: threading.Event) -> None:
+    while not stop.wait(TICK):
+        try:
+            _tick()
+        except Exception:  # a database that is away: in a minute it may be back
+            logger.exception("The tick failed")
+
+
+def _tick() -> None:
+    try:
+        ticking.tick(database_clock.now())
+    finally:
+        connections.close_all()
 
 
 @contextmanager

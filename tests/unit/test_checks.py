@@ -17,11 +17,13 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
 from django_cybs_jwt import checks, tasks
+from django_cybs_jwt.models import AlertRecipient
 from django_cybs_jwt.services import doorbell
 from django_cybs_jwt.services.doorbell import Broker
 from django_cybs_jwt.services.queue import durability
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing import ring as published
+from tests import mail as outgoing
 from tests.acceptance.shell import ROOT, Project
 from tests.unit.services import enrolment
 from tests.unit.test_conf import HOST, LIVE_HOST, WRONG
@@ -398,3 +400,23 @@ def test_w020__a_database_that_may_forget(healthy: Any, monkeypatch: pytest.Monk
     healthy()
     monkeypatch.setattr(durability, "weakness", lambda: "It forgets.")
     assert ids(found(databases=["default"])) == ["W020"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("backend", "timeout", "told", "expected"),
+    [
+        (outgoing.SMTP, None, True, ["W021"]),
+        (outgoing.SMTP, 30, True, []),
+        (outgoing.SMTP, None, False, []),
+        (outgoing.LOCMEM, None, True, []),
+    ],
+    ids=["may hang", "has a timeout", "tells nobody", "no server"],
+)
+def test_w021__alerts_by_a_mail_server_that_may_hang(
+    settings: Any, backend: str, timeout: float | None, told: bool, expected: list[str]
+) -> None:
+    AlertRecipient.objects.create(channel="mail", address="ops@example.com", active=told)
+    outgoing.use(settings, backend, timeout)
+
+    assert ids(checks.check_rows(databases=["default"])) == expected

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django_cybs_jwt.management.base import CybsCommand, actor, find_credential
 from django_cybs_jwt.models import Credential, Purpose, Verdict
 from django_cybs_jwt.services import organizations, verification
+from django_cybs_jwt.services.queue import database_clock
 
 
 class Command(CybsCommand):
@@ -40,7 +41,7 @@ class Command(CybsCommand):
             self._verify_chosen(options)
 
     def _verify_requested(self, options: dict[str, Any]) -> None:
-        tried = verification.verify_requested(now=timezone.now(), actor=actor(options))
+        tried = verification.verify_requested(now=database_clock.now(), actor=actor(options))
         if options["json"]:
             self.say_json({"tried": tried})
         else:

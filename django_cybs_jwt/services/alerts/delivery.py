@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
@@ -16,12 +16,13 @@ from django.db.models import Q, QuerySet
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import AlertDelivery, AlertRecipient
-from django_cybs_jwt.services import alerts
+from django_cybs_jwt.services import alerts, clocks
 from django_cybs_jwt.services.alerts import channels
 from django_cybs_jwt.services.alerts import digest as alert_digest
 from django_cybs_jwt.services.alerts import recipients as alert_recipients
 from django_cybs_jwt.services.alerts.schedule import Severity
 from django_cybs_jwt.services.batches import in_batches
+from django_cybs_jwt.services.clocks import Clock
 
 logger = logging.getLogger(__name__)
 
@@ -30,17 +31,18 @@ LONGEST_BACKOFF: Final = timedelta(hours=6)
 DAY: Final = timedelta(days=1)
 
 
-def deliver(now: datetime) -> int:
+def deliver(now: datetime, *, clock: Clock | None = None) -> int:
     """Escalate, then hand over what is due; returns how many messages were handed over.
 
     A channel that fails is logged, tried again later, and keeps no other recipient waiting.
+    Each recipient's claim begins when his turn comes, by *clock*, which goes on from *now*.
     """
-    now = now.astimezone(UTC)
-    alerts.escalate(now)
+    clock = clock or clocks.since(now)
+    alerts.escalate(clock())
     recipients = alert_recipients.reachable()
     for recipient in recipients:
         _enrol(recipient)
-    return sum(_tell(recipient, now) for recipient in recipients)
+    return sum(_tell(recipient, clock()) for recipient in recipients)
 
 
 def pending(now: datetime) -> QuerySet[AlertDelivery]:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import uuid
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from django_cybs_jwt.models import AlertDelivery, AlertRecipient, ExpiryAlert, KeyEvent
-from django_cybs_jwt.services import verification
+from django_cybs_jwt.services import ticking, verification
 from django_cybs_jwt.services.alerts import channels, webhook
 from tests.unit.management import running
 from tests.unit.services import estate
@@ -104,6 +105,17 @@ def test_run__is_1_while_a_message_cannot_be_handed_over(
         assert told()[0] == 1, "it waits for its next try"
     AlertDelivery.objects.update(next_at=timezone.now())
     assert (told()[0], len(mail.outbox)) == (0, 1)
+def test_run__is_0_though_another_runner_ended_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ticking.tick
+
+    def beside_another(now: datetime) -> dict[str, int | None]:
+        done = real(now)
+        real(now + timedelta(minutes=1))
+        return done
+
+    monkeypatch.setattr(ticking, "tick", beside_another)
+
+    assert "0 raised" in run("run")
 
 
 def test_run__is_1_when_a_part_failed(

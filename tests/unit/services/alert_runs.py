@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -25,6 +25,7 @@ from django_cybs_jwt.services.alerts.digest import Digest
 from django_cybs_jwt.services.alerts.schedule import thresholds
 from django_cybs_jwt.services.expiry.endings import Artefact, Ending
 from tests.unit.services import estate
+from tests.unit.services.hands import Hands
 
 DAY: Final = timedelta(days=1)
 ZONES: Final = [ZoneInfo(name) for name in ("UTC", "Europe/Berlin", "America/New_York")]
@@ -146,7 +147,7 @@ class Years:
             alerts.raise_due(now)
             return fate
         with suppress(KeyboardInterrupt):
-            ticking.tick(now)
+            ticking.tick(now, clock=Hands(now.astimezone(UTC)))
         return fate
 
     def _outcome(self, runs: list[tuple[float, str]]) -> Outcome:

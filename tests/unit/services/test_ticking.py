@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from django_cybs_jwt.models import Credential, JobRun
-from django_cybs_jwt.services import rotation, ticking, verification
+from django_cybs_jwt.services import alerts, rotation, ticking, verification
 from django_cybs_jwt.testing.simulation import Simulation
+from tests.unit.services.hands import Hands
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
@@ -22,8 +23,8 @@ def test_tick__carries_out_verifies_and_notes_its_time(cybs_simulator: Simulatio
     rotation.rotate(row, actor="anna", now=NOW, at=at, force=True, reason="test")
     verification.request(Credential.objects.filter(pk=row.pk), actor="anna", now=NOW)
 
-    first = ticking.tick(at)
-    second = ticking.tick(at)
+    first = ticking.tick(at, clock=lambda: at)
+    second = ticking.tick(at, clock=lambda: at)
 
     assert (first["switched"], first["verified"]) == (1, 1)
     assert (second["switched"], second["verified"]) == (0, 0)
@@ -40,7 +41,38 @@ def test_tick__goes_on_after_a_part_failed_and_does_not_count_as_run(
 
     done = ticking.tick(NOW)
 
-    assert "switched" not in done
+    assert done["switched"] is None
     assert done["verified"] == 0
     assert "tick: switched failed" in caplog.text
     assert not JobRun.objects.exists()
+
+
+def test_tick__decides_each_part_by_the_time_at_which_it_begins(
+    cybs_ring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minute = timedelta(minutes=1)
+    seen: list[datetime] = []
+
+    def slow(*, now: datetime) -> list[Credential]:
+        seen.append(now)
+        clock.moment += 6 * minute
+        return []
+
+    clock = Hands(NOW)
+    monkeypatch.setattr(rotation, "carry_out_due", slow)
+    monkeypatch.setattr(alerts, "raise_due", lambda now: seen.append(now) or 0)
+
+    ticking.tick(NOW, clock=clock)
+
+    assert seen == [NOW, NOW + 6 * minute]
+    assert JobRun.objects.get(name=ticking.JOB).succeeded_at == NOW + 6 * minute
+
+
+def test_tick__goes_on_from_the_time_it_was_given(cybs_ring: Any) -> None:
+    ticking.tick(NOW)
+
+    assert NOW < JobRun.objects.get(name=ticking.JOB).succeeded_at < NOW + timedelta(minutes=1)
+
+
+def test_tick__asks_the_gateway_after_everybody_was_told() -> None:
+    assert list(ticking.PARTS)[-2:] == ["told", "verified"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -11,6 +11,7 @@ from django_cybs_jwt.models import Credential, KeyEvent, Verdict
 from django_cybs_jwt.services import coverage, verification, withdrawal
 from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing.simulation import Simulation
+from tests.unit.services.hands import Hands
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
@@ -194,6 +195,25 @@ def test_marked_row__belongs_to_one_of_two_who_verify_at_once(cybs_simulator: Si
     assert not verification._claim(seen_by_both, NOW)
     assert verification.verify_requested(now=NOW) == 0
     assert verification.verify_requested(now=NOW + verification.LEASE) == 1
+
+
+def test_marked_rows__are_claimed_when_their_turn_comes_and_for_a_minute_at_most(
+    cybs_simulator: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with=None)
+    for _ in range(3):
+        cybs_simulator.import_shared_secret(organization, activate=False)
+    verification.request(Credential.objects.all(), actor="anna", now=NOW)
+    clock, held = Hands(NOW), []
+
+    def slow(row: Credential, *, actor: str, now: datetime) -> None:
+        held.append(stored(row).verify_requested_at)
+        clock.moment += timedelta(seconds=50)
+
+    monkeypatch.setattr(verification, "verify", slow)
+
+    assert verification.verify_requested(now=NOW, clock=clock) == 2
+    assert held == [NOW + verification.LEASE, NOW + timedelta(seconds=50) + verification.LEASE]
 
 
 def test_marked_row__that_cannot_be_tried_says_so_and_waits_no_more(

@@ -18,8 +18,8 @@ from django_cybs_jwt.models import (
     State,
 )
 from django_cybs_jwt.services import alerts, expiry
-from django_cybs_jwt.services.alerts import delivery, schedule
-from tests.unit.services import estate
+from django_cybs_jwt.services.alerts import schedule
+from tests.unit.services import estate, hands
 from tests.unit.services.alert_runs import CHANNEL, Years
 from tests.unit.services.estate import DAY, NOW
 
@@ -38,7 +38,7 @@ def acme_key(days: float = 20, **columns: Any) -> Credential:
 
 def tick(now: datetime) -> None:
     alerts.raise_due(now)
-    delivery.deliver(now)
+    hands.deliver(now)
 
 
 def standing() -> ExpiryAlert:
@@ -203,7 +203,7 @@ def test_an_acknowledged_alert_is_armed_again_at_the_next_threshold() -> None:
     alerts.raise_due(NOW)
     alerts.acknowledge(standing().pk, actor="ann", now=NOW)
 
-    delivery.deliver(NOW)
+    hands.deliver(NOW)
     silent = len(mail.outbox)
     tick(NOW + 7 * DAY)
 
@@ -217,7 +217,7 @@ def test_acknowledging_does_not_keep_a_critical_alert_back() -> None:
     alerts.raise_due(NOW)
     alerts.acknowledge(standing().pk, actor="ann", now=NOW)
 
-    delivery.deliver(NOW)
+    hands.deliver(NOW)
 
     assert len(mail.outbox) == 1
 

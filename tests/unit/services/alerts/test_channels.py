@@ -17,7 +17,7 @@ from django_cybs_jwt.services.alerts import channels, delivery, recipients
 from django_cybs_jwt.services.alerts import digest as alert_digest
 from django_cybs_jwt.services.alerts.digest import Digest, one_line
 from django_cybs_jwt.signals import key_ends_soon
-from tests.unit.services import estate
+from tests.unit.services import estate, hands
 from tests.unit.services.estate import NOW
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
@@ -48,7 +48,7 @@ def heard() -> Iterator[list[dict[str, Any]]]:
 
 def tick() -> int:
     alerts.raise_due(NOW)
-    return delivery.deliver(NOW)
+    return hands.deliver(NOW)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

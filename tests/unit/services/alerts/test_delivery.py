@@ -16,8 +16,9 @@ from django_cybs_jwt.services.alerts import delivery
 from django_cybs_jwt.services.alerts.delivery import backoff, next_message_at
 from django_cybs_jwt.services.alerts.digest import Digest
 from tests import mail as outgoing
-from tests.unit.services import estate
+from tests.unit.services import estate, hands
 from tests.unit.services.estate import DAY, NOW
+from tests.unit.services.hands import Hands
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
 
@@ -34,6 +35,23 @@ class Broken:
         raise TimeoutError("nobody answers")
 
 
+class Slow:
+    """A channel whose first message takes six minutes; another runner comes by meanwhile."""
+
+    sent: list[datetime] = []
+    clock: Hands
+
+    def check(self, address: str) -> None:
+        pass
+
+    def send(self, recipient: AlertRecipient, digest: Digest) -> None:
+        self.sent.append(digest.at)
+        if len(self.sent) == 1:
+            self.clock.moment += 6 * MINUTE
+        else:
+            hands.deliver(self.clock())
+
+
 @pytest.fixture
 def broken(settings: Any) -> AlertRecipient:
     settings.CYBS_JWT = {**settings.CYBS_JWT, "ALERT_CHANNELS": {"broken": f"{__name__}.Broken"}}
@@ -46,7 +64,7 @@ def recipient(address: str = "ops@example.com", **columns: Any) -> AlertRecipien
 
 def tick(now: datetime = NOW) -> int:
     alerts.raise_due(now)
-    return delivery.deliver(now)
+    return hands.deliver(now)
 
 
 def test_one_message_tells_of_all_that_is_due_the_loudest_first() -> None:
@@ -146,7 +164,7 @@ def test_a_broken_channel_is_tried_again_more_and_more_rarely(broken: AlertRecip
     tries = [0]
 
     for minutes in range(5, 60 * 24, 5):
-        delivery.deliver(NOW + minutes * MINUTE)
+        hands.deliver(NOW + minutes * MINUTE)
         if AlertDelivery.objects.get().attempts > len(tries):
             tries.append(minutes)
 
@@ -209,7 +227,7 @@ def test_while_one_process_hands_over_another_finds_nothing(
     seen = []
 
     def send(*_: object) -> None:
-        seen.append(delivery.deliver(NOW + timedelta(seconds=1)))
+        seen.append(hands.deliver(NOW + timedelta(seconds=1)))
 
     monkeypatch.setattr("django_cybs_jwt.services.alerts.channels.MailChannel.send", send)
 
@@ -307,3 +325,16 @@ def test_ends_spread_over_a_day_stay_within_the_daily_limit_and_all_arrive(setti
     assert first_day.values("sent_at").distinct().count() <= 6
     assert AlertDelivery.objects.filter(sent_at=None).count() == 0
     assert AlertDelivery.objects.filter(alert__threshold=30).count() == 48
+
+
+def test_a_claim_begins_when_its_turn_comes_not_with_the_run(settings: Any) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "ALERT_CHANNELS": {"slow": f"{__name__}.Slow"}}
+    estate.key(estate.organization("acme"), days=5)
+    for name in ("a", "b"):
+        AlertRecipient.objects.create(channel="slow", address=name)
+    alerts.raise_due(NOW)
+    Slow.sent, Slow.clock = [], Hands(NOW)
+
+    assert delivery.deliver(NOW, clock=Slow.clock) == 2
+
+    assert Slow.sent == [NOW, NOW + 6 * MINUTE]

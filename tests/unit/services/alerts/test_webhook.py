@@ -12,7 +12,7 @@ from django_cybs_jwt.exceptions import ConfigurationError
 from django_cybs_jwt.models import AlertRecipient
 from django_cybs_jwt.services import alerts
 from django_cybs_jwt.services.alerts import delivery, recipients, webhook
-from tests.unit.services import estate
+from tests.unit.services import estate, hands
 from tests.unit.services.estate import NOW
 from tests.unit.services.receiver import Receiver
 
@@ -23,7 +23,7 @@ def told(url: str) -> AlertRecipient:
     estate.key(estate.organization("acme"), days=20)
     recipient = recipients.add("webhook", url, actor="tests")
     alerts.raise_due(NOW)
-    delivery.deliver(NOW)
+    hands.deliver(NOW)
     return recipient
 
 
@@ -84,7 +84,7 @@ def test_any_answer_but_2xx_is_tried_again_and_no_redirect_followed(
     assert [path for path, _, _ in receiver.got] == ["/hook"]
     assert recipient.deliveries.get().sent_at is None
     receiver.status = 200
-    assert delivery.deliver(NOW + delivery.FIRST_BACKOFF) == 1
+    assert hands.deliver(NOW + delivery.FIRST_BACKOFF) == 1
 
 
 def test_a_proxy_in_the_environment_is_not_used(
@@ -155,5 +155,5 @@ def test_an_address_that_was_changed_behind_our_back_is_not_called(
     AlertRecipient.objects.filter(pk=recipient.pk).update(address=changed)
     recipient.deliveries.update(sent_at=None, next_at=None)
 
-    assert delivery.deliver(NOW) == 0
+    assert hands.deliver(NOW) == 0
     assert receiver.got == []

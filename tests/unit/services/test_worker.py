@@ -1,0 +1,135 @@
+"""The loop of `cybs_worker`: rows go out whatever the tick is at, and failures end neither."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from django_cybs_jwt.services import ticking, worker
+from django_cybs_jwt.services.queue import database_clock
+from tests.unit.services.estate import NOW
+
+PATIENCE = 10.0  # seconds until a test gives up
+
+Give = Callable[[uuid.UUID], None]
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Ends the worker, which always finds a row and ticks a hundred times a second."""
+    monkeypatch.setattr(worker, "TICK", 0.01)
+    monkeypatch.setattr(worker, "_due", lambda **_: [uuid.uuid4()])
+    monkeypatch.setattr(database_clock, "now", lambda: NOW)
+    return threading.Event()
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    stop: threading.Event,
+    *,
+    tick: Callable[[datetime], Any],
+    give: Give = lambda _: None,
+    drain: bool = False,
+) -> None:
+    @contextmanager
+    def workers(threads: int, stop: threading.Event) -> Iterator[tuple[Give, set[uuid.UUID]]]:
+        yield give, set()
+
+    monkeypatch.setattr(worker, "_workers", workers)
+    monkeypatch.setattr(ticking, "tick", tick)
+    late = threading.Timer(PATIENCE, stop.set)
+    late.start()
+    worker.run(threads=2, drain=drain, stop=stop)
+    assert late.is_alive(), "the test waited in vain"
+    late.cancel()
+
+
+def test_a_slow_tick_keeps_no_row_waiting(
+    monkeypatch: pytest.MonkeyPatch, stop: threading.Event
+) -> None:
+    began, given = threading.Event(), []
+
+    def tick(now: datetime) -> None:
+        began.set()
+        stop.wait(PATIENCE)
+
+    def give(pk: uuid.UUID) -> None:
+        given.append(pk)
+        time.sleep(0.001)
+        if began.is_set() and len(given) > 100:
+            stop.set()
+
+    run(monkeypatch, stop, tick=tick, give=give)
+
+
+def test_no_two_ticks_run_at_once_and_the_last_is_finished(
+    monkeypatch: pytest.MonkeyPatch, stop: threading.Event
+) -> None:
+    told: list[str] = []
+
+    def tick(now: datetime) -> None:
+        told.append("begins")
+        time.sleep(0.03)
+        if len(told) > 5:
+            stop.set()
+            time.sleep(0.03)
+        told.append("ends")
+
+    run(monkeypatch, stop, tick=tick)
+
+    assert told == ["begins", "ends"] * (len(told) // 2)
+
+
+def test_a_database_that_is_away_ends_neither_the_worker_nor_its_ticks(
+    monkeypatch: pytest.MonkeyPatch, stop: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[datetime] = []
+
+    def away() -> datetime:
+        asked.append(NOW)
+        if len(asked) < 3:
+            raise OperationalError("the server went away")
+        return NOW
+
+    monkeypatch.setattr(database_clock, "now", away)
+
+    run(monkeypatch, stop, tick=lambda _: stop.set())
+
+    assert caplog.text.count("The tick failed") == 2
+
+
+def test_a_tick_leaves_no_connection_of_its_thread_open(
+    monkeypatch: pytest.MonkeyPatch, stop: threading.Event
+) -> None:
+    ticked: list[threading.Thread] = []
+    closed: list[threading.Thread] = []
+    close = SimpleNamespace(close_all=lambda: closed.append(threading.current_thread()))
+    monkeypatch.setattr(worker, "connections", close)
+
+    def tick(now: datetime) -> None:
+        ticked.append(threading.current_thread())
+        stop.set()
+
+    run(monkeypatch, stop, tick=tick)
+
+    assert closed == ticked
+    assert threading.main_thread() not in ticked
+
+
+def test_who_drains_does_not_tick(monkeypatch: pytest.MonkeyPatch, stop: threading.Event) -> None:
+    ticked: list[datetime] = []
+    due = iter([[uuid.uuid4()], [uuid.uuid4()], []])
+    monkeypatch.setattr(worker, "_due", lambda **_: next(due))
+
+    run(monkeypatch, stop, tick=ticked.append, give=lambda _: time.sleep(0.05), drain=True)
+
+    assert ticked == []
