@@ -85,14 +85,14 @@ def rsa_key(
     key: RSAPrivateKey | None = None,
     expires_at: datetime | None = None,
     gateway: x509.Certificate | None = None,
+    now: datetime | None = None,
     **options: Any,
 ) -> Credential:
     """An RSA key; with *gateway* the request-MLE certificate that came with it."""
-    return store(
-        owner,
-        rsa_inspection(owner.org_id, purpose=purpose, key=key, ends=expires_at, gateway=gateway),
-        **options,
+    inspected = rsa_inspection(
+        owner.org_id, purpose=purpose, key=key, ends=expires_at, gateway=gateway, now=now
     )
+    return store(owner, inspected, now=now, **options)
 
 
 def rsa_inspection(
@@ -102,10 +102,12 @@ def rsa_inspection(
     key: RSAPrivateKey | None = None,
     ends: datetime | None = None,
     gateway: x509.Certificate | None = None,
+    now: datetime | None = None,
 ) -> Inspection:
     key = key or material.rsa_key(name=f"{org_id} {purpose}")
     kid = material.new_kid()
-    certificate = material.certificate(key, common_name=org_id, kid=kid)
+    begins = (now or timezone.now()) - timedelta(days=1)
+    certificate = material.certificate(key, common_name=org_id, kid=kid, not_before=begins)
     return Inspection(
         kind="private_key",
         purpose=purpose,
