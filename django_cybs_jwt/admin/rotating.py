@@ -20,7 +20,7 @@ from django_cybs_jwt.admin.screens import (
     ReasonForm,
 )
 from django_cybs_jwt.models import Credential, Purpose, State, Verdict
-from django_cybs_jwt.services import lifecycle, rotation
+from django_cybs_jwt.services import lifecycle, overlaps, rotation
 from django_cybs_jwt.services.lifecycle import Action
 from django_cybs_jwt.services.overview import impact, watching
 from django_cybs_jwt.services.permissions import Permission
@@ -58,7 +58,7 @@ class ActivateForm(ReasonForm):
         label=_("Hours"),
         required=False,
         min_value=0,
-        max_value=int(rotation.LONGEST_OVERLAP / timedelta(hours=1)),
+        max_value=int(overlaps.LONGEST / timedelta(hours=1)),
         help_text=_("For another number of hours."),
     )
     force = forms.BooleanField(
@@ -86,7 +86,7 @@ class ActivateForm(ReasonForm):
         chosen = self.cleaned_data["overlap"]
         if chosen == _CUSTOM:
             return timedelta(hours=self.cleaned_data["hours"])
-        return rotation.OVERLAPS[chosen]
+        return overlaps.OVERLAPS[chosen]
 
 
 class ActivateScreen(FormScreen):
@@ -152,7 +152,7 @@ class ActivateScreen(FormScreen):
             self.row,
             actor=who,
             now=now,
-            overlap=form.length() if form.cleaned_data["overlap"] else rotation.DEFAULT_OVERLAP,
+            overlap=form.length() if form.cleaned_data["overlap"] else overlaps.DEFAULT,
             at=at,
             force=form.cleaned_data.get("force", False),
             reason=reason,

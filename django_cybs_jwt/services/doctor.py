@@ -15,7 +15,7 @@ from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import SealingError
 from django_cybs_jwt.models import Credential, KeySlot, Purpose, State
 from django_cybs_jwt.sealing import Context, KeyRing, Status, open_blob, seal
-from django_cybs_jwt.services import alerts, rotation
+from django_cybs_jwt.services import alerts, overlaps
 from django_cybs_jwt.services.alerts import hearing
 from django_cybs_jwt.services.audit import chain
 from django_cybs_jwt.services.sealed import proof as sealed_proof
@@ -117,10 +117,7 @@ def _of_slot(name: str, slot: KeySlot, detail: str) -> Finding:
 
 def _unfinished(now: datetime) -> Iterator[Finding]:
     late = now - GRACE
-    retiring = Q(overlap_until__lt=late) | Q(
-        overlap_until=None, retiring_at__lt=late - rotation.DEFAULT_OVERLAP
-    )
-    overdue = Q(activate_at__lt=late) | Q(state=State.RETIRING) & retiring
+    overdue = Q(activate_at__lt=late) | overlaps.is_over(late)
     for row in Credential.objects.filter(overdue).select_related("organization"):
         due = row.activate_at or row.overlap_until or row.retiring_at
         detail = f"{row.state}, and what was due at {due:%Y-%m-%d %H:%M} UTC is not done."

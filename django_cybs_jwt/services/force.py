@@ -12,6 +12,7 @@ from typing import Final
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from django_cybs_jwt.models import Credential, Purpose, State
+from django_cybs_jwt.services import overlaps
 from django_cybs_jwt.services.resolution import STOPS
 
 WAITING: Final = (State.STAGED, State.VERIFIED, State.RETIRING)
@@ -47,17 +48,18 @@ def has_due(owner: str, now: datetime) -> Exists:
     )
 
 
-def has_stopping(owner: str) -> Exists:
+def has_stopping(owner: str, now: datetime) -> Exists:
     """Owners with a signing slot whose newest activated key ends the search for another."""
-    return Exists(stopping().filter(organization=OuterRef(owner)))
+    return Exists(stopping(now).filter(organization=OuterRef(owner)))
 
 
-def stopping() -> QuerySet[Credential]:
+def stopping(now: datetime) -> QuerySet[Credential]:
     """The newest activated key of a signing slot, where it ends the search for another."""
     rows = Credential.objects.filter(activated_at__isnull=False)
     newer = rows.filter(slot=OuterRef("slot"), activated_at__gt=OuterRef("activated_at"))
     return rows.filter(
         ~Exists(newer.exclude(state=State.DESTROYED)),
+        ~overlaps.is_over(now),
         state__in=STOPS,
         slot__purpose=Purpose.SIGNING,
     )

@@ -108,10 +108,17 @@ def locked(credential_id: uuid.UUID) -> Credential:
 
 
 def move(
-    credential: Credential, action: Action, *, actor: str, now: datetime, reason: str = ""
+    credential: Credential,
+    action: Action,
+    *,
+    actor: str,
+    now: datetime,
+    reason: str = "",
+    since: datetime | None = None,
 ) -> None:
     """Take a locked row to the state *action* leads to, with audit row and epoch.
 
+    *since* is when it came to that, where it is written down later than it happened.
     The caller holds the transaction. Raises InvalidTransition.
     """
     before, after = State(credential.state), target(action, credential)
@@ -120,7 +127,7 @@ def move(
     credential.active_slot = credential.slot if after == State.ACTIVE else None
     _forget_plans(credential, action, before)
     if after in _STAMPS and action != Action.RESUME:
-        setattr(credential, _STAMPS[after], now)
+        setattr(credential, _STAMPS[after], since or now)
     if after == State.DESTROYED:
         _shred(credential)
     save(credential)
@@ -144,9 +151,10 @@ def _forget_plans(credential: Credential, action: Action, before: State) -> None
     """End schedule and overlap, unless the action leaves the key where its plans still hold."""
     if action == Action.VERIFY:
         return
+    planned = credential.activate_at is not None
     credential.activate_at = None
     in_overlap = {credential.state, before} <= {State.RETIRING, State.SUSPENDED}
-    if credential.state != State.RETIRING and not in_overlap:
+    if planned or (credential.state != State.RETIRING and not in_overlap):
         credential.overlap_until = None
 
 

@@ -20,10 +20,11 @@ from django.db.models import Exists, OuterRef, Q
 
 from django_cybs_jwt.exceptions import KeyNotUsable, NoKey
 from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, Purpose, State
+from django_cybs_jwt.services import overlaps
 
 logger = logging.getLogger(__name__)
 
-# A slot's newest activated key in one of these states stops the search.
+# A slot's newest activated key in one of these states stops the search, RETIRING in its overlap.
 STOPS: Final = frozenset({State.SUSPENDED, State.COMPROMISED, State.RETIRING})
 OPENS_REPLIES: Final = frozenset({State.ACTIVE, State.RETIRING, State.RETIRED})
 
@@ -160,7 +161,7 @@ def _deciding(levels: Iterable[Level], *, now: datetime) -> tuple[Level, list[Cr
         active = _active(level.credentials, now)
         if active:
             return level, sorted(active, key=_activation, reverse=True)
-        stopping = [row for row in _current(level.credentials) if row.state in STOPS]
+        stopping = [row for row in _current(level.credentials) if _stops(row, now)]
         if stopping:
             return level, stopping[:1]
     return None
@@ -169,6 +170,10 @@ def _deciding(levels: Iterable[Level], *, now: datetime) -> tuple[Level, list[Cr
 def in_force(row: Credential, now: datetime) -> bool:
     """True for an ACTIVE key, and for one whose scheduled time has come, ticked or not."""
     return row.state == State.ACTIVE or _is_due(row, now)
+
+
+def _stops(row: Credential, now: datetime) -> bool:
+    return row.state in STOPS and not overlaps.has_ended(row, now)
 
 
 def _is_due(row: Credential, now: datetime) -> bool:

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from django_cybs_jwt.exceptions import InvalidTransition
 from django_cybs_jwt.models import Credential, KeySlot, State, Verdict
-from django_cybs_jwt.services import approvals, audit, epoch, lifecycle
+from django_cybs_jwt.services import approvals, audit, epoch, lifecycle, overlaps
 from django_cybs_jwt.services.lifecycle import Action
-
-OVERLAPS: Final = {
-    "now": timedelta(0),
-    "1h": timedelta(hours=1),
-    "24h": timedelta(hours=24),
-    "7d": timedelta(days=7),
-}
-DEFAULT_OVERLAP: Final = OVERLAPS["24h"]
-LONGEST_OVERLAP: Final = timedelta(days=30)
 
 
 def activate(
@@ -52,7 +42,7 @@ def rotate(
     *,
     actor: str,
     now: datetime,
-    overlap: timedelta = DEFAULT_OVERLAP,
+    overlap: timedelta = overlaps.DEFAULT,
     at: datetime | None = None,
     force: bool = False,
     reason: str = "",
@@ -60,8 +50,11 @@ def rotate(
     """Make *credential* the active key of its slot, at once or at the time *at*.
 
     The key before it retires after *overlap*: until then one step rolls back.
-    Refused for a key that is not VERIFIED, and inside an open overlap, unless forced with a reason.
+    Refused for a key that is not VERIFIED, and inside an open overlap, unless forced with a reason;
+    and to be planned where another switch is. One that is made at once overrides it.
     """
+    # In UTC: a day added in a zone of its own would have 23 hours in spring.
+    now, at = now.astimezone(UTC), at.astimezone(UTC) if at else None
     with (
         audit.denials(Action.ACTIVATE, actor=actor, organization=credential.organization),
         transaction.atomic(),
@@ -71,8 +64,10 @@ def rotate(
         _check(current, now=now, at=at, overlap=overlap, force=force, reason=reason)
         approvals.require(Action.ACTIVATE, current, now=now)
         if at is not None and at > now:
+            _check_nothing_planned(current)
             _schedule(current, at, overlap, actor=actor, now=now, reason=reason)
         else:
+            _override(current, actor=actor, now=now)
             _switch(current, overlap, actor=actor, now=now, reason=reason)
     return current
 
@@ -83,6 +78,7 @@ def roll_back(slot: KeySlot, *, actor: str, now: datetime, reason: str = "") -> 
     Replies under either key ID still decrypt. Lowers exposure: one person does it.
     The overlap is closed by it, so that the next rotation is not refused.
     """
+    now = now.astimezone(UTC)
     with (
         audit.denials(Action.ROLL_BACK, actor=actor, organization=slot.organization),
         transaction.atomic(),
@@ -124,18 +120,19 @@ def settle(slot: KeySlot, *, now: datetime, actor: str = "schedule") -> None:
 
     Every change of a slot begins with it, so that it meets the keys that really sign.
     """
-    for pk in slot.credentials.filter(activate_at__lte=now).values_list("pk", flat=True):
-        _activate_due(lifecycle.locked(pk), actor=actor, now=now)
+    list(_carry_out(slot.credentials.all(), actor=actor, now=now.astimezone(UTC)))
 
 
 def carry_out_due(*, now: datetime, actor: str = "schedule") -> list[Credential]:
     """Do the activations whose time has come, and retire the keys whose overlap is over."""
-    scheduled = Credential.objects.filter(activate_at__lte=now).order_by("activate_at")
-    over = Credential.objects.filter(state=State.RETIRING).filter(_is_over(now))
-    return [
-        *_each(scheduled, lambda row: _activate_due(row, actor=actor, now=now)),
-        *_each(over, lambda row: _retire_due(row, actor=actor, now=now)),
-    ]
+    return list(_carry_out(Credential.objects.all(), actor=actor, now=now.astimezone(UTC)))
+
+
+def _carry_out(rows: QuerySet[Credential], *, actor: str, now: datetime) -> Iterator[Credential]:
+    scheduled = rows.filter(activate_at__lte=now).order_by("activate_at", "pk")
+    yield from _each(scheduled, lambda row: _activate_due(row, actor=actor, now=now))
+    over = rows.filter(overlaps.is_over(now))
+    yield from _each(over, lambda row: _retire_due(row, actor=actor, now=now))
 
 
 def _each(rows: QuerySet[Credential], act: Callable[[Credential], bool]) -> Iterator[Credential]:
@@ -147,22 +144,19 @@ def _each(rows: QuerySet[Credential], act: Callable[[Credential], bool]) -> Iter
 
 
 def _activate_due(row: Credential, *, actor: str, now: datetime) -> bool:
+    """As at its time, however late: it came into force then, and its overlap began."""
     if row.activate_at is None or row.activate_at > now:
         return False
-    _switch(row, _planned(row), actor=actor, now=now, reason="scheduled")
+    moment, overlap = row.activate_at, _planned(row)
+    _switch(row, overlap, actor=actor, now=now, since=moment, reason="scheduled")
     return True
 
 
 def _retire_due(row: Credential, *, actor: str, now: datetime) -> bool:
-    if row.state != State.RETIRING:
+    if not overlaps.has_ended(row, now):
         return False
     lifecycle.move(row, Action.RETIRE, actor=actor, now=now, reason="overlap over")
     return True
-
-
-def _is_over(now: datetime) -> Q:
-    rolled_back = Q(overlap_until=None, retiring_at__lte=now - DEFAULT_OVERLAP)
-    return Q(overlap_until__lte=now) | rolled_back
 
 
 def _check(
@@ -178,8 +172,8 @@ def _check(
     in_overlap = credential.overlap_until is not None and credential.overlap_until > now
     if in_overlap and credential.activate_at is None:
         raise InvalidTransition(f"{credential.key_id} is in an open overlap: roll back instead.")
-    if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
-        raise InvalidTransition(f"An overlap is between 0 and {LONGEST_OVERLAP.days} days.")
+    if not timedelta(0) <= overlap <= overlaps.LONGEST:
+        raise InvalidTransition(f"An overlap is between 0 and {overlaps.LONGEST.days} days.")
     _check_not_ended(credential, at or now)
     if force and not reason:
         raise InvalidTransition("Forcing takes a reason.")
@@ -195,6 +189,18 @@ def _check(
         raise InvalidTransition(
             f"{open_one.key_id} is in its overlap until {until}. "
             "Roll back, wait, or force it with a reason."
+        )
+
+
+def _check_nothing_planned(credential: Credential) -> None:
+    """Two plans would depend on each other: the second on an overlap that has not begun yet."""
+    slot = credential.slot
+    planned = slot.credentials.exclude(activate_at=None).exclude(pk=credential.pk).first()
+    if planned is not None:
+        raise InvalidTransition(
+            f"A switch to {planned.key_id} is planned for {planned.activate_at:%Y-%m-%d %H:%M} "
+            f"UTC. Take it back first: manage.py cybs_rotate {slot.organization} "
+            f"--purpose {slot.purpose} --unschedule."
         )
 
 
@@ -234,22 +240,29 @@ def _schedule(
 
 def _planned(credential: Credential) -> timedelta:
     if credential.activate_at is None or credential.overlap_until is None:
-        return DEFAULT_OVERLAP
+        return overlaps.DEFAULT
     return credential.overlap_until - credential.activate_at
 
 
 def _switch(
-    credential: Credential, overlap: timedelta, *, actor: str, now: datetime, reason: str
+    credential: Credential,
+    overlap: timedelta,
+    *,
+    actor: str,
+    now: datetime,
+    reason: str,
+    since: datetime | None = None,
 ) -> None:
+    begins = since or now
     current = credential.slot.credentials.filter(state=State.ACTIVE).first()
     if current is not None:
-        _supersede(current, now + overlap, actor=actor, now=now, reason=reason)
-    _unschedule(credential, actor=actor, now=now)
-    lifecycle.move(credential, Action.ACTIVATE, actor=actor, now=now, reason=reason)
+        until = begins + overlap
+        _supersede(current, until, actor=actor, now=now, since=begins, reason=reason)
+    lifecycle.move(credential, Action.ACTIVATE, actor=actor, now=now, since=begins, reason=reason)
 
 
-def _unschedule(chosen: Credential, *, actor: str, now: datetime) -> None:
-    """A switch made now overrides those planned for later."""
+def _override(chosen: Credential, *, actor: str, now: datetime) -> None:
+    """A switch made now overrides one planned for later."""
     planned = chosen.slot.credentials.exclude(activate_at=None).exclude(pk=chosen.pk)
     for row in planned:
         _cancel(row, actor=actor, now=now, reason=f"{chosen.key_id} was activated")
@@ -270,16 +283,21 @@ def _cancel(row: Credential, *, actor: str, now: datetime, reason: str) -> None:
 
 
 def _supersede(
-    credential: Credential, until: datetime, *, actor: str, now: datetime, reason: str
+    credential: Credential,
+    until: datetime,
+    *,
+    actor: str,
+    now: datetime,
+    since: datetime,
+    reason: str,
 ) -> None:
     credential = lifecycle.locked(credential.pk)
     if until <= now:
         lifecycle.move(credential, Action.RETIRE, actor=actor, now=now, reason=reason)
         return
     credential.overlap_until = until
-    lifecycle.move(credential, Action.SUPERSEDE, actor=actor, now=now, reason=reason)
+    lifecycle.move(credential, Action.SUPERSEDE, actor=actor, now=now, since=since, reason=reason)
 
 
 def _open_overlap(slot: KeySlot, now: datetime) -> Credential | None:
-    found = slot.credentials.filter(state=State.RETIRING, overlap_until__gt=now)
-    return found.order_by("-retiring_at").first()
+    return slot.credentials.filter(overlaps.is_open(now)).order_by("-retiring_at").first()

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from django_cybs_jwt.management.base import CybsCommand, actor, find_credential
 from django_cybs_jwt.models import Credential, KeySlot, Organization, Purpose, State
-from django_cybs_jwt.services import coverage, keys, organizations, rotation
+from django_cybs_jwt.services import coverage, keys, organizations, overlaps, rotation
 
 
 class Command(CybsCommand):
@@ -30,7 +30,7 @@ class Command(CybsCommand):
         parser.add_argument(
             "--overlap",
             type=_overlap,
-            default=rotation.DEFAULT_OVERLAP,
+            default=overlaps.DEFAULT,
             metavar="now|1h|24h|7d|SECONDS",
             help="How long one step can roll back; 24h by default.",
         )
@@ -120,7 +120,7 @@ def _planned(slot: KeySlot, options: dict[str, Any]) -> Credential:
 
 
 def _overlap(text: str) -> timedelta:
-    known = rotation.OVERLAPS.get(text)
+    known = overlaps.OVERLAPS.get(text)
     return known if known is not None else timedelta(seconds=int(text))
 
 

@@ -112,7 +112,7 @@ class BlastRadius:
             .filter(
                 ~force.has_active("pk"),
                 ~force.has_due("pk", self.now),
-                ~force.has_stopping("pk"),
+                ~force.has_stopping("pk", self.now),
             )
             .order_by()
         )

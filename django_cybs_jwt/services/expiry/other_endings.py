@@ -11,7 +11,8 @@ from django.db.models import Q
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import ConfigurationError
-from django_cybs_jwt.models import Approval, Credential, State
+from django_cybs_jwt.models import Approval, Credential
+from django_cybs_jwt.services import overlaps
 from django_cybs_jwt.services.expiry.endings import FAR, Artefact, Ending
 
 KEK_NAMESPACE: Final = uuid.UUID("0b7a8f43-5c0e-4f0a-9a55-6d2f1b8f7e10")
@@ -46,7 +47,7 @@ def _kek() -> Iterator[Ending]:
 
 
 def _overlaps(now: datetime) -> Iterator[Ending]:
-    rows = Credential.objects.filter(state=State.RETIRING, overlap_until__gt=now)
+    rows = Credential.objects.filter(overlaps.is_open(now))
     for row in rows.select_related("organization").only(*_KEY_COLUMNS, "overlap_until"):
         if row.overlap_until is not None:
             yield _about(row, Artefact.OVERLAP, row.pk, row.overlap_until, begins=row.retiring_at)

@@ -18,7 +18,7 @@ from django_cybs_jwt.models import (
     State,
     Verdict,
 )
-from django_cybs_jwt.services import approvals, force
+from django_cybs_jwt.services import approvals, force, overlaps
 from django_cybs_jwt.services.queue import numbers as queue_numbers
 from django_cybs_jwt.services.readiness.standing import Fact, Standing, joined
 from django_cybs_jwt.services.scope import Scope
@@ -87,7 +87,7 @@ def has_ended(now: datetime) -> Q:
 
 def in_overlap(now: datetime) -> Q:
     """Keys that were replaced and still answer: the rotation can be rolled back."""
-    return Q(state=State.RETIRING, overlap_until__gt=now)
+    return overlaps.is_open(now)
 
 
 def was_refused() -> Q:

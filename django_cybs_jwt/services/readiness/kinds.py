@@ -198,7 +198,7 @@ class Kinds:
         rows = Selects.objects.order_by().filter(
             ~force.has_active(column),
             ~force.has_due(column, self.now),
-            ~force.has_stopping(column),
+            ~force.has_stopping(column, self.now),
         )
         place = ("parent", "parent__parent", "response_mle")
         return rows.values_list(

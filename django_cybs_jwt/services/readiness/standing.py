@@ -98,7 +98,7 @@ class Standing:
     def _is_passed(self) -> Q:
         """No key of their own ends the search, of those who have no ACTIVE one."""
         # The whole set at once: PostgreSQL looks each merchant up in a hash of it.
-        return ~Q(pk__in=force.stopping().order_by().values("organization"))
+        return ~Q(pk__in=force.stopping(self.now).order_by().values("organization"))
 
     def _alike(self, test: Callable[[Readiness], bool]) -> Q:
         """All merchants of the kinds that pass."""

@@ -178,6 +178,8 @@ def _random_versions(draw: random.Random, slot: KeySlot) -> None:
             activate_at=NOW + (draw.choice([-3, 2, 50]) + draw.random()) * DAY
             if scheduled and draw.random() < 0.3
             else None,
+            retiring_at=NOW - draw.choice([0.1, 3]) * DAY if state == State.RETIRING else None,
+            overlap_until=NOW + draw.choice([-1, 1]) * DAY if draw.random() < 0.5 else None,
             verify_outcome=draw.choice(["", "accepted", "refused"]),
         )
 

@@ -22,6 +22,7 @@ from django_cybs_jwt.services import (
     coverage,
     offboarding,
     organizations,
+    overlaps,
     rotation,
     signing,
     withdrawal,
@@ -110,7 +111,7 @@ def test_keys_of_both_purposes_and_all_versions__are_destroyed(acme: Organizatio
 def test_key_that_was_to_become_active_later__never_does(acme: Organization) -> None:
     enrolment.shared_secret(acme)
     successor = enrolment.shared_secret(acme, activate=False)
-    later = NOW + rotation.OVERLAPS["1h"]
+    later = NOW + overlaps.OVERLAPS["1h"]
     rotation.rotate(successor, actor="tests", now=NOW, at=later, force=True, reason="test")
 
     offboard()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -278,29 +278,116 @@ def test_rotate__refuses_a_key_that_the_gateway_refused_later(
         rotation.rotate(new, actor="anna", now=NOW)
 
 
-def test_rotate__after_an_untaken_overlap_needs_no_tick(old: Credential, new: Credential) -> None:
+def test_a_key_whose_overlap_is_over__is_retired_though_nothing_ticked(
+    old: Credential, new: Credential
+) -> None:
     rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
 
-    rotation.rotate(old, actor="anna", now=NOW + HOUR, force=True, reason="back for good")
+    with pytest.raises(InvalidTransition, match="is RETIRED"):
+        rotation.rotate(old, actor="anna", now=NOW + HOUR, force=True, reason="back for good")
 
-    assert states(old, new) == ["ACTIVE", "RETIRING"]
+
+def test_second_schedule__in_a_slot_is_refused_until_the_first_is_taken_back(
+    cybs_simulator: Simulation, acme: Organization, old: Credential, new: Credential
+) -> None:
+    third = cybs_simulator.import_shared_secret(acme, activate=False)
+    verification.verify(third, actor="anna", now=NOW)
+    rotation.rotate(new, actor="anna", now=NOW, at=NOW + HOUR)
+
+    with pytest.raises(
+        InvalidTransition, match=f"{new.key_id} is planned for 2027-03-01 13:00 UTC.*--unschedule"
+    ):
+        rotation.rotate(
+            third, actor="anna", now=NOW, at=NOW + 2 * HOUR, force=True, reason="in doubt"
+        )
+    rotation.rotate(new, actor="anna", now=NOW, at=NOW + 3 * HOUR)
+    rotation.unschedule(new, actor="anna", now=NOW)
+    rotation.rotate(third, actor="anna", now=NOW, at=NOW + 2 * HOUR)
+
+    assert signer(NOW + 5 * HOUR) == third.key_id
+
+
+def test_two_schedules__of_an_older_release_take_over_in_their_order(
+    cybs_simulator: Simulation, acme: Organization, old: Credential, new: Credential
+) -> None:
+    third = cybs_simulator.import_shared_secret(acme, activate=False)
+    for row, hours in ((third, 1), (new, 2)):
+        at = NOW + hours * HOUR
+        Credential.objects.filter(pk=row.pk).update(activate_at=at, overlap_until=at)
+
+    rotation.settle(old.slot, now=NOW + 3 * HOUR)
+
+    assert states(old, third, new) == ["RETIRED", "RETIRED", "ACTIVE"]
+
+
+def test_schedule__carried_out_late_counts_from_its_time(old: Credential, new: Credential) -> None:
+    at, late = NOW + HOUR, NOW + HOUR * 3 / 2
+    rotation.rotate(new, actor="anna", now=NOW, at=at, overlap=HOUR)
+
+    rotation.carry_out_due(now=late)
+
+    assert Credential.objects.get(pk=new.pk).activated_at == at
+    assert Credential.objects.get(pk=old.pk).overlap_until == at + HOUR
+    assert KeyEvent.objects.get(action="activate", credential=new.pk).at == late
+
+
+def test_a_rolled_back_key_that_is_planned_again__is_no_open_overlap(
+    old: Credential, new: Credential
+) -> None:
+    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+    rotation.roll_back(old.slot, actor="anna", now=NOW)
+    rotation.rotate(new, actor="anna", now=NOW, at=NOW + 5 * HOUR)
+
+    with pytest.raises(InvalidTransition, match="no open overlap"):
+        rotation.roll_back(old.slot, actor="anna", now=NOW + HOUR)
+    withdrawal.suspend(new, actor="anna", now=NOW + HOUR, reason="doubt")
+    withdrawal.resume(new, actor="anna", now=NOW + HOUR, reason="no doubt")
+    with pytest.raises(InvalidTransition, match="no open overlap"):
+        rotation.roll_back(old.slot, actor="anna", now=NOW + HOUR)
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
 
 
 @pytest.mark.parametrize(
     ("start", "at"),
     [
-        (datetime(2028, 2, 28, 23, tzinfo=UTC), datetime(2028, 2, 29, 23, tzinfo=UTC)),
-        (datetime(2027, 3, 28, 0, 30, tzinfo=UTC), datetime(2027, 3, 28, 1, 30, tzinfo=UTC)),
-        (datetime(2027, 10, 31, 0, 30, tzinfo=UTC), datetime(2027, 10, 31, 1, 30, tzinfo=UTC)),
-        (datetime(2029, 12, 31, 23, 59, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)),
+        (datetime(2028, 2, 28, 23, tzinfo=BERLIN), datetime(2028, 2, 29, 23, tzinfo=BERLIN)),
+        (datetime(2027, 3, 20, 12, tzinfo=BERLIN), datetime(2027, 3, 27, 12, tzinfo=BERLIN)),
+        (datetime(2027, 3, 28, 1, 30, tzinfo=BERLIN), datetime(2027, 3, 28, 3, 30, tzinfo=BERLIN)),
+        (datetime(2027, 10, 30, 1, tzinfo=BERLIN), datetime(2027, 10, 30, 12, tzinfo=BERLIN)),
+        (
+            datetime(2027, 10, 31, 2, 45, tzinfo=BERLIN),
+            datetime(2027, 10, 31, 2, 30, tzinfo=BERLIN, fold=1),
+        ),
+        (datetime(2029, 12, 31, 23, 59, tzinfo=BERLIN), datetime(2030, 1, 1, tzinfo=BERLIN)),
     ],
-    ids=["leap day", "clocks forward", "clocks back", "new year"],
+    ids=[
+        "leap day",
+        "overlap over clocks forward",
+        "clocks forward",
+        "overlap over clocks back",
+        "clocks back",
+        "new year",
+    ],
 )
-def test_schedule__is_exact_across_calendar_traps(
-    settings: Any, old: Credential, new: Credential, start: datetime, at: datetime
+def test_schedule__in_a_zone_of_its_own_is_exact_across_calendar_traps(
+    old: Credential, new: Credential, start: datetime, at: datetime
 ) -> None:
-    settings.TIME_ZONE = "Europe/Berlin"
     rotation.rotate(new, actor="anna", now=start, at=at)
 
-    assert signer(at - timedelta(seconds=1)) == old.key_id
+    begins = at.astimezone(UTC)
+    planned = Credential.objects.get(pk=new.pk)
+    assert (planned.activate_at, planned.overlap_until) == (begins, begins + 24 * HOUR)
+    assert signer(begins - timedelta(seconds=1)) == old.key_id
     assert signer(at) == new.key_id
+
+
+def test_overlap__counted_from_a_zoned_now_is_as_long_as_it_says(
+    old: Credential, new: Credential
+) -> None:
+    now = datetime(2027, 3, 27, 12, tzinfo=BERLIN)
+
+    rotation.rotate(new, actor="anna", now=now)
+
+    assert Credential.objects.get(pk=old.pk).overlap_until == now.astimezone(UTC) + 24 * HOUR

@@ -1,0 +1,45 @@
+"""The overlap of a rotation: so long the key before it can be switched back to; then it retires.
+
+Time decides that, ticked or not: a RETIRING key whose overlap is over counts as RETIRED.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db.models import Q
+
+from django_cybs_jwt.models import Credential, State
+
+OVERLAPS: Final = {
+    "now": timedelta(0),
+    "1h": timedelta(hours=1),
+    "24h": timedelta(hours=24),
+    "7d": timedelta(days=7),
+}
+DEFAULT: Final = OVERLAPS["24h"]
+LONGEST: Final = timedelta(days=30)
+
+_RETIRING: Final = Q(state=State.RETIRING, activate_at=None)
+"""Of a key that is planned to come back `overlap_until` speaks of the overlap after that."""
+
+
+def is_open(now: datetime) -> Q:
+    """Keys that one step switches back to."""
+    return _RETIRING & Q(overlap_until__gt=now)
+
+
+def is_over(now: datetime) -> Q:
+    """Keys that only wait to be written down as RETIRED; one that was rolled back, after a day."""
+    rolled_back = Q(overlap_until=None, retiring_at__lte=now - DEFAULT)
+    return _RETIRING & (Q(overlap_until__lte=now) | rolled_back)
+
+
+def has_ended(row: Credential, now: datetime) -> bool:
+    """`is_over` of one key."""
+    if row.state != State.RETIRING or row.activate_at is not None:
+        return False
+    if row.overlap_until is not None:
+        return row.overlap_until <= now
+    return row.retiring_at is not None and row.retiring_at <= now - DEFAULT
