@@ -138,7 +138,7 @@ class CoverageScreen(FormScreen):
             covers=form.cleaned_data["covers"],
             names=names,
             now=timezone.now(),
-            among=self._seen(),
+            scope=scope_of(self.request),
         )
         shown = CoverageForm(
             initial={"covers": plan.covers, "merchants": "\n".join(names)}, found=[]
@@ -158,7 +158,7 @@ class CoverageScreen(FormScreen):
             covers=form.cleaned_data["covers"],
             names=form.names(),
             actor=actor(self.request),
-            among=self._seen(),
+            scope=scope_of(self.request),
         )
         text = _("Saved: %(added)d merchants added, %(removed)d removed, %(kept)d as before.")
         counts = {"added": len(plan.added), "removed": len(plan.removed), "kept": plan.kept}

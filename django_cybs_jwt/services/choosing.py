@@ -10,24 +10,31 @@ from typing import Final
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.exceptions import OrganizationConflict, OrganizationNotFound
 from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, Purpose
 from django_cybs_jwt.services import audit, coverage, epoch, resolution
 from django_cybs_jwt.services.batches import in_batches
 from django_cybs_jwt.services.readiness.candidates import Candidates
+from django_cybs_jwt.services.scope import EVERYTHING, Scope
 
 MOST_SHOWN: Final = 200
+HIDDEN: Final = _("a key that you do not see")
 _MOST_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """One merchant, and the key ID that signs for it before and after; empty: none does."""
+    """One merchant, and the key ID that signs for it before and after.
+
+    Empty: none does. HIDDEN: one whose owner the reader does not see.
+    """
 
     merchant: Organization
-    before: str
-    after: str
+    before: str | Promise
+    after: str | Promise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,19 +62,20 @@ def plan(
     covers: str,
     names: Sequence[str],
     now: datetime,
-    among: QuerySet[Organization] | None = None,
+    scope: Scope = EVERYTHING,
 ) -> Plan:
     """What it would change if the key of *slot* served *names*, or all descendants.
 
-    *names* are ids on the owner's host, or `MID@HOST`; those not in *among* are unknown, and
-    whoever is served now and is not in *among* stays served. Nothing is changed.
+    *names* are ids on the owner's host, or `MID@HOST`; those that *scope* does not see are
+    unknown. Whoever is served now and is not seen stays served; a choice that would end that is
+    refused. Nothing is changed.
     """
-    planned = _plan(slot, covers=covers, names=names, among=among)
+    planned = _plan(slot, covers=covers, names=names, scope=scope)
     changed = [*planned.added, *planned.removed][:MOST_SHOWN]
-    before = _signers(changed, now)
+    before = _signers(changed, scope, now)
     with audit.rehearsal():
         _apply(planned)
-        after = _signers(changed, now)
+        after = _signers(changed, scope, now)
     effects = [Effect(merchant=row, before=before[row.pk], after=after[row.pk]) for row in changed]
     return Plan(
         slots=planned.slots,
@@ -86,12 +94,12 @@ def choose(
     covers: str,
     names: Sequence[str],
     actor: str,
-    among: QuerySet[Organization] | None = None,
+    scope: Scope = EVERYTHING,
 ) -> Plan:
     """Carry out what `plan` says, with its audit row; signing and response slots together."""
     owner = slot.organization
     with audit.denials("choose", actor=actor, organization=owner), transaction.atomic():
-        planned = _plan(slot, covers=covers, names=names, among=among)
+        planned = _plan(slot, covers=covers, names=names, scope=scope)
         _apply(planned)
         reason = " ".join(
             [
@@ -106,9 +114,7 @@ def choose(
     return planned
 
 
-def _plan(
-    slot: KeySlot, *, covers: str, names: Sequence[str], among: QuerySet[Organization] | None
-) -> Plan:
+def _plan(slot: KeySlot, *, covers: str, names: Sequence[str], scope: Scope) -> Plan:
     owner = slot.organization
     if covers not in Coverage.values:
         raise OrganizationConflict(f"{covers!r} is not one of {', '.join(Coverage.values)}.")
@@ -116,8 +122,13 @@ def _plan(
         raise OrganizationConflict("A transacting merchant's key covers nobody else.")
     slots = _together(slot)
     served = coverage.covered(slots[0])
-    chosen = _chosen(slots[0], covers=covers, names=names, among=among)
+    seen = set(scope.visible(coverage.covered_rows(slots[0])).values_list("pk", flat=True))
+    unseen = [row for row in served if row.pk not in seen]
+    chosen = _chosen(slots[0], covers=covers, names=names, scope=scope)
+    if covers == Coverage.SELECTED:
+        chosen += unseen
     was, will = {row.pk for row in served}, {row.pk for row in chosen}
+    _check_none_is_lost([row for row in unseen if row.pk not in will])
     return Plan(
         slots=slots,
         covers=covers,
@@ -129,16 +140,21 @@ def _plan(
 
 
 def _chosen(
-    slot: KeySlot, *, covers: str, names: Sequence[str], among: QuerySet[Organization] | None
+    slot: KeySlot, *, covers: str, names: Sequence[str], scope: Scope
 ) -> list[Organization]:
     if covers == Coverage.OWN:
         return []
     if covers == Coverage.ALL:
         return list(coverage.descendants(slot.organization))
-    named = _named(names, slot.organization, among)
-    if among is not None and slot.coverage == Coverage.SELECTED:
-        named += list(slot.merchants.exclude(pk__in=among.values("pk")))
-    return named
+    return _named(names, slot.organization, scope.visible(Organization.objects.all()))
+
+
+def _check_none_is_lost(unseen: Sequence[Organization]) -> None:
+    if unseen:
+        raise OrganizationConflict(
+            f"The key serves {len(unseen)} merchant(s) outside of what you see and would not then. "
+            "Choose selected merchants, which keeps them, or ask somebody who sees them."
+        )
 
 
 def _together(slot: KeySlot) -> list[KeySlot]:
@@ -157,14 +173,13 @@ def _together(slot: KeySlot) -> list[KeySlot]:
 
 
 def _named(
-    names: Sequence[str], owner: Organization, among: QuerySet[Organization] | None
+    names: Sequence[str], owner: Organization, among: QuerySet[Organization]
 ) -> list[Organization]:
     """The merchants of these names, or one error that names all that do not fit."""
     wanted = dict.fromkeys(_plain(name, owner) for name in names)
-    rows = Organization.objects.all() if among is None else among
     found: dict[str, Organization] = {}
     for batch in in_batches([name for name in wanted if name.isprintable()]):
-        here = rows.select_related("parent__parent").filter(host=owner.host, org_id__in=batch)
+        here = among.select_related("parent__parent").filter(host=owner.host, org_id__in=batch)
         found |= {row.org_id: row for row in here.order_by()}
     unknown = [name for name in wanted if name not in found]
     if unknown:
@@ -180,7 +195,7 @@ def _named(
 
 def _plain(name: str, owner: Organization) -> str:
     """The bare id; with a host of another side it stays as it is, and is found nowhere."""
-    org_id, _, host = name.partition("@")
+    org_id, _at, host = name.partition("@")
     return org_id if host.lower() in ("", owner.host) else name
 
 
@@ -201,12 +216,18 @@ def _apply(planned: Plan) -> None:
         slot.merchants.set(planned.chosen if planned.covers == Coverage.SELECTED else [])
 
 
-def _signers(merchants: Iterable[Organization], now: datetime) -> Mapping[uuid.UUID, str]:
+def _signers(
+    merchants: Iterable[Organization], scope: Scope, now: datetime
+) -> Mapping[uuid.UUID, str | Promise]:
     rows = list(merchants)
     known = Candidates.of(rows)
-    return {row.pk: _key_id(row, known.keys(row), now) for row in rows}
+    return {row.pk: _key_id(row, known.keys(row), scope, now) for row in rows}
 
 
-def _key_id(merchant: Organization, keys: Sequence[Credential], now: datetime) -> str:
+def _key_id(
+    merchant: Organization, keys: Sequence[Credential], scope: Scope, now: datetime
+) -> str | Promise:
     found = resolution.deciding_signing_key(merchant, keys, now=now)
-    return found.key_id if found is not None and resolution.in_force(found, now) else ""
+    if found is None or not resolution.in_force(found, now):
+        return ""
+    return found.key_id if scope.sees(found.organization) else HIDDEN

@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from django_cybs_jwt.models import Credential, KeyEvent, KeySlot, Organization
+from django_cybs_jwt.services import choosing
 from tests.unit.admin import people
 from tests.unit.services import enrolment
 
@@ -131,6 +132,35 @@ def test_merchants_out_of_scope_are_unknown_and_stay_served(
     assert "Not known" in told(post(visitor, slot, merchants="orphan", _save="1"))[0]
     post(visitor, slot, merchants="shop", _save="1")
     assert served(slot) == ["orphan", "shop"]
+
+
+@pytest.mark.parametrize("covers", ["own", "all"])
+@pytest.mark.parametrize("button", ["_preview", "_save"])
+def test_no_choice_takes_the_key_from_a_merchant_out_of_scope_or_names_one(
+    operator: User, visitor: Client, slot: KeySlot, covers: str, button: str
+) -> None:
+    slot.merchants.add(enrolment.organization("orphan"))
+    people.limited(operator, slot.organization)
+    answer = post(visitor, slot, covers=covers, **{button: "1"})
+    assert "serves 1 merchant(s) outside of what you see" in told(answer)[0]
+    assert "orphan" not in answer.content.decode()
+    assert KeySlot.objects.get(pk=slot.pk).coverage == "selected"
+    assert served(slot) == ["garden", "orphan"]
+
+
+def test_the_key_of_an_owner_out_of_scope_is_not_named(
+    operator: User, visitor: Client, slot: KeySlot
+) -> None:
+    """It signs for the merchants of the account until the account's own key does."""
+    account = enrolment.organization("account", kind="account", parent="mall")
+    enrolment.organization("stall", parent="account")
+    mall = enrolment.shared_secret(slot.organization, slot="whole", covers="all")
+    own = enrolment.shared_secret(account, covers="selected")
+    people.limited(operator, account)
+    answer = post(visitor, own.slot, merchants="stall", _preview="1")
+    (effect,) = answer.context["plan"].effects
+    assert (effect.before, effect.after) == (choosing.HIDDEN, own.key_id)
+    assert mall.key_id not in answer.content.decode()
 
 
 def test_it_takes_permission_password_and_scope(operator: User, slot: KeySlot) -> None:
