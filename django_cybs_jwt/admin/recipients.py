@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 from django.contrib import admin
@@ -18,7 +18,7 @@ from django_cybs_jwt.admin.narrowing import OrganizationField
 from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import Consequences, FormScreen
 from django_cybs_jwt.models import AlertRecipient
-from django_cybs_jwt.services.alerts import channels, recipients, trial, webhook
+from django_cybs_jwt.services.alerts import channels, recipients, silence, trial, webhook
 from django_cybs_jwt.services.permissions import Permission
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class ChangeScreen(FormScreen):
     title = _("Change")
     permission = Permission.RECIPIENTS
     of_row = True
+    asks_password = True
     form_class = ChangeForm
 
     @classmethod
@@ -120,8 +121,13 @@ class ChangeScreen(FormScreen):
 
     def consequences(self) -> Consequences:
         """What saving means for one that is told nothing."""
-        again = _("It is told nothing now; saved, it is told again.")
-        return Consequences(sentences=[] if self.row.active else [again])
+        if self.row.active:
+            return Consequences()
+        owner = self.row.organization
+        again = now_("It is told nothing now; saved, it is told again of %(what)s.") % {
+            "what": now_("everything") if owner is None else owner
+        }
+        return Consequences(sentences=[again], rows=silence.watched(self.row))
 
     def act(self, form: Any) -> Text:
         """Save it."""
@@ -176,11 +182,18 @@ class DeactivateScreen(FormScreen):
         return super().is_offered(admin, request, row) and row.active
 
     def consequences(self) -> Consequences:
-        """Who is left to be told."""
-        told = _("%(recipient)s is told nothing any more.") % {"recipient": self.row}
-        others = recipients.listing().exclude(pk=self.row.pk)
-        alone = [] if others.exists() else [_("Nobody is told of ends then.")]
-        return Consequences(sentences=[told, *alone])
+        """Of whom nobody is told then."""
+        gone = silence.silenced(self.row)
+        sentences: list[Text] = [
+            now_("%(recipient)s is told nothing any more.") % {"recipient": self.row}
+        ]
+        if gone.exists():
+            sentences += _silent(self.row)
+        elif silence.watched(self.row).exists():
+            sentences.append(_("Others are told of all its merchants too."))
+        if silence.silences_shared(self.row):
+            sentences.append(_SHARED)
+        return Consequences(sentences=sentences, rows=gone)
 
     def act(self, form: Any) -> Text:
         """Deactivate it; what it was told stays on record."""
@@ -206,6 +219,20 @@ class AlertRecipientAdmin(CybsAdmin):
     def where(self, row: AlertRecipient) -> str:
         """As much of it as is no secret."""
         return row.shown_address
+
+
+_SHARED: Final = _(
+    "Nobody of its kind is told of what belongs to no merchant: certificates of whole hosts, and "
+    "key-encryption keys."
+)
+
+
+def _silent(row: AlertRecipient) -> list[Text]:
+    if row.escalation:
+        return [_("What nobody acknowledges for these merchants is escalated to nobody then.")]
+    silent = _("Nobody is told of what ends for these merchants then.")
+    later = _("Recipients of escalations hear of it a day later, when nobody acknowledged it.")
+    return [silent, later] if recipients.listing().filter(escalation=True).exists() else [silent]
 
 
 def _is_signal(row: AlertRecipient) -> bool:

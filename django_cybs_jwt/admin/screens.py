@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -28,6 +29,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django_cybs_jwt.admin import sudo
 from django_cybs_jwt.admin.requests import scope_of, tell
 from django_cybs_jwt.exceptions import CybsError
+from django_cybs_jwt.models import Organization
+from django_cybs_jwt.services.scope import Scope
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -43,22 +46,32 @@ MOST_NAMES: Final = 100
 class Consequences:
     """What a step will do, said before it is done: a sentence for each effect, and to whom.
 
-    *merchants* are `MID@HOST`; those that the visitor may not see are only counted.
+    *merchants* are `MID@HOST`; where they may be very many, *rows* are they instead, unread.
+    Those that the visitor may not see are only counted.
     """
 
     sentences: Sequence[Text] = ()
     merchants: Sequence[str] = ()
+    rows: QuerySet[Organization] | None = None
 
     def shown(self, request: HttpRequest) -> dict[str, Any]:
         """For the template."""
-        seen, hidden = scope_of(request).names(self.merchants)
+        named, seen, count = self._named(scope_of(request))
         return {
             "sentences": self.sentences,
-            "merchants": seen[:MOST_NAMES],
-            "more": len(seen) - MOST_NAMES if len(seen) > MOST_NAMES else 0,
-            "hidden": hidden,
-            "count": len(self.merchants),
+            "merchants": named,
+            "more": seen - len(named),
+            "hidden": count - seen,
+            "count": count,
         }
+
+    def _named(self, scope: Scope) -> tuple[Sequence[str], int, int]:
+        """The first hundred that are seen, how many are, and how many there are."""
+        if self.rows is None:
+            seen, _hidden = scope.names(self.merchants)
+            return seen[:MOST_NAMES], len(seen), len(self.merchants)
+        rows = scope.visible(self.rows)
+        return list(map(str, rows[:MOST_NAMES])), rows.count(), self.rows.count()
 
 
 class Screen:

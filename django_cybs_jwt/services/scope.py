@@ -91,6 +91,13 @@ def visible(user: Person, rows: QuerySet[M]) -> QuerySet[M]:
     return of(user).visible(rows)
 
 
+def gained(before: Scope, after: Scope) -> QuerySet[Organization, uuid.UUID]:
+    """The ids of what *after* sees and *before* does not; not read yet."""
+    rows = Organization.objects.order_by()
+    lost = before.visible(rows).values("pk")
+    return after.visible(rows).exclude(pk__in=lost).values_list("pk", flat=True)
+
+
 def has_rule(model: type[Model]) -> bool:
     """True for the models whose rows `Scope.visible` can judge."""
     return model in _RULES

@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 from django.utils import timezone
 
-from django_cybs_jwt.models import Credential, Organization, OutboundRequest, State, Verdict
+from django_cybs_jwt.models import (
+    Credential,
+    KeyEvent,
+    Organization,
+    OutboundRequest,
+    State,
+    Verdict,
+)
 from django_cybs_jwt.services import audit
 from tests.unit.admin import people
 from tests.unit.admin.people import url
@@ -335,24 +343,78 @@ def test_autocomplete_offers_only_what_is_seen(mall: Any) -> None:
 # Limits are set in the admin too
 
 
-def test_who_is_not_limited_limits_others(mall: Any) -> None:
-    keeper = people.allowed("kai", "view_organization", "change_staffscope", "view_staffscope")
-    visitor, vera = people.client(keeper), people.staff("vera", "viewers")
-    data = {"user": vera.pk, "organizations": f" wing\n{mall['wing']} "}
-    assert visitor.post(url("staffscope", "add"), data).status_code == 302
+@pytest.fixture
+def keeper() -> User:
+    return people.allowed("kai", "view_organization", "change_staffscope", "view_staffscope")
+
+
+@pytest.fixture
+def kai(keeper: User) -> Client:
+    made = people.client(keeper)
+    people.password_typed(made, timezone.now().timestamp())
+    return made
+
+
+SURE = {"cybs_confirmed": "1"}
+
+
+def test_who_is_not_limited_limits_others(mall: Any, keeper: User, kai: Client) -> None:
+    vera = people.staff("vera", "viewers")
+    data = {"user": "vera", "organizations": f" wing\n{mall['wing']} "}
+    assert kai.post(url("staffscope", "limit"), {**data, **SURE}).status_code == 302
     row = vera.cybs_scope
     assert [top.org_id for top in row.organizations.all()] == ["wing"]
-    shown = visitor.get(url("staffscope", "change", row.pk)).content.decode()
-    assert f">\n{mall['wing']}</textarea>" in shown
-    unknown = visitor.post(url("staffscope", "change", row.pk), {"organizations": "wing win"})
+    change, lift = (url("staffscope", name, row.pk) for name in ("change_limit", "lift"))
+    assert f">\n{mall['wing']}</textarea>" in kai.get(change).content.decode()
+    unknown = kai.post(change, {"organizations": "wing win", **SURE})
     assert "No organization" in unknown.content.decode()
-    visitor.post(url("staffscope", "change", row.pk), {"organizations": "garden shoes"})
+    kai.post(change, {"organizations": "garden shoes", **SURE})
     assert {top.org_id for top in row.organizations.all()} == {"garden", "shoes"}
-    visitor.post(url("staffscope", "delete", row.pk), {"post": "yes"})
+    kai.post(lift)
     assert not type(row).objects.exists()
+    assert KeyEvent.objects.filter(action="lift-limit", actor="kai").exists()
     people.limited(keeper, mall["mall"])
-    assert visitor.post(url("staffscope", "add"), data).status_code == 403
-    assert visitor.get(url("staffscope", "add")).status_code == 403
+    for answer in (kai.post(url("staffscope", "limit"), data), kai.get(url("staffscope", "limit"))):
+        assert answer.status_code == 403
+
+
+def test_widening_or_lifting_a_limit_takes_the_password(mall: Any, keeper: User) -> None:
+    row = people.limited(people.staff("vera", "viewers"), mall["garden"]).cybs_scope
+    wide = {"user": "vera", "organizations": "mall", **SURE}
+    pages = [url("staffscope", "limit")]
+    pages += [url("staffscope", name, row.pk) for name in ("change_limit", "lift")]
+    for page in pages:
+        answer = people.client(keeper).post(page, wide)
+        assert answer["Location"].startswith(url("staffscope", "password"))
+    assert [top.org_id for top in row.organizations.all()] == ["garden"]
+
+
+def test_a_limit_says_first_who_comes_into_sight_and_changes_nothing(
+    mall: Any, kai: Client
+) -> None:
+    row = people.limited(people.staff("vera", "viewers"), mall["garden"]).cybs_scope
+    shown = kai.post(url("staffscope", "change_limit", row.pk), {"organizations": "wing"})
+    text = shown.content.decode()
+    assert "Organizations in sight: 1 now, 3 afterwards." in text
+    assert shown.context["consequences"]["merchants"] == [str(mall["shoes"])]
+    assert 'name="organizations" value="wing"' in text
+    assert [top.org_id for top in row.organizations.all()] == ["garden"]
+
+
+def test_lifting_says_that_everything_is_seen_and_names_whom(mall: Any, kai: Client) -> None:
+    row = people.limited(people.staff("vera", "viewers"), mall["garden"]).cybs_scope
+    shown = kai.get(url("staffscope", "lift", row.pk))
+    text = shown.content.decode()
+    assert "vera sees everything afterwards." in text
+    assert "Organizations in sight: 1 now, 5 afterwards." in text
+    assert shown.context["consequences"]["merchants"] == [str(mall["lonely"]), str(mall["shoes"])]
+
+
+def test_deleting_a_limit_leads_to_lifting_it(mall: Any, kai: Client) -> None:
+    row = people.limited(people.staff("vera", "viewers"), mall["garden"]).cybs_scope
+    answer = kai.post(url("staffscope", "delete", row.pk), {"post": "yes"})
+    assert answer["Location"] == url("staffscope", "lift", row.pk)
+    assert type(row).objects.exists()
 
 
 # The front page

@@ -12,8 +12,9 @@ from django.core import mail
 from django.test import Client
 from django.utils import timezone
 
-from django_cybs_jwt.models import AlertRecipient, KeyEvent
+from django_cybs_jwt.models import AlertRecipient, KeyEvent, Organization
 from django_cybs_jwt.services.alerts import channels, recipients, webhook
+from django_cybs_jwt.signals import key_ends_soon
 from tests.unit.admin import people
 from tests.unit.services import estate
 
@@ -173,7 +174,6 @@ def test_deactivated_means_told_nothing_until_it_is_saved_again(
     hook: AlertRecipient, operator: User
 ) -> None:
     made = visitor(operator)
-    assert "Nobody is told of ends then." in made.get(of(hook, "deactivate")).content.decode()
     made.post(of(hook, "deactivate"))
     hook.refresh_from_db()
     assert not hook.active
@@ -181,6 +181,73 @@ def test_deactivated_means_told_nothing_until_it_is_saved_again(
     made.post(of(hook, "change_recipient"), {"escalation": "on"})
     hook.refresh_from_db()
     assert (hook.active, hook.escalation) == (True, True)
+
+
+def test_telling_again_or_more_takes_the_password(hook: AlertRecipient, operator: User) -> None:
+    recipients.remove(hook, actor="tests")
+    estate.organization("acme")
+    assert (
+        people.client(operator)
+        .post(of(hook, "change_recipient"))["Location"]
+        .startswith(people.url("alertrecipient", "password"))
+    )
+    hook.refresh_from_db()
+    assert not hook.active
+    text = visitor(operator).get(of(hook, "change_recipient")).content.decode()
+    assert "it is told again of everything" in text
+    assert "acme@" in text
+
+
+@pytest.fixture
+def mall() -> Organization:
+    """Two merchants under it, and two that stand alone, one of them disabled."""
+    top = estate.organization("mall", kind="portfolio")
+    for name in ("garden", "shop"):
+        estate.organization(name, parent=top)
+    estate.organization("acme")
+    estate.organization("gone", active=False)
+    return top
+
+
+def silenced(user: User, row: AlertRecipient) -> list[str]:
+    """The merchants that the page before a deactivation names."""
+    shown = visitor(user).get(of(row, "deactivate")).context["consequences"]["merchants"]
+    return [name.split("@")[0] for name in shown]
+
+
+def test_deactivating_names_the_merchants_of_whom_nobody_is_told_then(
+    operator: User, mall: Organization
+) -> None:
+    whole = recipients.add("mail", "all@example.com", actor="x")
+    assert silenced(operator, whole) == ["acme", "garden", "shop"]
+    part = recipients.add("mail", "mall@example.com", actor="x", organization=mall)
+    assert silenced(operator, whole) == ["acme"]
+    assert silenced(operator, part) == []
+    recipients.remove(whole, actor="x")
+    assert silenced(operator, part) == ["garden", "shop"]
+
+
+def test_escalation_stands_in_for_nobody_who_is_told_at_once(
+    operator: User, mall: Organization
+) -> None:
+    whole = recipients.add("mail", "all@example.com", actor="x")
+    night = recipients.add("mail", "night@example.com", actor="x", escalation=True)
+    assert silenced(operator, whole) == ["acme", "garden", "shop"]
+    assert silenced(operator, night) == ["acme", "garden", "shop"]
+    text = visitor(operator).get(of(whole, "deactivate")).content.decode()
+    assert "hear of it a day later" in text
+    assert "belongs to no merchant" in text
+
+
+def test_a_signal_that_nobody_listens_to_tells_nobody(operator: User, mall: Organization) -> None:
+    whole = recipients.add("mail", "all@example.com", actor="x")
+    AlertRecipient.objects.create(channel="signal", address="key_ends_soon")
+    assert silenced(operator, whole) == ["acme", "garden", "shop"]
+    key_ends_soon.connect(test_a_signal_that_nobody_listens_to_tells_nobody)
+    try:
+        assert silenced(operator, whole) == []
+    finally:
+        key_ends_soon.disconnect(test_a_signal_that_nobody_listens_to_tells_nobody)
 
 
 def test_channels_of_the_host_project_are_offered_and_shown_in_part(
