@@ -30,6 +30,7 @@ CybsError
 ├── InvalidTransition           the lifecycle has no such step
 ├── ApprovalRequired            FOUR_EYES is on and nobody else has approved
 ├── ApprovalDenied              this person, or this request, cannot be approved
+├── TooManyImports              this person has uploaded too much within the hour
 ├── LiveRefused                 a live host, and the setting LIVE is not True
 ├── QueueError                  the durable queue does not take this
 │   ├── IdempotencyConflict     the key was used before, with another payload
@@ -197,6 +198,10 @@ class ApprovalRequired(CybsError):
 
 class ApprovalDenied(CybsError):
     """The approval is refused."""
+
+
+class TooManyImports(CybsError):
+    """Too many uploads within an hour. Wait, or use `manage.py cybs_import`."""
 
 
 class LiveRefused(CybsError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+from datetime import datetime, time
 from typing import Any, ClassVar, Final
 
 from django import forms
@@ -16,11 +16,15 @@ from django.utils.translation import gettext_lazy as _
 from django_cybs_jwt.admin import business_center, uploads
 from django_cybs_jwt.admin.requests import actor, scope_of, tell
 from django_cybs_jwt.admin.screens import FormScreen
-from django_cybs_jwt.admin.verifying import tell_outcome
-from django_cybs_jwt.exceptions import CybsError, KeyMaterialError, OrganizationError
+from django_cybs_jwt.exceptions import (
+    CybsError,
+    KeyMaterialError,
+    OrganizationError,
+    TooManyImports,
+)
 from django_cybs_jwt.models import Coverage, Credential, Organization, Purpose, State
 from django_cybs_jwt.protocol.keys import RSA_ALGORITHMS
-from django_cybs_jwt.services import importing, inspection, organizations, verification
+from django_cybs_jwt.services import importing, inspection, organizations
 from django_cybs_jwt.services.inspection import Inspection, Wanted
 from django_cybs_jwt.services.permissions import Permission
 from django_cybs_jwt.tracebacks import forgetful
@@ -84,11 +88,6 @@ class ImportForm(forms.Form):
         choices=[("", _("As the slot does already, or this organization")), *Coverage.choices],
         help_text=_("For a meta key of a portfolio or merchant account."),
     )
-    verify = forms.BooleanField(
-        label=_("Verify it with the gateway at once"),
-        required=False,
-        help_text=_("One harmless call. The key signs nothing else before you activate it."),
-    )
 
     groups: ClassVar = [
         (_("Where it belongs"), ["organization", "purpose"]),
@@ -96,7 +95,6 @@ class ImportForm(forms.Form):
         (_("Or a shared secret"), ["secret"]),
         (_("What it does not say itself"), ["key_id", "expires_at"]),
         (_("Rarely needed"), ["algorithm", "slot", "covers"]),
-        (_("And then"), ["verify"]),
     ]
 
     def __init__(
@@ -111,8 +109,6 @@ class ImportForm(forms.Form):
                 del self.fields[name]
             if replaces.slot.purpose == Purpose.RESPONSE_MLE:
                 del self.fields["secret"]
-        if not request.user.has_perm(Permission.VERIFY):
-            del self.fields["verify"]
 
     def shown(self) -> list[dict[str, Any]]:
         """Its groups of fields, for the template."""
@@ -143,19 +139,25 @@ class ImportForm(forms.Form):
         return cleaned
 
     def _inspect(self, cleaned: dict[str, Any]) -> None:
-        wanted = self._wanted(cleaned)
-        now = timezone.now()
         field = "file" if cleaned.get("file") else "secret"
+        owner = self.replaces.organization if self.replaces else cleaned["organization"]
+        now = timezone.now()
         try:
-            if field == "secret":
-                text = cleaned["secret"]
-                self.inspected = inspection.inspect_shared_secret(text, wanted, now=now)
-            else:
-                data, password = cleaned["file"].read(), cleaned["password"].encode() or None
-                self.inspected = inspection.inspect_file(data, password, wanted, now=now)
-        except (KeyMaterialError, UnicodeError) as error:
-            is_ours = isinstance(error, KeyMaterialError)
-            self.add_error(field, str(error) if is_ours else _("The password is not text."))
+            with importing.by_hand(owner, actor=actor(self.request), now=now):
+                self.inspected = self._look(cleaned, now)
+        except TooManyImports as error:
+            self.add_error(None, str(error))
+        except KeyMaterialError as error:
+            self.add_error(field, str(error))
+        except UnicodeError:
+            self.add_error(field, _("The password is not text."))
+
+    def _look(self, cleaned: dict[str, Any], now: datetime) -> Inspection:
+        wanted = self._wanted(cleaned)
+        if cleaned.get("secret"):
+            return inspection.inspect_shared_secret(cleaned["secret"], wanted, now=now)
+        data, password = cleaned["file"].read(), cleaned["password"].encode() or None
+        return inspection.inspect_file(data, password, wanted, now=now)
 
     def _wanted(self, cleaned: dict[str, Any]) -> Wanted:
         ends = cleaned.get("expires_at")
@@ -166,12 +168,13 @@ class ImportForm(forms.Form):
             owner=owner.org_id,
             key_id=cleaned["key_id"].strip(),
             algorithm=cleaned["algorithm"],
-            expires_at=datetime.combine(ends, time(), UTC) if ends else None,
+            # The day as the site counts it: the page shows the same one again.
+            expires_at=timezone.make_aware(datetime.combine(ends, time())) if ends else None,
         )
 
 
 class ImportScreen(FormScreen):
-    """Upload, look inside, seal: the page of the staged key is the preview."""
+    """Upload, look inside, seal. The page of the staged key is the preview, where one goes on."""
 
     name = "import"
     title = _("Import a key")
@@ -202,7 +205,7 @@ class ImportScreen(FormScreen):
     def initial(self) -> dict[str, Any]:
         """What another page's link knows already."""
         known = {name: self.request.GET.get(name, "") for name in ("organization", "purpose")}
-        return {**known, "purpose": known["purpose"] or Purpose.SIGNING, "verify": True}
+        return {**known, "purpose": known["purpose"] or Purpose.SIGNING}
 
     def page(self, form: forms.Form) -> TemplateResponse:
         """The form, and where the gateway gives out such a key."""
@@ -219,27 +222,15 @@ class ImportScreen(FormScreen):
 
     @forgetful
     def act(self, form: Any) -> HttpResponse:
-        """Store it STAGED; where asked, verify it."""
-        place = self._place(form)
+        """Store it STAGED; nothing is sent before somebody looked at what it is."""
         credential = importing.import_key(
             inspection=form.inspected,
             actor=actor(self.request),
             now=timezone.now(),
-            **place,
+            **self._place(form),
         )
         messages.success(self.request, _("Stored as staged: look at what is inside."))
-        if form.cleaned_data.get("verify"):
-            self._verify(credential)
         return HttpResponseRedirect(self.admin.url("change", credential.pk))
-
-    def _verify(self, credential: Credential) -> None:
-        """A refusal here undoes no import, so it is told here."""
-        try:
-            outcome = verification.verify(credential, actor=actor(self.request), now=timezone.now())
-        except CybsError as error:
-            tell(self.request, error)
-        else:
-            tell_outcome(self.request, outcome)
 
     def _place(self, form: Any) -> dict[str, Any]:
         if self.row is not None:

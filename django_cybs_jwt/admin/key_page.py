@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin import business_center, chart
 from django_cybs_jwt.admin.requests import scope_of
-from django_cybs_jwt.models import Credential, KeySlot, State
+from django_cybs_jwt.models import Credential, KeySlot, Purpose, State
 from django_cybs_jwt.services import contents, coverage, keys, usage
 from django_cybs_jwt.services.overview import stages, watching
 
@@ -68,6 +68,7 @@ def facts(admin: CybsAdmin, request: HttpRequest, row: Credential) -> dict[str, 
         "deletion": _deletion(row, watched),
         "slot_url": admin.url_of(KeySlot, "change", row.slot_id),
         "steps_offered": _offered(admin, request, row),
+        "signs": row.slot.purpose == Purpose.SIGNING,
     }
 
 

@@ -20,11 +20,13 @@ from django.utils.translation import gettext_lazy as _
 from django_cybs_jwt.admin.bulk import BulkAction
 from django_cybs_jwt.admin.requests import actor
 from django_cybs_jwt.admin.screens import Consequences, FormScreen, Screen
-from django_cybs_jwt.models import Coverage, Credential, Verdict
+from django_cybs_jwt.models import Coverage, Credential, State, Verdict
 from django_cybs_jwt.services import verification
 from django_cybs_jwt.services.permissions import Permission
 from django_cybs_jwt.services.verification import Verification
 
+THEN: Final = "then"
+"""What the preview's button posts: the page to go on to once the key is accepted."""
 HARMLESS: Final = _("One GET for a transaction that never is. It changes nothing at the gateway.")
 _LEVELS: Final = {
     Verdict.ACCEPTED: messages.SUCCESS,
@@ -85,7 +87,14 @@ class VerifyScreen(FormScreen):
             acting_as=form.cleaned_data.get("acting_as") or None,
         )
         tell_outcome(self.request, outcome)
-        return HttpResponseRedirect(self.done_url())
+        return HttpResponseRedirect(self._next(outcome) or self.done_url())
+
+    def _next(self, outcome: Verification) -> str:
+        """From the preview of an upload straight to its activation, for who may do that."""
+        goes_on = self.row.state == State.STAGED and outcome.verdict == Verdict.ACCEPTED
+        wanted = self.request.POST.get(THEN) == "activate"
+        may = self.request.user.has_perm(Permission.ROTATE)
+        return self.admin.url("activate", self.row.pk) if goes_on and wanted and may else ""
 
 
 class VerifyOrganizationScreen(FormScreen):

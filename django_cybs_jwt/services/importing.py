@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Final
 
 from django.db import transaction
 
-from django_cybs_jwt.models import Credential, Organization
+from django_cybs_jwt.exceptions import CybsError, TooManyImports
+from django_cybs_jwt.models import Credential, KeyEvent, Organization
 from django_cybs_jwt.services import audit, keys, rotation
 from django_cybs_jwt.services.inspection import Inspection
 from django_cybs_jwt.tracebacks import forgetful
+
+ACTION: Final = "import"
+MOST_AN_HOUR: Final = 30
+HOUR: Final = timedelta(hours=1)
+
+
+@contextmanager
+def by_hand(organization: Organization, *, actor: str, now: datetime) -> Iterator[None]:
+    """Look into what a person uploads: thirty an hour at most; each that is refused is audited.
+
+    What it then becomes is `import_key`'s to audit, so that every upload is one row.
+    """
+    try:
+        _check_pace(actor, now)
+        yield
+    except CybsError as error:
+        # Without its text: that may repeat what was typed into the wrong field.
+        reason = type(error).__name__
+        audit.record_denied(
+            audit.Entry(action=ACTION, actor=actor, organization=str(organization), reason=reason)
+        )
+        raise
+
+
+def _check_pace(actor: str, now: datetime) -> None:
+    uploads = KeyEvent.objects.filter(actor=actor, action=ACTION, at__gt=now - HOUR)
+    if uploads.exclude(reason=TooManyImports.__name__).count() >= MOST_AN_HOUR:
+        raise TooManyImports(
+            f"{MOST_AN_HOUR} uploads within an hour. Wait, or use `manage.py cybs_import`."
+        )
 
 
 @forgetful
@@ -28,7 +62,7 @@ def import_key(
     One transaction: a refused activation stores nothing, so the same file can be tried again.
     The network is never used.
     """
-    with audit.denials("import", actor=actor, organization=organization), transaction.atomic():
+    with audit.denials(ACTION, actor=actor, organization=organization), transaction.atomic():
         credential = keys.stage(
             organization, inspection, actor=actor, now=now, slot=slot, covers=covers
         )

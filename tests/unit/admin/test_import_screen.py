@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,10 +12,13 @@ from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
 from django.test import Client, RequestFactory
+from django.utils import timezone
 from django.views.debug import get_exception_reporter_filter
 
 from django_cybs_jwt.admin import uploads
 from django_cybs_jwt.models import Credential, KeyEvent, State
+from django_cybs_jwt.services import importing
+from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.admin import people
@@ -108,30 +112,110 @@ def test_a_pasted_secret_is_stored_and_says_what_is_missing(visitor: Client) -> 
     assert_no_secret(answer, file.secret)
 
 
-def test_at_once_verified_where_it_is_asked_for(
+def test_nothing_is_sent_before_somebody_looked_and_one_button_goes_on(
     cybs_simulator: Simulation, visitor: Client
 ) -> None:
     cybs_simulator.merchant("acme", signs_with=None)
     file = material.shared_secret()
+    first_call = Fault(kind=FaultKind.LATENCY, seconds=0.001, times=1)
+    cybs_simulator.faults.add(first_call)
 
-    answer = post(visitor, pasted(file.secret, file.key_id, verify="on"))
-
-    assert "Accepted: The gateway accepted it." in told(answer)
-    assert Credential.objects.get().state == State.VERIFIED
-
-
-def test_whoever_may_not_verify_is_not_asked_and_verifies_nothing(
-    cybs_simulator: Simulation,
-) -> None:
-    cybs_simulator.merchant("acme", signs_with=None)
-    visitor = people.client(people.allowed("ida", "view_credential", "import_credential"))
-    file = material.shared_secret()
-    assert b'name="verify"' not in visitor.get(people.url("credential", "import")).content
-
-    post(visitor, pasted(file.secret, file.key_id, verify="on"))
+    shown = post(visitor, pasted(file.secret, file.key_id, verify="on"))
 
     row = Credential.objects.get()
     assert (row.state, row.verify_outcome) == (State.STAGED, "")
+    assert cybs_simulator.faults.active() == [first_call]
+    stages = re.findall(r'<li class="cybs-stage cybs-(\w+)"', shown.content.decode())
+    assert stages == ["done", "current", "waiting", "waiting", "waiting", "waiting"]
+    button = re.search(r'<button[^>]*formaction="([^"]+)"[^>]*>', shown.content.decode())
+    assert button
+    assert 'name="then" value="activate"' in button[0]
+
+    on = visitor.post(button[1], {"then": "activate"})
+
+    assert on["Location"] == people.url("credential", "activate", row.pk)
+    assert Credential.objects.get().state == State.VERIFIED
+    assert cybs_simulator.faults.active() == []
+
+
+def test_who_may_not_activate_stays_with_the_key(cybs_simulator: Simulation) -> None:
+    acme = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(acme, activate=False)
+    visitor = people.client(people.allowed("ida", "view_credential", "verify_credential"))
+    on = visitor.post(people.url("credential", "verify", row.pk), {"then": "activate"})
+    assert on["Location"] == people.url("credential", "change", row.pk)
+
+
+def test_a_refused_upload_stays_on_its_page_with_the_report(
+    cybs_simulator: Simulation, visitor: Client
+) -> None:
+    acme = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(acme, activate=False)
+    cybs_simulator.faults.add(Fault(kind=FaultKind.CLOCK_SKEW, seconds=600, times=1))
+    on = visitor.post(people.url("credential", "verify", row.pk), {"then": "activate"})
+    assert on["Location"] == people.url("credential", "change", row.pk)
+    text = visitor.get(on["Location"]).content.decode()
+    assert "Verify it again" in text
+    assert "BAD  clock" in text
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/Sao_Paulo"])
+def test_a_typed_end_is_that_day_where_the_site_is(
+    visitor: Client, settings: Any, zone: str
+) -> None:
+    settings.TIME_ZONE = zone
+    enrolment.organization()
+    file = material.shared_secret()
+    post(visitor, pasted(file.secret, file.key_id, expires_at="2031-05-04"))
+    (ends,) = Credential.objects.values_list("expires_at", flat=True)
+    assert ends is not None
+    assert timezone.localtime(ends).isoformat()[:16] == "2031-05-04T00:00"
+
+
+def test_a_person_uploads_thirty_keys_an_hour_and_each_attempt_is_audited(visitor: Client) -> None:
+    """The wrong ones count: they cost as much to look into."""
+    enrolment.organization()
+    wrong = pasted("not Base64 at all!", "k")
+    for _ in range(29):
+        assert "white space" in str(post(visitor, wrong).context["form"].errors)
+    file = material.shared_secret()
+    post(visitor, pasted(file.secret, file.key_id))
+    assert Credential.objects.count() == 1
+
+    late = post(visitor, pasted(material.shared_secret().secret, "another"))
+
+    assert "30 uploads within an hour" in late.content.decode()
+    assert Credential.objects.count() == 1
+    told = [
+        (event.outcome, event.reason[:14])
+        for event in KeyEvent.objects.filter(action="import", actor="olga").order_by("seq")
+    ]
+    assert [outcome for outcome, _ in told] == [*["denied"] * 29, "done", "denied"]
+    assert told[-1] == ("denied", "TooManyImports")
+    other = people.client(people.staff("omar", "operators"))
+    assert "30 uploads" not in post(other, wrong).content.decode()
+
+
+def test_an_hour_later_the_uploads_of_before_count_no_more(
+    visitor: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrolment.organization()
+    monkeypatch.setattr(importing, "MOST_AN_HOUR", 1)
+    file = material.shared_secret()
+    post(visitor, pasted("not Base64 at all!", "k"))
+    assert "uploads within" in post(visitor, pasted(file.secret, "k")).content.decode()
+    monkeypatch.setattr(importing, "HOUR", timedelta(0))
+    post(visitor, pasted(file.secret, "k"))
+    assert Credential.objects.exists()
+
+
+def test_what_was_typed_into_the_wrong_field_is_not_in_the_audit_trail(visitor: Client) -> None:
+    enrolment.organization()
+    file = material.p12("acme")
+    secret = material.shared_secret().secret
+    assert "key ID is" in post(visitor, uploaded(file, key_id=secret)).content.decode()
+    (event,) = KeyEvent.objects.filter(action="import")
+    assert (event.outcome, event.reason) == ("denied", "WrongKeyFile")
 
 
 WRONG = {
