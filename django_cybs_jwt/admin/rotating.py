@@ -28,6 +28,14 @@ from django_cybs_jwt.services.permissions import Permission
 if TYPE_CHECKING:
     from django_cybs_jwt.admin.screens import Text
 
+_FIRST: Final = {
+    Purpose.SIGNING.value: _("Active: it signs from now on."),
+    Purpose.RESPONSE_MLE.value: _("Active: replies are asked for under it from now on."),
+}
+_REFUSED: Final = _(
+    "Its last verification failed: mend that and verify it again. Activating it all the same takes "
+    "force and a reason."
+)
 _CUSTOM: Final = "custom"
 _OVERLAPS: Final = [
     ("now", _("None: the key before stops at once")),
@@ -52,7 +60,7 @@ class ActivateForm(ReasonForm):
         choices=_OVERLAPS,
         initial="24h",
         widget=forms.RadioSelect,
-        help_text=_("So long one step switches back, and replies under either key ID decrypt."),
+        help_text=_("So long one step switches back."),
     )
     hours = forms.IntegerField(
         label=_("Hours"),
@@ -64,7 +72,7 @@ class ActivateForm(ReasonForm):
     force = forms.BooleanField(
         label=_("Force it"),
         required=False,
-        help_text=_("Not verified, or inside an open overlap. It takes a reason."),
+        help_text=_("Not verified, refused, or inside an open overlap. It takes a reason."),
     )
 
     field_order = ("when", "overlap", "hours", "force", "reason")
@@ -114,8 +122,6 @@ class ActivateScreen(FormScreen):
             for name in ("overlap", "hours"):
                 form.fields[name].required = False
                 form.fields[name].widget = forms.HiddenInput()
-        if self._is_first():
-            del form.fields["force"]
         return form
 
     def initial(self) -> dict[str, Any]:
@@ -130,7 +136,9 @@ class ActivateScreen(FormScreen):
         if before is not None:
             text = now_("%(kid)s retires when the overlap ends.")
             sentences.append(text % {"kid": before.key_id})
-        if self.row.verify_outcome != Verdict.ACCEPTED:
+        if self.row.verify_outcome == Verdict.REFUSED:
+            sentences.append(_REFUSED)
+        elif self.row.verify_outcome != Verdict.ACCEPTED:
             sentences.append(_("The gateway has not accepted this key yet: verify it first."))
         if self.row.expires_at:
             end = date_format(timezone.localtime(self.row.expires_at), "DATE_FORMAT")
@@ -142,19 +150,18 @@ class ActivateScreen(FormScreen):
 
     def act(self, form: Any) -> Text | HttpResponse:
         """Switch, or plan it."""
-        reason, now = form.cleaned_data["reason"], timezone.now()
-        at = form.cleaned_data["when"]
-        who = actor(self.request)
-        if self._is_first() and self.row.verified_at is None and at is None:
-            rotation.activate(self.row, actor=who, now=now, reason=reason or "first key")
-            return _("Active: it signs from now on.")
+        now, at, who = timezone.now(), form.cleaned_data["when"], actor(self.request)
+        reason, force = form.cleaned_data["reason"], form.cleaned_data["force"]
+        if self._is_first() and self.row.verified_at is None and at is None and not force:
+            rotation.activate(self.row, actor=who, now=now, reason=reason)
+            return _FIRST[self.row.slot.purpose]
         row = rotation.rotate(
             self.row,
             actor=who,
             now=now,
             overlap=form.length() if form.cleaned_data["overlap"] else overlaps.DEFAULT,
             at=at,
-            force=form.cleaned_data.get("force", False),
+            force=force,
             reason=reason,
         )
         if row.activate_at is not None:
@@ -230,9 +237,11 @@ class RollBackScreen(ConfirmScreen):
         sentences = [
             now_("%(kid)s becomes active again, within five seconds everywhere.")
             % {"kid": found.old.credential.key_id},
-            now_("%(kid)s retires; replies under its key ID still decrypt. The overlap is closed.")
+            now_("%(kid)s retires, and the overlap is closed.")
             % {"kid": found.new.credential.key_id},
         ]
+        if self.row.slot.purpose == Purpose.RESPONSE_MLE:
+            sentences.append(now_("Replies under either key ID are still decrypted."))
         merchants = impact.dependents(found.new.credential, now=now)
         return Consequences(sentences=sentences, merchants=merchants)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django import forms
 from django.http import HttpRequest, HttpResponse
@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin.requests import actor
 from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences, ReasonForm
-from django_cybs_jwt.models import Credential, State
+from django_cybs_jwt.models import Credential, Purpose, State
 from django_cybs_jwt.services import lifecycle, withdrawal
 from django_cybs_jwt.services.lifecycle import Action
 from django_cybs_jwt.services.overview import impact
@@ -20,6 +20,18 @@ from django_cybs_jwt.services.permissions import Permission
 
 if TYPE_CHECKING:
     from django_cybs_jwt.admin.screens import Text
+
+    Effects = Mapping[str, Sequence[Text]]
+
+_SIGNING, _RESPONSE = Purpose.SIGNING.value, Purpose.RESPONSE_MLE.value
+_DEPEND: Final = {
+    _SIGNING: _("Requests for these merchants fail until another key signs."),
+    _RESPONSE: _(
+        "Until another key is active in its place, replies for these merchants come in clear, or "
+        "their requests are refused: where RESPONSE_MLE is required, and where another key of its "
+        "owner stands beside it."
+    ),
+}
 
 
 class NeededReasonForm(ReasonForm):
@@ -35,7 +47,7 @@ class WithdrawScreen(ConfirmScreen):
 
     action: ClassVar[Action]
     service: ClassVar[Callable[..., Credential]]
-    effects: ClassVar[list[Text]]
+    effects: ClassVar[Effects]
     told: ClassVar[Text]
     permission = Permission.ROTATE
     of_row = True
@@ -51,12 +63,13 @@ class WithdrawScreen(ConfirmScreen):
     def consequences(self) -> Consequences:
         """The verb's effects, and whoever depends on the key now."""
         merchants = impact.dependents(self.row, now=timezone.now())
-        sentences = list(self.effects)
-        if merchants and self.action != Action.RESUME:
-            sentences.append(_("Requests for these merchants fail until another key signs."))
-        elif self.action != Action.RESUME:
-            sentences.append(_("No merchant depends on it now."))
-        return Consequences(sentences=sentences, merchants=merchants)
+        depend = _DEPEND[self.purpose] if merchants else _("No merchant depends on it now.")
+        return Consequences(sentences=[*self.effects[self.purpose], depend], merchants=merchants)
+
+    @property
+    def purpose(self) -> str:
+        """What the key is for: taking it away does one thing or another."""
+        return str(self.row.slot.purpose)
 
     def act(self, form: Any) -> Text | HttpResponse:
         """Call the service."""
@@ -76,10 +89,16 @@ class SuspendScreen(WithdrawScreen):
     title = _("Suspend")
     action = Action.SUSPEND
     service = staticmethod(withdrawal.suspend)
-    effects: ClassVar = [
-        _("The key signs nothing, and no other key takes its place."),
-        _("Every process obeys within five seconds. You can resume it."),
-    ]
+    effects: ClassVar = {
+        _SIGNING: [
+            _("The key signs nothing, and no other key takes its place."),
+            _("Every process obeys within five seconds. You can resume it."),
+        ],
+        _RESPONSE: [
+            _("No reply is asked for under its key ID, and none is decrypted."),
+            _("Every process obeys within five seconds. You can resume it."),
+        ],
+    }
     told = _("Suspended.")
 
 
@@ -92,7 +111,9 @@ class ResumeScreen(WithdrawScreen):
     asks_password = True
     action = Action.RESUME
     service = staticmethod(withdrawal.resume)
-    effects: ClassVar = [_("The key is again what it was before it was suspended.")]
+    effects: ClassVar = dict.fromkeys(
+        Purpose.values, (_("The key is again what it was before it was suspended."),)
+    )
     told = _("Resumed.")
 
     def consequences(self) -> Consequences:
@@ -100,7 +121,7 @@ class ResumeScreen(WithdrawScreen):
         merchants: list[str] = []
         if self.row.suspended_from == State.ACTIVE:
             merchants = impact.covered(self.row)
-        return Consequences(sentences=self.effects, merchants=merchants)
+        return Consequences(sentences=self.effects[self.purpose], merchants=merchants)
 
 
 class CompromiseScreen(WithdrawScreen):
@@ -110,10 +131,16 @@ class CompromiseScreen(WithdrawScreen):
     title = _("Mark as compromised")
     action = Action.COMPROMISE
     service = staticmethod(withdrawal.compromise)
-    effects: ClassVar = [
-        _("Others know the key. It signs nothing and opens nothing any more; no way back."),
-        _("Delete it in the Business Center too: whoever has it can use it until then."),
-    ]
+    effects: ClassVar = {
+        _SIGNING: [
+            _("Others know the key. It signs nothing any more; there is no way back."),
+            _("Delete it in the Business Center too: whoever has it can sign with it until then."),
+        ],
+        _RESPONSE: [
+            _("Others know the key. No reply is decrypted with it any more; there is no way back."),
+            _("Delete it in the Business Center too: whoever has it can read what it encrypts."),
+        ],
+    }
     told = _("Marked as compromised. Delete it in the Business Center now.")
 
 
@@ -124,11 +151,19 @@ class RetireScreen(WithdrawScreen):
     title = _("Retire")
     action = Action.RETIRE
     service = staticmethod(withdrawal.retire)
-    effects: ClassVar = [
-        _("The key signs nothing any more, for good."),
-        _("A Response MLE key still opens replies that come in under its key ID."),
-    ]
+    effects: ClassVar = {
+        _SIGNING: [_("The key signs nothing any more, for good.")],
+        _RESPONSE: [
+            _("No reply is asked for under its key ID any more, for good."),
+            _("Replies that still come in under it are decrypted."),
+        ],
+    }
     told = _("Retired.")
+
+
+_OVERWRITTEN: Final = _(
+    "The sealed key is overwritten and cannot be brought back. Fingerprint and history stay."
+)
 
 
 class DestroyScreen(WithdrawScreen):
@@ -140,10 +175,10 @@ class DestroyScreen(WithdrawScreen):
     asks_password = True
     action = Action.DESTROY
     service = staticmethod(withdrawal.destroy)
-    effects: ClassVar = [
-        _("The sealed key is overwritten and cannot be brought back."),
-        _("Replies under its key ID can no longer be decrypted. Fingerprint and history stay."),
-    ]
+    effects: ClassVar = {
+        _SIGNING: [_OVERWRITTEN],
+        _RESPONSE: [_OVERWRITTEN, _("Replies under its key ID can no longer be decrypted.")],
+    }
     told = _("Destroyed.")
 
 
@@ -155,7 +190,9 @@ class DiscardScreen(WithdrawScreen):
     permission = Permission.IMPORT
     action = Action.DISCARD
     service = staticmethod(withdrawal.discard)
-    effects: ClassVar = [_("The sealed key is overwritten. It was never in use.")]
+    effects: ClassVar = dict.fromkeys(
+        Purpose.values, (_("The sealed key is overwritten. It was never in use."),)
+    )
     told = _("Discarded.")
 
     @classmethod

@@ -19,7 +19,8 @@ def activate(
 ) -> Credential:
     """Make a key the first ACTIVE one of its slot; the network is never used.
 
-    Only a slot that never had an active key takes one unverified, else InvalidTransition.
+    Only a slot that never had an active key takes one unverified, and none takes one that was
+    refused, else InvalidTransition.
     """
     with (
         audit.denials(Action.ACTIVATE, actor=actor, organization=credential.organization),
@@ -30,6 +31,11 @@ def activate(
             raise InvalidTransition(
                 f"Slot {str(current.slot)!r} has had an active key. "
                 "Import without --activate, then verify the key and rotate to it."
+            )
+        if current.verify_outcome == Verdict.REFUSED:
+            raise InvalidTransition(
+                f"{current.key_id} failed its last verification. Verify it again, or rotate to it "
+                "by force, with a reason."
             )
         _check_not_ended(current, now)
         approvals.require(Action.ACTIVATE, current, now=now)

@@ -280,6 +280,48 @@ def test_the_first_key_of_a_slot_is_activated_without_the_network(
     assert state(row) == State.ACTIVE
 
 
+def test_a_first_key_that_was_refused_takes_force_and_a_reason(
+    cybs_simulator: Simulation, visitor: Client
+) -> None:
+    acme = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(acme, activate=False)
+    cybs_simulator.faults.add(Fault(kind=FaultKind.CLOCK_SKEW, seconds=600, times=1))
+    click(visitor, row, "verify")
+    page = visitor.get(people.url("credential", "activate", row.pk)).content.decode()
+    assert "Its last verification failed" in page
+
+    for data in ({}, {"reason": "now"}, {"force": "on"}):
+        answer = click(visitor, row, "activate", data)
+        assert "reason" in told(answer)[0]
+        assert state(row) == State.STAGED
+    click(visitor, row, "activate", {"force": "on", "reason": "a clock that was wrong"})
+
+    assert state(row) == State.ACTIVE
+    done = KeyEvent.objects.get(action="activate", outcome="done")
+    assert done.reason == "a clock that was wrong"
+
+
+@pytest.mark.parametrize("reason", ["", "for the launch"])
+def test_the_audit_trail_says_the_reason_that_was_typed(
+    cybs_simulator: Simulation, visitor: Client, reason: str
+) -> None:
+    acme = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(acme, activate=False)
+    click(visitor, row, "activate", {"reason": reason})
+    assert KeyEvent.objects.get(action="activate").reason == reason
+
+
+def test_an_unverified_first_key_is_planned_by_force(
+    cybs_simulator: Simulation, visitor: Client
+) -> None:
+    acme = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(acme, activate=False)
+    later = {"when": "2031-01-31T03:00", "reason": "the launch"}
+    assert "force it with a reason" in told(click(visitor, row, "activate", later))[0]
+    click(visitor, row, "activate", {**later, "force": "on"})
+    assert stored(row).activate_at is not None
+
+
 def test_activation_asks_for_the_password(new: Credential, operator: User) -> None:
     answer = people.client(operator).post(people.url("credential", "activate", new.pk), SWITCH)
     assert answer["Location"].startswith(people.url("credential", "password"))
@@ -374,6 +416,29 @@ def test_a_suspended_key_is_resumed_and_a_retired_one_destroyed(
     )
     click(visitor, old, "destroy", YES)
     assert state(old) == State.DESTROYED
+
+
+@pytest.mark.parametrize("verb", ["suspend", "compromise", "retire", "destroy"])
+def test_of_a_response_key_no_page_says_that_it_signs(visitor: Client, verb: str) -> None:
+    """Nor that requests fail: most replies come in clear without it."""
+    row = enrolment.rsa_key(enrolment.organization())
+    text = visitor.get(people.url("credential", verb, row.pk)).content.decode()
+    assert "sign" not in re.sub(r"<[^>]+>", " ", text.split('id="content"')[1])
+    assert "Requests for these merchants fail" not in text
+    if verb != "destroy":  # which an active key is too early for
+        click(visitor, row, verb, YES)
+    assert "sign" not in next_step(page_of(visitor, row))
+
+
+def next_step(page: str) -> str:
+    return page.partition('class="cybs-next"')[2].partition("</section>")[0]
+
+
+def test_a_first_response_key_is_asked_for_and_signs_nothing(visitor: Client) -> None:
+    row = enrolment.rsa_key(enrolment.organization(), activate=False)
+    assert "sign" not in next_step(page_of(visitor, row))
+    answer = click(visitor, row, "activate", {"reason": "first"})
+    assert told(answer) == ["Active: replies are asked for under it from now on."]
 
 
 def test_the_blast_radius_of_a_meta_key_is_named(
