@@ -163,6 +163,8 @@ class ApprovalAdmin(CybsAdmin):
 
 def _waiting_for(request: HttpRequest) -> QuerySet[Approval]:
     waiting = approvals.waiting(now=timezone.now())
+    if not request.user.has_perm(Permission.APPROVE):
+        return waiting.none()
     return waiting.filter(dashboard.waits_for(actor(request)))
 
 

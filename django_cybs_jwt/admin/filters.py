@@ -189,7 +189,7 @@ class AttentionFilter(_Choice):
             ("ended", _("in use and ended")),
             *((str(days), _("ends in %(days)d days") % {"days": days}) for days in dashboard.SOON),
             ("overlap", _("in an open overlap")),
-            ("refused", _("refused by the gateway")),
+            ("failed", _("not accepted when last verified")),
         ]
 
     def condition(self, request: HttpRequest, value: str) -> Q | None:
@@ -200,9 +200,29 @@ class AttentionFilter(_Choice):
         conditions = {
             "ended": dashboard.has_ended(now),
             "overlap": dashboard.in_overlap(now),
-            "refused": dashboard.was_refused(),
+            "failed": dashboard.was_not_accepted(),
         }
         return conditions.get(value)
+
+
+class CertificateEndsFilter(_Choice):
+    """Certificates in whose place nothing goes on: what the front page counts."""
+
+    title = _("end")
+    parameter_name = "ends"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
+        """What the front page counts."""
+        soon = [(str(days), _("ends in %(days)d days") % {"days": days}) for days in dashboard.SOON]
+        return [("ended", _("ended")), *soon]
+
+    def condition(self, request: HttpRequest, value: str) -> Q | None:
+        """The condition that the number was counted with."""
+        now = timezone.now()
+        if value == "ended":
+            return dashboard.certificate_has_ended(now)
+        is_known = value in map(str, dashboard.SOON)
+        return dashboard.certificate_ends_within(now, int(value)) if is_known else None
 
 
 class ActionFilter(_Choice):

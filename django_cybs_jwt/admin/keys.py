@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from django_cybs_jwt.admin import key_page
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.choosing import CoverageScreen
-from django_cybs_jwt.admin.filters import AttentionFilter
+from django_cybs_jwt.admin.filters import AttentionFilter, CertificateEndsFilter
 from django_cybs_jwt.admin.importing import ImportScreen, ReplaceScreen
 from django_cybs_jwt.admin.rotating import ActivateScreen, RollBackScreen, UnscheduleScreen
 from django_cybs_jwt.admin.verifying import ProgressScreen, VerifyMany, VerifyScreen
@@ -102,6 +102,6 @@ class GatewayCertificateAdmin(CybsAdmin):
     """What requests are encrypted for."""
 
     list_display = ["host", "organization", "key_id", "common_name", "not_after", "preferred"]
-    list_filter = ["host", "preferred"]
+    list_filter = [CertificateEndsFilter, "host", "preferred"]
     list_select_related = ["organization"]
     search_fields = ["organization__org_id", "key_id"]

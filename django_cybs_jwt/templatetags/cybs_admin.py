@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from django_cybs_jwt.services import alerts, scope
 from django_cybs_jwt.services.overview import dashboard
+from django_cybs_jwt.services.permissions import Permission
 
 register = template.Library()
 
@@ -30,5 +31,6 @@ def cybs_dashboard(context: Any) -> dict[str, Any]:
         actor=user.get_username(),
         now=timezone.now(),
         may_view=lambda model: bool(user.has_perm(f"cybs_jwt.view_{model}")),
+        may_approve=user.has_perm(Permission.APPROVE),
     )
     return {"numbers": numbers, "request": request}

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, OuterRef, Q
 
 from django_cybs_jwt.models import (
     Credential,
     ExpiryAlert,
+    GatewayCertificate,
     Organization,
     OutboundRequest,
     RequestState,
@@ -44,12 +45,23 @@ class Merchants:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """*ended* are in force past their end, *ending* end within so many days."""
+    """*ended* are in force past their end, *ending* end within so many days.
+
+    *failed* were not accepted when they were last verified.
+    """
 
     ended: int
     ending: dict[int, int]
     overlaps: int
-    refused: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificates:
+    """Request-MLE certificates that no other one outlasts: ended, or within so many days."""
+
+    ended: int
+    ending: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +81,7 @@ class Dashboard:
 
     merchants: Merchants | None
     keys: Keys | None
+    certificates: Certificates | None
     queue: Queue | None
     unacknowledged: int | None
     waiting: int | None
@@ -90,9 +103,24 @@ def in_overlap(now: datetime) -> Q:
     return overlaps.is_open(now)
 
 
-def was_refused() -> Q:
-    """Keys not out of use that the gateway refused at their last verification."""
-    return Q(verify_outcome=Verdict.REFUSED) & ~Q(state__in=_OUT)
+def was_not_accepted() -> Q:
+    """Keys not out of use that the last verification did not prove.
+
+    It failed at the gateway or before it got there, or nothing could be concluded.
+    """
+    failed = (Verdict.REFUSED, Verdict.INCONCLUSIVE)
+    return Q(verify_outcome__in=failed) & ~Q(state__in=_OUT)
+
+
+def certificate_ends_within(now: datetime, days: int) -> Q:
+    """Certificates that encrypt until an end within *days*, and have nothing that goes on then."""
+    ends = Q(not_after__gt=now, not_after__lte=now + timedelta(days=days))
+    return ends & _is_last_certificate(now)
+
+
+def certificate_has_ended(now: datetime) -> Q:
+    """Certificates past their end in whose place there is no other."""
+    return Q(not_after__lte=now) & _is_last_certificate(now)
 
 
 def to_acknowledge(now: datetime) -> Q:
@@ -106,16 +134,25 @@ def waits_for(actor: str) -> Q:
     return ~Q(requested_by__iexact=actor) & ~Q(credential__uploaded_by__iexact=actor)
 
 
-def of(scope: Scope, *, actor: str, now: datetime, may_view: Callable[[str], bool]) -> Dashboard:
+def of(
+    scope: Scope,
+    *,
+    actor: str,
+    now: datetime,
+    may_view: Callable[[str], bool],
+    may_approve: bool,
+) -> Dashboard:
     """What *scope* sees at *now* of the models, named in lower case, that *may_view* allows."""
     told = scope.visible(ExpiryAlert.objects.filter(to_acknowledge(now)))
     waiting = scope.visible(approvals.waiting(now=now)).filter(waits_for(actor))
+    decides = may_approve and may_view("approval")
     return Dashboard(
         merchants=_merchants(scope, now) if may_view("organization") else None,
         keys=_keys(scope, now) if may_view("credential") else None,
+        certificates=_certificates(scope, now) if may_view("gatewaycertificate") else None,
         queue=_queue(scope, now) if may_view("outboundrequest") else None,
         unacknowledged=told.count() if may_view("expiryalert") else None,
-        waiting=waiting.count() if may_view("approval") else None,
+        waiting=waiting.count() if decides else None,
     )
 
 
@@ -129,7 +166,7 @@ def _merchants(scope: Scope, now: datetime) -> Merchants:
 
 def _keys(scope: Scope, now: datetime) -> Keys:
     ends = {f"in_{days}": ends_within(now, days) for days in SOON}
-    others = {"ended": has_ended(now), "overlaps": in_overlap(now), "refused": was_refused()}
+    others = {"ended": has_ended(now), "overlaps": in_overlap(now), "failed": was_not_accepted()}
     numbers = {name: Count("pk", filter=test) for name, test in {**ends, **others}.items()}
     rows = scope.visible(Credential.objects.exclude(state__in=_OUT)).order_by()
     found = rows.aggregate(**numbers)
@@ -137,8 +174,33 @@ def _keys(scope: Scope, now: datetime) -> Keys:
         ended=found["ended"],
         ending={days: found[f"in_{days}"] for days in SOON},
         overlaps=found["overlaps"],
-        refused=found["refused"],
+        failed=found["failed"],
     )
+
+
+def _certificates(scope: Scope, now: datetime) -> Certificates:
+    ends = {f"in_{days}": certificate_ends_within(now, days) for days in SOON}
+    tests = {"ended": certificate_has_ended(now), **ends}
+    numbers = {name: Count("pk", filter=test) for name, test in tests.items()}
+    near = GatewayCertificate.objects.filter(not_after__lte=now + timedelta(days=max(SOON)))
+    found = scope.visible(near).order_by().aggregate(**numbers)
+    ending = {days: found[f"in_{days}"] for days in SOON}
+    return Certificates(ended=found["ended"], ending=ending)
+
+
+def _is_last_certificate(now: datetime) -> Q:
+    """As `expiry.certificate_endings` has it: no other takes over, of the owner or of the host."""
+    owner, end = OuterRef("organization"), OuterRef("not_after")
+    others = GatewayCertificate.objects.filter(Q(not_before__lte=end) | Q(not_before__lte=now))
+    # Each file of an owner carries the same certificate; the row that was there first speaks.
+    first = Q(created_at__lt=OuterRef("created_at")) | Q(
+        created_at=OuterRef("created_at"), pk__lt=OuterRef("pk")
+    )
+    longer = Q(not_after__gt=end)
+    own = others.filter(longer | (Q(not_after=end) & first), organization=owner)
+    shared = others.filter(longer, organization=None, host=OuterRef("host"))
+    is_of_active = Q(organization=None) | Q(organization__active=True)
+    return is_of_active & ~Exists(own) & ~Exists(shared)
 
 
 def _queue(scope: Scope, now: datetime) -> Queue:

@@ -85,6 +85,15 @@ def test_the_second_person_grants_it_under_his_name(asked: Approval, approver: U
     assert "looked at" in KeyEvent.objects.get(action="approve").reason
 
 
+def test_nothing_waits_for_who_may_not_approve(asked: Approval, approver: User) -> None:
+    """Neither on the front page nor in the list; all requests are there to be read."""
+    for user, waiting in ((approver, ["olga"]), (people.staff("vera", "viewers"), [])):
+        assert listed(user, waiting="me") == waiting
+        assert listed(user) == ["olga"]
+        home = people.client(user).get("/admin/cybs_jwt/").content.decode()
+        assert ("approvals wait for you" in home) == bool(waiting)
+
+
 def test_approving_takes_the_password_rejecting_does_not(asked: Approval, approver: User) -> None:
     made = visitor(approver, typed=False)
     for answer in (made.get(page(asked, "approve")), made.post(page(asked, "approve"), {})):

@@ -7,8 +7,17 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from django_cybs_jwt.models import Approval, ExpiryAlert, Organization, State, Verdict
+from django_cybs_jwt.models import (
+    Approval,
+    ExpiryAlert,
+    GatewayCertificate,
+    Organization,
+    State,
+    Verdict,
+)
 from django_cybs_jwt.services import readiness, scope
+from django_cybs_jwt.services.expiry import certificate_endings
+from django_cybs_jwt.services.expiry.blast_radius import BlastRadius
 from django_cybs_jwt.services.overview import dashboard
 from django_cybs_jwt.services.readiness.standing import Fact
 from django_cybs_jwt.services.scope import EVERYTHING
@@ -19,7 +28,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh
 
 
 def numbers(seen: scope.Scope = EVERYTHING, **options: Any) -> dashboard.Dashboard:
-    asked = {"actor": "mara", "now": NOW, "may_view": lambda _model: True}
+    may = {"may_view": lambda _model: True, "may_approve": True}
+    asked = {"actor": "mara", "now": NOW, **may}
     return dashboard.of(seen, **{**asked, **options})
 
 
@@ -53,11 +63,58 @@ def test_an_overlap_is_open_until_its_end() -> None:
     assert numbers().keys.overlaps == 1  # type: ignore[union-attr]
 
 
-def test_refused_keys_count_while_they_could_be_used() -> None:
+@pytest.mark.parametrize(
+    ("verdict", "failed"),
+    [(Verdict.REFUSED, 2), (Verdict.INCONCLUSIVE, 2), (Verdict.ACCEPTED, 0), ("", 0)],
+)
+def test_keys_that_were_not_accepted_count_while_they_could_be_used(
+    verdict: str, failed: int
+) -> None:
     acme = estate.organization("acme")
     for state in (State.STAGED, State.ACTIVE, State.RETIRED, State.DESTROYED):
-        estate.key(acme, state=state, name=state, verify_outcome=Verdict.REFUSED)
-    assert numbers().keys.refused == 2  # type: ignore[union-attr]
+        estate.key(acme, state=state, name=state, verify_outcome=verdict)
+    assert numbers().keys.failed == failed  # type: ignore[union-attr]
+
+
+def certificates() -> tuple[int, dict[int, int]]:
+    found = numbers().certificates
+    assert found is not None
+    return found.ended, found.ending
+
+
+def test_certificates_count_up_to_the_day() -> None:
+    for host, days in (("a.example", -1), ("b.example", 6), ("c.example", 29), ("d.example", 91)):
+        estate.certificate(None, days=days, host=host)
+    estate.certificate(estate.organization("acme"), days=5)
+    estate.certificate(estate.organization("gone", active=False), days=5)
+    assert certificates() == (1, {7: 2, 30: 3, 90: 3})
+
+
+def test_a_certificate_that_another_outlasts_without_a_gap_is_not_counted() -> None:
+    acme, shop = (estate.organization(name) for name in ("acme", "shop"))
+    for days in (3, 3, 500):  # twice the same, and its successor
+        estate.certificate(acme, days=days)
+    estate.certificate(shop, days=4)
+    assert certificates() == (0, {7: 1, 30: 1, 90: 1})
+    estate.certificate(None, days=400, host=shop.host)
+    assert certificates() == (0, {7: 0, 30: 0, 90: 0})
+    GatewayCertificate.objects.filter(organization=None).update(not_before=NOW + 5 * DAY)
+    assert certificates() == (0, {7: 1, 30: 1, 90: 1})
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_certificate_the_alerts_know_is_counted(seed: int) -> None:
+    """They leave out those of owners that sign nothing; the front page counts these too."""
+    estate.random_estate(seed)
+    until = NOW + 90 * DAY
+    counted = dashboard.certificate_ends_within(NOW, 90) | dashboard.certificate_has_ended(NOW)
+    found = set(GatewayCertificate.objects.filter(counted).values_list("pk", flat=True))
+    radius = BlastRadius(NOW)
+    told = [
+        *certificate_endings.stream(radius, until=until),
+        *certificate_endings.shared_ones(radius, until=until),
+    ]
+    assert {ending.subject for ending in told} <= found
 
 
 def alert(owner: Organization, threshold: int, **columns: Any) -> None:
@@ -101,6 +158,7 @@ def test_approvals_wait_for_everybody_but_requester_and_uploader() -> None:
     ask(estate.key(acme, name="c"), "Mara")
     assert numbers().waiting == 1
     assert numbers(actor="ann").waiting == 3
+    assert numbers(actor="ann", may_approve=False).waiting is None
 
 
 def test_what_is_out_of_scope_is_not_counted() -> None:
@@ -118,7 +176,12 @@ def test_what_is_out_of_scope_is_not_counted() -> None:
 
 
 def test_what_may_not_be_viewed_is_not_counted() -> None:
-    for model, name in (("organization", "merchants"), ("credential", "keys")):
+    models = {
+        "organization": "merchants",
+        "credential": "keys",
+        "gatewaycertificate": "certificates",
+    }
+    for model, name in models.items():
         shown = numbers(may_view=lambda asked, model=model: asked != model)
         assert getattr(shown, name) is None
     assert numbers(may_view=lambda _model: False).waiting is None
