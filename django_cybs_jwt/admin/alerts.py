@@ -253,6 +253,10 @@ class ExpiryAlertAdmin(CybsAdmin):
         names = blast_names.stopping([row], now=timezone.now()).get(row.pk, ())
         return {"consequences": Consequences(merchants=names).shown(request)}
 
+    def audited(self, row: ExpiryAlert) -> dict[str, str]:
+        """By the key ID, with what happened to the key itself."""
+        return {"q": row.key_id}
+
     @admin.display(description=_("days left"), ordering="ends")
     def days_left(self, row: ExpiryAlert) -> int:
         """Whole days, below zero once it has ended."""

@@ -155,6 +155,10 @@ class ApprovalAdmin(CybsAdmin):
         joined = ("credential__organization", "credential__slot")
         return super().get_queryset(request).select_related(*joined)
 
+    def audited(self, row: Approval) -> dict[str, str]:
+        """By the key."""
+        return {"credential": str(row.credential_id)}
+
     @admin.display(description=_("key"), ordering="credential__key_id")
     def key(self, row: Approval) -> str:
         """Of whom, what for, which."""

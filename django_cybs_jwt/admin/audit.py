@@ -125,6 +125,12 @@ class KeyEventAdmin(CybsAdmin):
     show_full_result_count = False
     screens = [VerifyScreen, ExportScreen]
 
+    def audited(self, row: KeyEvent) -> dict[str, str]:
+        """With those beside it: of the same key, or the same organization."""
+        if row.credential is not None:
+            return {"credential": str(row.credential)}
+        return {"organization": row.organization}
+
     def changelist_view(
         self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
     ) -> HttpResponse:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, reverse
 
+from django_cybs_jwt.admin import trail
 from django_cybs_jwt.admin.bulk import BulkAction
 from django_cybs_jwt.admin.password import PasswordScreen
 from django_cybs_jwt.admin.requests import scope_of
@@ -138,7 +139,8 @@ class CybsAdmin(_ModelAdmin):
                 form_url,
                 {
                     **(extra_context or {}),
-                    "cybs_tools": self._tools(request, row),
+                    "cybs_tools": [*self._tools(request, row), *self.links(request, row)],
+                    "audit_url": trail.url(self, request, row),
                     **self.facts(request, row),
                 },
             ),
@@ -147,6 +149,23 @@ class CybsAdmin(_ModelAdmin):
     def facts(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """What a row's page shows besides its columns, for a template of its own."""
         return {}
+
+    def links(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        """Links beside the screens, each a *title* and a *url*."""
+        return []
+
+    def audited(self, row: Any) -> dict[str, str]:
+        """How the list of audit events is narrowed to those of *row*; empty where it cannot be."""
+        return {}
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The row's audit events: services write these, and nothing into Django's own history."""
+        row = self.get_object(request, object_id)
+        if self.has_view_permission(request, row) and (place := trail.url(self, request, row)):
+            return HttpResponseRedirect(place)
+        return super().history_view(request, object_id, extra_context)
 
     def _tools(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
         """Links to the screens that the visitor may open here."""

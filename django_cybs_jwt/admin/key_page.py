@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from django_cybs_jwt.admin import business_center, chart
+from django_cybs_jwt.admin import business_center, chart, trail
 from django_cybs_jwt.admin.requests import scope_of
 from django_cybs_jwt.models import Credential, KeySlot, Purpose, State
 from django_cybs_jwt.services import contents, coverage, keys, usage
@@ -66,6 +66,7 @@ def facts(admin: CybsAdmin, request: HttpRequest, row: Credential) -> dict[str, 
         "watch_rows": _watch_rows(admin, watched),
         "chart": chart.hourly(watched.hours) if watched is not None else None,
         "deletion": _deletion(row, watched),
+        "events": trail.newest(admin, request, row),
         "slot_url": admin.url_of(KeySlot, "change", row.slot_id),
         "steps_offered": _offered(admin, request, row),
         "signs": row.slot.purpose == Purpose.SIGNING,

@@ -80,6 +80,10 @@ class CredentialAdmin(CybsAdmin):
         """The way from upload to the end of the rotation, and what comes next."""
         return key_page.facts(self, request, row)
 
+    def audited(self, row: Credential) -> dict[str, str]:
+        """By the key."""
+        return {"credential": str(row.pk)}
+
 
 @admin.register(KeySlot)
 class KeySlotAdmin(CybsAdmin):
@@ -96,6 +100,10 @@ class KeySlotAdmin(CybsAdmin):
         """The keys in it, and whom they serve."""
         return key_page.slot_facts(self, request, row)
 
+    def audited(self, row: KeySlot) -> dict[str, str]:
+        """By the owner: whom a slot covers is his choice."""
+        return {"organization": str(row.organization)}
+
 
 @admin.register(GatewayCertificate)
 class GatewayCertificateAdmin(CybsAdmin):
@@ -105,3 +113,9 @@ class GatewayCertificateAdmin(CybsAdmin):
     list_filter = [CertificateEndsFilter, "host", "preferred"]
     list_select_related = ["organization"]
     search_fields = ["organization__org_id", "key_id"]
+
+    def audited(self, row: GatewayCertificate) -> dict[str, str]:
+        """By the key whose file carried it, or by the host it was added for."""
+        if row.credential_id is not None:
+            return {"credential": str(row.credential_id)}
+        return {"organization": f"@{row.host}"}

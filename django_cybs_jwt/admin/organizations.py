@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -13,20 +14,27 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from django_cybs_jwt.admin import filters
+from django_cybs_jwt.admin import filters, trail
 from django_cybs_jwt.admin.badges import badge, days_tone
 from django_cybs_jwt.admin.base import CybsAdmin
+from django_cybs_jwt.admin.importing import ImportScreen
 from django_cybs_jwt.admin.readiness import ReadinessScreen
 from django_cybs_jwt.admin.requests import scope_of
 from django_cybs_jwt.admin.verifying import VerifyOrganizationScreen
-from django_cybs_jwt.models import Coverage, KeyEvent, KeySlot, Organization, OutboundRequest
+from django_cybs_jwt.models import (
+    Coverage,
+    Credential,
+    KeySlot,
+    Organization,
+    OutboundRequest,
+)
 from django_cybs_jwt.services import coverage, readiness
 from django_cybs_jwt.services.overview import key_choice, timeline
+from django_cybs_jwt.services.permissions import Permission
 from django_cybs_jwt.services.readiness import Readiness
 from django_cybs_jwt.services.readiness.standing import joined
 from django_cybs_jwt.services.scope import Scope
 
-NEWEST_EVENTS = 20
 NEWEST_SENDS = 20
 MOST_MERCHANTS = 50
 
@@ -153,15 +161,23 @@ class OrganizationAdmin(CybsAdmin):
             "choice": key_choice.of(row, scope=scope, now=now),
             "timeline": timeline.of(row, now=now),
             "coverage": [_covered(slot, request) for slot in _meta_slots(row)],
-            "events": self._events(request, row),
+            "events": trail.newest(self, request, row),
             "sends": self._sends(request, row),
             "children": Organization.objects.filter(Q(parent=row) | Q(parent__parent=row)).count(),
         }
 
-    def _events(self, request: HttpRequest, row: Organization) -> list[KeyEvent]:
-        if not request.user.has_perm("cybs_jwt.view_keyevent"):
+    def links(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        """To the import of a key for it."""
+        may = request.user.has_perm(Permission.IMPORT)
+        if not (may and row.active and request.user.has_perm("cybs_jwt.view_credential")):
             return []
-        return list(KeyEvent.objects.filter(organization=str(row)).order_by("-seq")[:NEWEST_EVENTS])
+        place = self.url_of(Credential, ImportScreen.name)
+        address = f"{place}?{urlencode({'organization': str(row)})}"
+        return [{"title": ImportScreen.title, "url": address}]
+
+    def audited(self, row: Any) -> dict[str, str]:
+        """By its name."""
+        return {"organization": str(row)}
 
     def _sends(self, request: HttpRequest, row: Organization) -> list[OutboundRequest]:
         """The newest, as facts: what was sent and what came back stays in the database."""

@@ -308,6 +308,10 @@ class OutboundRequestAdmin(CybsAdmin):
         """Every try at the wire, and what a person should do."""
         return {"attempts": list(row.attempts.all()), "advice": parking.advice(row)}
 
+    def audited(self, row: OutboundRequest) -> dict[str, str]:
+        """By its id, which each decision about it names."""
+        return {"organization": str(row.organization), "q": str(row.pk)}
+
     @admin.display(description=_("state"), ordering="state")
     def standing(self, row: OutboundRequest) -> SafeString:
         """A badge."""

@@ -215,6 +215,10 @@ class AlertRecipientAdmin(CybsAdmin):
     readonly_fields = ["where"]
     screens = [AddScreen, ChangeScreen, TestScreen, DeactivateScreen]
 
+    def audited(self, row: AlertRecipient) -> dict[str, str]:
+        """By its id, which each event about it names."""
+        return {"q": str(row.pk)}
+
     @admin.display(description=_("address"))
     def where(self, row: AlertRecipient) -> str:
         """As much of it as is no secret."""

@@ -161,6 +161,10 @@ class StaffScopeAdmin(CybsAdmin):
     fields = ["user", "organizations"]
     screens = [LimitScreen, ChangeLimitScreen, LiftScreen]
 
+    def audited(self, row: StaffScope) -> dict[str, str]:
+        """By the sentence that each event about a limit begins with."""
+        return {"q": f'"{row.user} sees"'}
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Who may limit: Django asks before it deletes the user, and the limit with him."""
         return LiftScreen.is_permitted(self, request)

@@ -1,0 +1,34 @@
+"""From the page of a row into the audit trail: what happened to it, and where that is listed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+from django.http import HttpRequest
+
+from django_cybs_jwt.models import KeyEvent
+
+if TYPE_CHECKING:
+    from django_cybs_jwt.admin.base import CybsAdmin
+
+NEWEST: Final = 20
+
+
+def url(admin: CybsAdmin, request: HttpRequest, row: Any) -> str:
+    """The audit events of *row*; empty where there are none, or where they may not be seen."""
+    named = admin.audited(row)
+    if not named or not _may(request):
+        return ""
+    return f"{admin.url_of(KeyEvent, 'changelist')}?{urlencode(named)}"
+
+
+def newest(admin: CybsAdmin, request: HttpRequest, row: Any) -> list[KeyEvent]:
+    """The last of them, for a page whose rows are named by columns alone."""
+    if not _may(request):
+        return []
+    return list(KeyEvent.objects.filter(**admin.audited(row)).order_by("-seq")[:NEWEST])
+
+
+def _may(request: HttpRequest) -> bool:
+    return request.user.has_perm("cybs_jwt.view_keyevent")
