@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
@@ -15,13 +17,21 @@ from django.utils.translation import gettext as now_
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from django_cybs_jwt.admin import ends
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.bulk import BulkAction, BulkForm
 from django_cybs_jwt.admin.choices import ChoiceFilter
 from django_cybs_jwt.admin.expiry import ExpiryScreen
 from django_cybs_jwt.admin.requests import actor
 from django_cybs_jwt.admin.screens import Consequences, FormScreen, ReasonForm
-from django_cybs_jwt.admin.words import ARTEFACTS, SEVERITIES, severity_badge, standing, what_ends
+from django_cybs_jwt.admin.words import (
+    ARTEFACTS,
+    SEVERITIES,
+    days_left,
+    severity_badge,
+    standing,
+    what_ends,
+)
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.models import ExpiryAlert
 from django_cybs_jwt.services import alerts
@@ -74,7 +84,7 @@ class AcknowledgeScreen(FormScreen):
 
     def consequences(self) -> Consequences:
         """What it stops, and what it does not."""
-        return Consequences(sentences=[_about(self.row), _ACKNOWLEDGED])
+        return _concerning([self.row], _about(self.row), _ACKNOWLEDGED)
 
     def act(self, form: Any) -> Text:
         """Note who knows."""
@@ -108,7 +118,7 @@ class SnoozeScreen(FormScreen):
         latest = timezone.localtime(self.row.ends - alerts.NO_SNOOZE)
         said = {"latest": date_format(latest, "DATETIME_FORMAT")}
         until = now_("It can be put off until %(latest)s at the latest.") % said
-        return Consequences(sentences=[_about(self.row), _SNOOZED, until])
+        return _concerning([self.row], _about(self.row), _SNOOZED, until)
 
     def act(self, form: Any) -> Text:
         """Put it off."""
@@ -145,8 +155,8 @@ class AcknowledgeMany(BulkAction):
     form_class = ReasonedBulkForm
 
     def consequences(self, rows: QuerySet[Any]) -> Consequences:
-        """Which."""
-        return Consequences(sentences=[_counted(rows), _ACKNOWLEDGED])
+        """Which, and who stops."""
+        return _concerning(rows, _counted(rows), _ACKNOWLEDGED)
 
     def act(self, request: HttpRequest, rows: QuerySet[Any], form: Any) -> Text:
         """Acknowledge each."""
@@ -167,7 +177,7 @@ class SnoozeMany(BulkAction):
 
     def consequences(self, rows: QuerySet[Any]) -> Consequences:
         """Which, and that some may not be."""
-        return Consequences(sentences=[_counted(rows), _SNOOZED])
+        return _concerning(rows, _counted(rows), _SNOOZED)
 
     def act(self, request: HttpRequest, rows: QuerySet[Any], form: Any) -> Text:
         """Put each off; those too near to their ends stay as they are."""
@@ -243,24 +253,49 @@ class ExpiryAlertAdmin(CybsAdmin):
     search_fields = ["organization__org_id__istartswith", "key_id__istartswith"]
     search_help_text = _("The beginning of an organization ID or key ID.")
     show_full_result_count = False
-    exclude = ["artefact", "severity", "subject"]
-    readonly_fields = ["what", "loud", "standing"]
+    fields = [
+        *("what", "organization", "ends", "days_left", "stops", "loud", "standing"),
+        *("raised_for", "raised_at", "acknowledged_by", "acknowledged_at"),
+        *("snoozed_until", "escalated_at", "resolved_at"),
+    ]
+    readonly_fields = ["what", "days_left", "loud", "standing", "raised_for"]
     screens = [ExpiryScreen, AcknowledgeScreen, SnoozeScreen]
     bulk = [AcknowledgeMany(), SnoozeMany()]
 
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """With the way to a successor, for who may upload one."""
+        return [*self.list_display, *(["replacement"] if ends.may_replace(request) else [])]
+
     def facts(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """The merchants that stop, by name."""
-        names = blast_names.stopping([row], now=timezone.now()).get(row.pk, ())
-        return {"consequences": Consequences(merchants=names).shown(request)}
+        """The merchants that stop, by name; the page of what ends, and of its successor."""
+        may_replace = ends.may_replace(request)
+        return {
+            "consequences": _concerning([row]).shown(request),
+            "key_url": ends.page_of(self, request, row),
+            "replace_url": ends.replacement_of(self, row) if may_replace else "",
+        }
 
     def audited(self, row: ExpiryAlert) -> dict[str, str]:
         """By the key ID, with what happened to the key itself."""
         return {"q": row.key_id}
 
     @admin.display(description=_("days left"), ordering="ends")
-    def days_left(self, row: ExpiryAlert) -> int:
-        """Whole days, below zero once it has ended."""
-        return (row.ends - timezone.now()).days
+    def days_left(self, row: ExpiryAlert) -> str:
+        """Whole days."""
+        return days_left(row.ends)
+
+    @admin.display(description=_("raised"))
+    def raised_for(self, row: ExpiryAlert) -> str:
+        """The threshold it passed, which is not what is left."""
+        text = ngettext(
+            "%(days)d day before the end", "%(days)d days before the end", row.threshold
+        )
+        return text % {"days": row.threshold}
+
+    @admin.display(description=_("successor"))
+    def replacement(self, row: ExpiryAlert) -> str:
+        """To its upload."""
+        return ends.link(ends.replacement_of(self, row), _("Replace"))
 
     @admin.display(description=_("what ends"))
     def what(self, row: ExpiryAlert) -> str:
@@ -282,6 +317,7 @@ _ACKNOWLEDGED: Final = _(
     "It is not escalated, and below critical nobody is told of it again, until the next threshold."
 )
 _SNOOZED: Final = _("Nobody is told of it before then, at no threshold.")
+_UNNAMED: Final = _("The merchants that a certificate serves as one of a whole host are not named.")
 
 
 def _about(row: ExpiryAlert) -> str:
@@ -292,6 +328,15 @@ def _about(row: ExpiryAlert) -> str:
     )
     day = date_format(timezone.localtime(row.ends), "DATE_FORMAT")
     return stops % {"what": f"{what_ends(row)} {row.key_id}", "day": day, "count": row.stops}
+
+
+def _concerning(rows: Iterable[ExpiryAlert], *sentences: Text) -> Consequences:
+    """With the merchants that stop, by name; of more alerts than go at once, of the first."""
+    some = list(islice(rows, alert_bulk.MOST))
+    found = blast_names.stopping(some, now=timezone.now())
+    names = sorted({name for names in found.values() for name in names})
+    unnamed = any(row.stops and row.organization is None for row in some)
+    return Consequences(sentences=[*sentences, *([_UNNAMED] if unnamed else [])], merchants=names)
 
 
 def _counted(rows: QuerySet[Any]) -> str:

@@ -17,15 +17,15 @@ from django.utils.translation import gettext as now_
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from django_cybs_jwt.admin import ends
 from django_cybs_jwt.admin.narrowing import NarrowForm
 from django_cybs_jwt.admin.requests import scope_of
 from django_cybs_jwt.admin.screens import Screen
-from django_cybs_jwt.admin.words import severity_badge, standing, what_ends
-from django_cybs_jwt.models import Credential, ExpiryAlert, GatewayCertificate
+from django_cybs_jwt.admin.words import days_left, severity_badge, standing, what_ends
+from django_cybs_jwt.models import ExpiryAlert
 from django_cybs_jwt.services.alerts import weeks as alert_weeks
 from django_cybs_jwt.services.alerts.weeks import Week
 from django_cybs_jwt.services.expiry import blast_names
-from django_cybs_jwt.services.expiry.endings import Artefact
 from django_cybs_jwt.services.permissions import Permission
 
 PER_PAGE: Final = 50
@@ -117,7 +117,7 @@ class ExpiryScreen(Screen):
         }
 
     def _rows(self, page: Page[ExpiryAlert]) -> Iterator[dict[str, Any]]:
-        now = timezone.now()
+        now, may_replace = timezone.now(), ends.may_replace(self.request)
         alerts = list(page)
         stopping = blast_names.stopping(alerts, now=now)
         # One question for all names of the page.
@@ -128,23 +128,16 @@ class ExpiryScreen(Screen):
             yield {
                 "alert": alert,
                 "what": what_ends(alert),
-                "days": (alert.ends - now).days,
+                "left": days_left(alert.ends),
+                "has_ended": alert.ends <= now,
                 "badge": severity_badge(alert),
                 "standing": standing(alert),
-                "link": self._page_of(alert),
+                "link": ends.page_of(self.admin, self.request, alert),
+                "replacement": ends.replacement_of(self.admin, alert) if may_replace else "",
                 "url": self.admin.url("change", alert.pk),
                 "stops": stops[:MOST_MERCHANTS],
                 "more": max(alert.stops - len(stops[:MOST_MERCHANTS]), 0),
             }
-
-    def _page_of(self, alert: ExpiryAlert) -> str:
-        """The page of the row that ends, where it has one that the visitor may open."""
-        if alert.artefact == Artefact.KEK:
-            return ""
-        is_certificate = alert.artefact == Artefact.REQUEST_MLE_CERTIFICATE
-        model = GatewayCertificate if is_certificate else Credential
-        may = self.request.user.has_perm(f"cybs_jwt.view_{model.__name__.lower()}")
-        return self.admin.url_of(model, "change", alert.subject) if may else ""
 
     @property
     def _week(self) -> str:

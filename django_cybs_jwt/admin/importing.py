@@ -252,9 +252,9 @@ class ReplaceScreen(ImportScreen):
     name = "replace"
     title = _("Replace this key")
     of_row = True
+    in_use = (State.ACTIVE, State.SUSPENDED, State.COMPROMISED)
 
     @classmethod
     def is_offered(cls, admin: Any, request: HttpRequest, row: Any) -> bool:
         """For a key in use."""
-        in_use = (State.ACTIVE, State.SUSPENDED, State.COMPROMISED)
-        return row.state in in_use and cls.is_permitted(admin, request)
+        return row.state in cls.in_use and cls.is_permitted(admin, request)

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from django_cybs_jwt.admin import key_page
+from django_cybs_jwt.admin import ends, key_page
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.choosing import CoverageScreen
 from django_cybs_jwt.admin.filters import AttentionFilter, CertificateEndsFilter
@@ -68,6 +68,16 @@ class CredentialAdmin(CybsAdmin):
     def purpose(self, row: Credential) -> str:
         """What the key is for."""
         return row.slot.get_purpose_display()
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """With the way to a successor, for who may upload one."""
+        return [*self.list_display, *(["replacement"] if ends.may_replace(request) else [])]
+
+    @admin.display(description=_("successor"))
+    def replacement(self, row: Credential) -> str:
+        """To its upload, from a key in use."""
+        is_replaced = row.state in ReplaceScreen.in_use
+        return ends.link(self.url(ReplaceScreen.name, row.pk), _("Replace")) if is_replaced else ""
 
     @admin.display(description=_("verified"), ordering="verify_outcome")
     def verified(self, row: Credential) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.utils import timezone
@@ -9,6 +10,7 @@ from django.utils.formats import date_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as now_
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from django_cybs_jwt.admin.badges import Tone, badge
 from django_cybs_jwt.models import ExpiryAlert
@@ -45,6 +47,16 @@ def severity_badge(alert: ExpiryAlert) -> SafeString:
     """How loud it is."""
     severity = Severity(alert.severity)
     return badge(_TONES[severity], SEVERITIES[severity])
+
+
+def days_left(ends: datetime) -> str:
+    """Whole days, of what has ended since then: neither is rounded up."""
+    left = ends - timezone.now()
+    if left > timedelta():
+        return str(left.days)
+    ago = (-left).days
+    text = ngettext("ended %(days)d day ago", "ended %(days)d days ago", ago)
+    return text % {"days": ago} if ago else now_("ended within the last day")
 
 
 def standing(alert: ExpiryAlert) -> str:

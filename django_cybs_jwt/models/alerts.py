@@ -94,7 +94,7 @@ class ExpiryAlert(models.Model):
         indexes = [models.Index(fields=["resolved_at", "ends"], name="cybs_alert_open")]
 
     def __str__(self) -> str:
-        return f"{self.artefact} {self.key_id} in {self.threshold} days"
+        return f"{self.artefact} {self.key_id} until {self.ends:%Y-%m-%d}"
 
 
 class AlertDelivery(models.Model):

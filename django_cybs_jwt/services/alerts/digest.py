@@ -114,7 +114,7 @@ def _body(alerts: Sequence[ExpiryAlert], hosts: Mapping[object, str], now: datet
 
 def _line(alert: ExpiryAlert, hosts: Mapping[object, str], now: datetime) -> str:
     days = _days_left(alert, now)
-    when = f"ended {-days} days ago" if days < 0 else f"{days} days left"
+    when = f"ended {(now - alert.ends).days} days ago" if days < 0 else f"{days} days left"
     stops = (
         f", {alert.stops} {_plural(alert.stops, 'merchant', 'merchants')}" if alert.stops else ""
     )
