@@ -18,9 +18,13 @@ _HOUR: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """One of the two keys: *uses* since the switch, of those that were counted by the hour."""
+    """One of the two keys, and its uses of those that were counted by the hour.
+
+    *around* are those of the hour of the switch, before it and after; *uses* those of later hours.
+    """
 
     credential: Credential
+    around: int
     uses: int
     safe_to_delete: bool
 
@@ -38,7 +42,7 @@ class Hour:
 class Watch:
     """A rotation at *switched_at*, with an overlap until *overlap_until* or without one.
 
-    *hours* are the last 48 at most, oldest first.
+    *hours* are the last 48 at most, oldest first; the first of them may be that of the switch.
     """
 
     new: Watched
@@ -70,8 +74,8 @@ def watch(credential: Credential, *, now: datetime) -> Watch | None:
         and old.overlap_until > now
     )
     return Watch(
-        new=_watched(new, uses[new.pk], now),
-        old=_watched(old, uses[old.pk], now),
+        new=_watched(new, uses[new.pk], switched_at, now),
+        old=_watched(old, uses[old.pk], switched_at, now),
         switched_at=switched_at,
         overlap_until=old.overlap_until if is_open else None,
         hours=_hours(uses[old.pk], uses[new.pk], since=switched_at, now=now),
@@ -87,10 +91,14 @@ def _pair(credential: Credential) -> tuple[Credential, Credential] | None:
     return newest[1], newest[0]
 
 
-def _watched(row: Credential, uses: Mapping[datetime, int], now: datetime) -> Watched:
+def _watched(
+    row: Credential, uses: Mapping[datetime, int], switched_at: datetime, now: datetime
+) -> Watched:
+    around = uses.get(_hour(switched_at), 0)
     return Watched(
         credential=row,
-        uses=sum(uses.values()),
+        around=around,
+        uses=sum(uses.values()) - around,
         safe_to_delete=usage.is_safe_to_delete(row, now=now),
     )
 
