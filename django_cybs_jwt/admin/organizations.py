@@ -20,7 +20,7 @@ from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.importing import ImportScreen
 from django_cybs_jwt.admin.readiness import ReadinessScreen
 from django_cybs_jwt.admin.requests import scope_of
-from django_cybs_jwt.admin.verifying import VerifyOrganizationScreen
+from django_cybs_jwt.admin.verifying import VerifyOrganizations, VerifyOrganizationScreen
 from django_cybs_jwt.models import (
     Coverage,
     Credential,
@@ -91,6 +91,7 @@ class OrganizationAdmin(CybsAdmin):
     show_full_result_count = False
     search_fields = ["org_id", "name"]
     screens = [ReadinessScreen, VerifyOrganizationScreen]
+    bulk = [VerifyOrganizations()]
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
         """Rows with their standing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from django import forms
@@ -16,18 +16,37 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as now_
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from django_cybs_jwt.admin.bulk import BulkAction
-from django_cybs_jwt.admin.requests import actor
+from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import Consequences, FormScreen, Screen
-from django_cybs_jwt.models import Coverage, Credential, State, Verdict
+from django_cybs_jwt.exceptions import CybsError
+from django_cybs_jwt.models import Coverage, Credential, Organization, State, Verdict
 from django_cybs_jwt.services import verification
+from django_cybs_jwt.services.overview import proving
+from django_cybs_jwt.services.overview.proving import Trial, Trials
 from django_cybs_jwt.services.permissions import Permission
 from django_cybs_jwt.services.verification import Verification
+
+if TYPE_CHECKING:
+    from django_cybs_jwt.admin.screens import Text
 
 THEN: Final = "then"
 """What the preview's button posts: the page to go on to once the key is accepted."""
 HARMLESS: Final = _("One GET for a transaction that never is. It changes nothing at the gateway.")
+_BACKGROUND: Final = _("They are verified in the background, one after the other.")
+_ONCE: Final = _(
+    "For a merchant without a key of its own the meta key that signs for it is tried: once, as the "
+    "first merchant that it serves."
+)
+_ELSEWHERE: Final = _(
+    "A meta key of an organization outside of what you see signs for it. Somebody who sees that "
+    "verifies it."
+)
+_NOTHING: Final = _(
+    "There is nothing to verify: it has no key of its own, and none signs for it. Import one."
+)
 _LEVELS: Final = {
     Verdict.ACCEPTED: messages.SUCCESS,
     Verdict.REFUSED: messages.ERROR,
@@ -98,7 +117,7 @@ class VerifyScreen(FormScreen):
 
 
 class VerifyOrganizationScreen(FormScreen):
-    """The newest key of each purpose of one organization, now; a screen of OrganizationAdmin."""
+    """The keys that prove one organization, now; a screen of OrganizationAdmin."""
 
     name = "verify"
     title = _("Verify its keys")
@@ -107,17 +126,40 @@ class VerifyOrganizationScreen(FormScreen):
     of_row = True
 
     def consequences(self) -> Consequences:
-        """Which keys are tried."""
-        keys = ", ".join(row.key_id for row in verification.newest(self.row))
-        tried = now_("Tried: %(keys)s.") % {"keys": keys} if keys else now_("No key to verify.")
-        return Consequences(sentences=[HARMLESS, tried])
+        """Which keys are tried, or why none is."""
+        trials = self._trials()
+        tried: list[Text] = [HARMLESS, *map(_tried, trials.seen)] if trials.seen else []
+        return Consequences(sentences=[*tried, *_not_tried(trials)])
 
     def act(self, form: Any) -> HttpResponse:
         """One message a key."""
-        for row in verification.newest(self.row):
-            outcome = verification.verify(row, actor=actor(self.request), now=timezone.now())
+        trials = self._trials()
+        if not trials.seen:
+            raise CybsError(" ".join(map(str, _not_tried(trials))))
+        who = actor(self.request)
+        for trial in trials.seen:
+            outcome = verification.verify(
+                trial.credential, actor=who, now=timezone.now(), acting_as=trial.acting_as
+            )
             tell_outcome(self.request, outcome)
         return HttpResponseRedirect(self.done_url())
+
+    def _trials(self) -> Trials:
+        return proving.of(self.row, scope=scope_of(self.request), now=timezone.now())
+
+
+def _tried(trial: Trial) -> str:
+    key = trial.credential
+    facts = {"key": key.key_id, "owner": key.organization, "merchant": trial.acting_as}
+    if trial.acting_as is None:
+        return now_("Tried: %(key)s.") % facts
+    return now_("Tried: %(key)s, the meta key of %(owner)s, as %(merchant)s.") % facts
+
+
+def _not_tried(trials: Trials) -> list[Text]:
+    if trials.hidden:
+        return [_ELSEWHERE]
+    return [] if trials.seen else [_NOTHING]
 
 
 class VerifyMany(BulkAction):
@@ -132,20 +174,65 @@ class VerifyMany(BulkAction):
         name = Concat(F("organization__org_id"), Value("@"), F("organization__host"))
         names = rows.filter(state__in=verification.TRIED).order_by().values_list(name, flat=True)
         return Consequences(
-            sentences=[HARMLESS, _("They are verified in the background, one after the other.")],
+            sentences=[HARMLESS, _BACKGROUND],
             merchants=sorted(set(names)),
         )
 
-    def act(self, request: HttpRequest, rows: QuerySet[Any], form: Any) -> HttpResponse:
+    def act(self, request: HttpRequest, rows: QuerySet[Any], form: Any) -> Text | HttpResponse:
         """Show how far they are."""
         now = timezone.now()
         marked = verification.request(rows, actor=actor(request), now=now)
-        text = now_("%(marked)d keys are marked to be verified.") % {"marked": marked}
-        messages.success(request, text)
-        found = request.resolver_match
-        site = found.namespace if found is not None else "admin"
-        progress = reverse(f"{site}:cybs_jwt_credential_{ProgressScreen.name}")
-        return HttpResponseRedirect(f"{progress}?{urlencode({'since': now.isoformat()})}")
+        return _progress(request, _marked(marked), since=now)
+
+
+class VerifyOrganizations(BulkAction):
+    """Mark the keys that prove the chosen organizations; an action of OrganizationAdmin."""
+
+    name = "verify_many"
+    label = _("Verify their keys with the gateway")
+    permission = Permission.VERIFY
+
+    def consequences(self, rows: QuerySet[Any]) -> Consequences:
+        """Whose keys are tried, and how often one that serves many."""
+        merchants = Organization.objects.filter(pk__in=rows.order_by().values("pk"))
+        return Consequences(
+            sentences=[HARMLESS, _BACKGROUND, _ONCE], rows=merchants.order_by("org_id", "host")
+        )
+
+    def act(self, request: HttpRequest, rows: QuerySet[Any], form: Any) -> Text | HttpResponse:
+        """Show how far they are."""
+        now = timezone.now()
+        chosen = Organization.objects.filter(pk__in=rows.order_by().values("pk"))
+        marked, without = proving.mark(
+            chosen, actor=actor(request), scope=scope_of(request), now=now
+        )
+        text = ngettext(
+            "%(count)d organization has no key that you see.",
+            "%(count)d organizations have no key that you see.",
+            without,
+        )
+        told = f"{_marked(marked)} {text % {'count': without}}" if without else _marked(marked)
+        return _progress(request, told, since=now)
+
+
+def _marked(count: int) -> str:
+    text = ngettext(
+        "%(count)d key is marked to be verified.",
+        "%(count)d keys are marked to be verified.",
+        count,
+    )
+    return text % {"count": count}
+
+
+def _progress(request: HttpRequest, told: str, *, since: datetime) -> Text | HttpResponse:
+    """The page that counts them, for who may see keys."""
+    if not request.user.has_perm("cybs_jwt.view_credential"):
+        return told
+    messages.success(request, told)
+    found = request.resolver_match
+    site = found.namespace if found is not None else "admin"
+    progress = reverse(f"{site}:cybs_jwt_credential_{ProgressScreen.name}")
+    return HttpResponseRedirect(f"{progress}?{urlencode({'since': since.isoformat()})}")
 
 
 class ProgressScreen(Screen):
