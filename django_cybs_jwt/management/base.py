@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +38,9 @@ from django_cybs_jwt.services import approvals, database_faults, keys
 from django_cybs_jwt.tracebacks import forgetful
 
 LONGEST_ACTOR: Final = 150
+_NEVER_AN_ARGUMENT: Final = (
+    " A password or secret comes from a variable, a prompt or standard input."
+)
 _BY_SIGNAL: Final = 128  # as shells tell it
 _SIGPIPE: Final = 13  # Windows does not name it
 USAGE = (ConfigurationError, OrganizationError, MessageError)
@@ -73,6 +77,7 @@ class CybsCommand(BaseCommand):
         # Without abbreviations: --password would be taken for --password-env.
         parser = super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
         parser.set_defaults(json=False, user="")
+        parser.parse_args = partial(_parse_args, parser)  # type: ignore[method-assign]
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -123,6 +128,17 @@ class CybsCommand(BaseCommand):
             self.stdout.write("  ".join(padded).rstrip())
 
 
+def _parse_args(parser: CommandParser, args: Any = None, namespace: Any = None) -> Any:
+    """Refuse what is not known by its name alone: beside --password stands a password."""
+    found, unknown = parser.parse_known_args(args, namespace)
+    if unknown:
+        names = [each.partition("=")[0] for each in unknown if each.startswith("--")]
+        told = ", ".join(names) or "what is not repeated here"
+        secret = any(word in name for name in names for word in ("pass", "secret"))
+        parser.error(f"unrecognized arguments: {told}.{_NEVER_AN_ARGUMENT if secret else ''}")
+    return found
+
+
 def count(text: str) -> int:
     """An argument that is a whole number of at least 1."""
     with suppress(ValueError):
@@ -156,11 +172,11 @@ def whole_number(text: str) -> int:
 
 
 def whole_days(text: str) -> int:
-    """A number of days for argparse: whole, and none that is past."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("days are counted from 0")
-    return number
+    """An argument that counts days: whole, and none that is past."""
+    with suppress(ValueError):
+        if (number := int(text)) >= 0:
+            return number
+    raise argparse.ArgumentTypeError("give a whole number of days from 0 up.")
 
 
 def how_to_approve(requested: Sequence[Approval]) -> str:

@@ -53,7 +53,7 @@ def rotate(
     force: bool = False,
     reason: str = "",
 ) -> Credential:
-    """Make *credential* the active key of its slot, at once or at the time *at*.
+    """Make *credential* the active key of its slot, at once or at the time *at*, which is to come.
 
     The key before it retires after *overlap*: until then one step rolls back.
     Refused for a key that is not VERIFIED, and inside an open overlap, unless forced with a reason;
@@ -69,7 +69,7 @@ def rotate(
         current = lifecycle.locked(credential.pk)
         _check(current, now=now, at=at, overlap=overlap, force=force, reason=reason)
         approvals.require(Action.ACTIVATE, current, now=now)
-        if at is not None and at > now:
+        if at is not None:
             _check_nothing_planned(current)
             _schedule(current, at, overlap, actor=actor, now=now, reason=reason)
         else:
@@ -180,6 +180,8 @@ def _check(
         raise InvalidTransition(f"{credential.key_id} is in an open overlap: roll back instead.")
     if not timedelta(0) <= overlap <= overlaps.LONGEST:
         raise InvalidTransition(f"An overlap is between 0 and {overlaps.LONGEST.days} days.")
+    if at is not None and at <= now:
+        raise InvalidTransition(f"{at:%Y-%m-%d %H:%M:%S %Z} is past. Give no time to switch now.")
     _check_not_ended(credential, at or now)
     if force and not reason:
         raise InvalidTransition("Forcing takes a reason.")

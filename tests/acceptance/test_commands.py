@@ -289,6 +289,7 @@ def test_a_password_comes_from_a_variable_or_standard_input_never_as_an_argument
     path = p12(project, "acme", "signing")
     as_argument = project.run("cybs_import", "acme", path, "--password", material.PASSWORD)
     assert as_argument.returncode == 2
+    assert material.PASSWORD.encode() not in as_argument.stderr
     wrong = project.run("cybs_import", "acme", path, stdin=b"wrong\n")
     assert wrong.returncode == 1
     assert b"Traceback" not in wrong.stderr

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
@@ -11,6 +12,12 @@ from django.utils import timezone
 from django_cybs_jwt.management.base import CybsCommand, actor, find_credential
 from django_cybs_jwt.models import Credential, KeySlot, Organization, Purpose, State
 from django_cybs_jwt.services import coverage, keys, organizations, overlaps, rotation
+
+IN_VAIN: Final = {
+    "rollback": ("unschedule", "to", "at", "overlap", "force"),
+    "unschedule": ("at", "overlap", "force"),
+}
+"""What each of these steps would leave aside without a word."""
 
 
 class Command(CybsCommand):
@@ -30,7 +37,6 @@ class Command(CybsCommand):
         parser.add_argument(
             "--overlap",
             type=_overlap,
-            default=overlaps.DEFAULT,
             metavar="now|1h|24h|7d|SECONDS",
             help="How long one step can roll back; 24h by default.",
         )
@@ -48,9 +54,10 @@ class Command(CybsCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Call one service, then say whom it affects."""
+        _refuse_what_is_in_vain(options)
         slot = _slot(options)
         now = timezone.now()
-        who, reason = actor(options), options["reason"]
+        who, reason, overlap = actor(options), options["reason"], options["overlap"]
         if options["rollback"]:
             row = rotation.roll_back(slot, actor=who, now=now, reason=reason)
         elif options["unschedule"]:
@@ -60,7 +67,7 @@ class Command(CybsCommand):
                 _successor(slot, options),
                 actor=who,
                 now=now,
-                overlap=options["overlap"],
+                overlap=overlaps.DEFAULT if overlap is None else overlap,
                 at=options["at"],
                 force=options["force"],
                 reason=reason,
@@ -84,6 +91,13 @@ class Command(CybsCommand):
             return
         when = f"becomes active at {row.activate_at.isoformat()}" if row.activate_at else row.state
         self.stdout.write(f"{row.key_id}: {when}. Merchants: {', '.join(affected) or 'none'}.")
+
+
+def _refuse_what_is_in_vain(options: dict[str, Any]) -> None:
+    for step, others in IN_VAIN.items():
+        given = [name for name in others if options[name] not in (None, False)]
+        if options[step] and given:
+            raise CommandError(f"--{step} does nothing with --{given[0]}.", returncode=2)
 
 
 def _slot(options: dict[str, Any]) -> KeySlot:
@@ -121,9 +135,15 @@ def _planned(slot: KeySlot, options: dict[str, Any]) -> Credential:
 
 def _overlap(text: str) -> timedelta:
     known = overlaps.OVERLAPS.get(text)
-    return known if known is not None else timedelta(seconds=int(text))
+    try:
+        return known if known is not None else timedelta(seconds=int(text))
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError("give now, 1h, 24h, 7d or a number of seconds.") from None
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError("give a time like 2027-01-31T03:00Z.") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

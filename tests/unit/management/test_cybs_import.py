@@ -117,12 +117,27 @@ def test_an_encrypted_pem_takes_its_password(acme: Organization, tmp_path: Path)
     assert imported(str(path), "--key-id", "1").code == 0
 
 
-@pytest.mark.parametrize("option", ["--password", "--secret", "--pass"])
-def test_a_password_is_never_an_argument(acme: Organization, tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--password", material.PASSWORD),
+        ("--secret", material.PASSWORD),
+        (f"--pass={material.PASSWORD}",),
+        (f"-p{material.PASSWORD}",),
+        (material.PASSWORD,),
+    ],
+    ids=lambda given: given[0].replace(material.PASSWORD, "X"),
+)
+def test_a_password_is_never_an_argument_and_is_not_repeated(
+    acme: Organization, tmp_path: Path, given: tuple[str, ...]
+) -> None:
     _, path = written(tmp_path)
-    ended = run("cybs_import", "acme", path, option, material.PASSWORD)
-    assert ended.code != 0
-    assert "unrecognized arguments" in ended.err
+    for command in (("cybs_import", "acme", path), ("cybs_export", "id", path, "--reason", "r")):
+        ended = run(*command, *given)
+        assert ended.code != 0
+        assert "unrecognized arguments" in ended.err
+        assert ("a prompt or standard input" in ended.err) is given[0].startswith("--")
+        assert material.PASSWORD not in ended.err + ended.out
     assert not Credential.objects.exists()
 
 
@@ -158,7 +173,7 @@ def test_a_typed_end_is_stored(acme: Organization, monkeypatch: pytest.MonkeyPat
 def test_a_date_that_is_none_is_a_usage_error(acme: Organization, day: str) -> None:
     ended = run("cybs_import", "acme", "--shared-secret", "--key-id", "k", "--expires", day)
     assert ended.code != 0
-    assert "--expires" in ended.err
+    assert "argument --expires: give a day like 2027-01-31." in ended.err
 
 
 def test_a_slot_and_its_coverage_can_be_named(tmp_path: Path) -> None:

@@ -52,6 +52,58 @@ def test_a_planned_switch_is_taken_back_once(new: Credential) -> None:
     assert run(*back, "--to", str(new.pk)).code == 1
 
 
+ROTATE = ("cybs_rotate", "acme", "--purpose", "signing")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--rollback", "--unschedule"),
+        ("--rollback", "--to", "x"),
+        ("--rollback", "--at", "2036-01-01T03:00Z"),
+        ("--rollback", "--overlap", "now"),
+        ("--rollback", "--force"),
+        ("--unschedule", "--at", "2036-01-01T03:00Z"),
+        ("--unschedule", "--force", "--reason", "r"),
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_would_do_nothing_is_a_usage_error(
+    acme: Organization, arguments: tuple[str, ...]
+) -> None:
+    ended = run(*ROTATE, *arguments)
+    assert (ended.code, "does nothing with" in ended.err) == (2, True)
+
+
+def test_a_time_that_is_past_switches_nothing(new: Credential) -> None:
+    verification.verify(new, actor="olga", now=timezone.now())
+    refused = run(*ROTATE, "--at", "2026-01-01T03:00Z")
+    assert (refused.code, "is past" in refused.err) == (1, True)
+    assert stored(new).state == State.VERIFIED
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (("--overlap", "2 days"), "give now, 1h, 24h, 7d or a number of seconds."),
+        (("--overlap", "9" * 30), "give now, 1h, 24h, 7d or a number of seconds."),
+        (("--at", "tomorrow"), "give a time like 2027-01-31T03:00Z."),
+    ],
+)
+def test_a_time_that_is_none_is_named_in_a_sentence(
+    acme: Organization, option: tuple[str, ...], says: str
+) -> None:
+    ended = run(*ROTATE, *option)
+    assert ended.code != 0
+    assert f"argument {option[0]}: {says}" in ended.err
+
+
+def test_days_that_are_none_are_named_in_a_sentence(acme: Organization) -> None:
+    for days in ("soon", "-1", "1.5"):
+        ended = run("cybs_expiry", f"--days={days}")
+        assert "argument --days: give a whole number of days from 0 up." in ended.err
+
+
 def test_an_upload_is_discarded_by_the_name_that_uploaded_it(new: Credential) -> None:
     discard = ("cybs_keys", "discard", str(new.pk), "--reason", "not meant")
     refused = run(*discard, "--user", "olga")
