@@ -30,13 +30,14 @@ def run(*, threads: int, drain: bool, stop: threading.Event) -> int:
     done = 0
     with nullcontext() if drain else _ticker(stop), _workers(threads, stop) as (give, busy):
         while not stop.is_set():
-            found = [pk for pk in _due(limit=threads * 8) if pk not in busy]
+            taken = set(busy)  # before looking: what ends meanwhile was found in vain
+            found = [pk for pk in _due(limit=threads * 8) if pk not in taken]
             for pk in found:
                 if stop.is_set():
                     break
                 give(pk)
                 done += 1
-            if drain and not found and not busy:
+            if drain and not found and not taken:
                 break
             if not found:
                 stop.wait(0.01 if busy else POLL)

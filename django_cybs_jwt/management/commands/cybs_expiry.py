@@ -44,14 +44,13 @@ class Command(CybsCommand):
         if options["prometheus"]:
             self.stdout.write(metrics.render(now), ending="")
             return
-        found = expiry.listing(
-            now,
-            days=options["days"],
-            host=options["host"],
-            organization=options["organization"],
-        )
-        report = self._json if options["json"] else self._text
-        stopped = report(found, now)
+        chosen = {name: options[name] for name in ("host", "organization")}
+        found = expiry.listing(now, days=options["days"], **chosen)
+        if options["json"]:
+            stopped = self._json(found, now)
+        else:
+            stopped = self._text(found, now)
+            self._tell_what_is_not_watched(expiry.count_without_end(now, **chosen))
         if stopped:
             raise CybsError(f"{stopped} artefacts have ended and stop merchants now.")
 
@@ -74,11 +73,12 @@ class Command(CybsCommand):
             seen |= new
         for line in _summary(days, now):
             self.stdout.write(line)
-        without = expiry.count_without_end(now)
+        return stopped
+
+    def _tell_what_is_not_watched(self, without: int) -> None:
         if without:
             have = "key in force has" if without == 1 else "keys in force have"
             self.stdout.write(f"{without} {have} no known end: nobody typed it.")
-        return stopped
 
 
 def _facts(ending: Ending, now: datetime) -> dict[str, Any]:
@@ -103,8 +103,8 @@ def _line(ending: Ending, now: datetime) -> str:
     columns = (
         f"{ending.ends:%Y-%m-%d}",
         f"{ending.days_left(now):>5}d",
-        f"{ending.artefact:23}",
-        f"{ending.key_id:24}",
+        f"{ending.artefact:24}",
+        f"{ending.key_id:36}",
         f"{ending.state or '-':9}",
         f"{stops:>9}",
         owner,

@@ -52,14 +52,14 @@ class Command(CybsCommand):
     def _show(self, report: Report, facts: dict[str, Any]) -> None:
         verb = "would move" if facts["dry_run"] else "moved"
         self.stdout.write(
-            f"To {report.primary}: {report.total} found, {report.moved} {verb}, "
-            f"{len(report.failed)} failed, {report.remaining} left; "
+            f"To {report.primary}: {report.total} rows found, {report.moved} {verb}, "
+            f"{report.failed_rows} failed, {report.remaining} left; "
             f"{facts['seconds']:.1f} s, {facts['rate']:.0f} a second."
         )
         for failure in facts["failed"][:NAMED]:
             self.stdout.write(f"  {failure['subject']}: {failure['reason']}")
         if len(report.failed) > NAMED:
-            self.stdout.write(f"  and {len(report.failed) - NAMED} more; --json lists them.")
+            self.stdout.write(f"  and {len(report.failed) - NAMED} secrets more; --json has them.")
 
 
 class _Pace:
@@ -97,6 +97,7 @@ def _facts(report: Report, seconds: float, options: dict[str, Any]) -> dict[str,
         "primary": report.primary,
         "found": report.total,
         "moved": report.moved,
+        "failed_rows": report.failed_rows,
         "failed": [{"subject": key, "reason": why} for key, why in report.failed.items()],
         "left": report.remaining,
         "seconds": round(seconds, 3),

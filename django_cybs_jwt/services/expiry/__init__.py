@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
-from django_cybs_jwt.models import Credential, Organization
+from django_cybs_jwt.models import Coverage, Credential, Organization
 from django_cybs_jwt.services import force, organizations
 from django_cybs_jwt.services.expiry import certificate_endings, key_endings, other_endings
 from django_cybs_jwt.services.expiry.blast_radius import BlastRadius
@@ -69,15 +69,28 @@ def effective_ends(endings: Iterable[Ending]) -> dict[str, Ending]:
     return first
 
 
-def count_without_end(now: datetime) -> int:
-    """Keys in force whose end nobody typed: they cannot be watched."""
-    watched = Credential.objects.filter(organization__active=True, expires_at=None)
-    return watched.filter(force.is_in_force(now)).count()
+def count_without_end(
+    now: datetime, *, host: str | None = None, organization: str | None = None
+) -> int:
+    """Keys in force whose end nobody typed: they cannot be watched. Chosen as by `listing`."""
+    keys = Credential.objects.filter(organization__active=True, expires_at=None)
+    if host is not None:
+        keys = keys.filter(organization__host=host.lower())
+    if organization is not None:
+        top = organizations.find(organization)
+        above = [each for each in (top.parent, top.parent and top.parent.parent) if each]
+        serves = Q(slot__coverage=Coverage.ALL, organization__in=above)
+        own = Q(organization__in=_family(top)) | Q(slot__merchants__in=_family(top))
+        keys = keys.filter(own | serves).distinct()
+    return keys.filter(force.is_in_force(now)).count()
+
+
+def _family(top: Organization) -> QuerySet[Organization]:
+    return Organization.objects.filter(Q(pk=top.pk) | Q(parent=top) | Q(parent__parent=top))
 
 
 def _about(endings: Iterable[Ending], top: Organization) -> Iterator[Ending]:
-    family = Organization.objects.filter(Q(pk=top.pk) | Q(parent=top) | Q(parent__parent=top))
-    names = {row.pk: str(row) for row in family.only("org_id", "host")}
+    names = {row.pk: str(row) for row in _family(top).only("org_id", "host")}
     merchants = set(names.values())
     for ending in endings:
         if ending.organization_id in names or not merchants.isdisjoint(ending.stops):

@@ -45,6 +45,11 @@ class Report:
     failed: dict[str, str] = field(default_factory=dict)
     remaining: int = 0
 
+    @property
+    def failed_rows(self) -> int:
+        """How many rows *failed* speaks of: one may hold two secrets."""
+        return len({subject.rpartition(" ")[0] for subject in self.failed})
+
 
 def run(
     *,
@@ -178,6 +183,6 @@ def _record(action: str, report: Report, *, actor: str, now: datetime) -> None:
     if action == "rewrap-end":
         told = (
             f"to {report.primary}: {report.moved} moved, "
-            f"{len(report.failed)} failed, {report.remaining} remain"
+            f"{report.failed_rows} failed, {report.remaining} remain"
         )
     audit.record(audit.Entry(action=action, actor=actor, organization="", reason=told), now=now)

@@ -76,6 +76,35 @@ def test_text__counts_a_merchant_on_the_first_day_that_stops_it() -> None:
     assert summary == [f"1 merchant stops on {first.not_after:%Y-%m-%d}"]
 
 
+def test_text__counts_keys_without_an_end_among_those_that_were_asked_for() -> None:
+    mall = portfolio(1)
+    estate.key(mall, days=None, covers="all")
+    estate.key(estate.organization("acme"), days=None)
+    estate.key(estate.organization("books", host=estate.HOST), days=None)
+
+    def counted(*arguments: str) -> str:
+        return run(*arguments).splitlines()[-1].split(" have")[0].split(" has")[0]
+
+    assert counted() == "3 keys in force"
+    assert counted("--host", estate.HOST.upper()) == "1 key in force"
+    assert counted("--host", "nowhere.example.com") == "Nothing ends."
+    assert counted("--organization", "acme") == "1 key in force"
+    assert counted("--organization", "mall") == "1 key in force"
+    assert counted("--organization", "mid00") == "1 key in force", "its meta key"
+
+
+def test_text__stands_in_columns_whatever_ends() -> None:
+    acme = estate.organization("acme")
+    estate.certificate(acme, days=50, now=timezone.now())
+    key(acme, 60, key_id="6643fb9a-8093-47c6-95d3-8d69785b5e62")
+    key(acme, 70, purpose="response-mle", key_id="1757695744950028980655")
+
+    lines = [line for line in run().splitlines() if line.endswith(f"acme@{acme.host}")]
+
+    assert len(lines) == 3
+    assert len({line.index(f"acme@{acme.host}") for line in lines}) == 1
+
+
 def test_text__of_nothing_says_so() -> None:
     assert run() == "Nothing ends.\n"
 

@@ -31,7 +31,7 @@ def keks() -> set[str]:
 def test_all_moved_is_0() -> None:
     ended = run("cybs_rewrap")
     assert ended.code == 0
-    assert ended.out.startswith("To new: 5 found, 5 moved, 0 failed, 0 left;")
+    assert ended.out.startswith("To new: 5 rows found, 5 moved, 0 failed, 0 left;")
     assert keks() == {"new"}
 
 
@@ -43,6 +43,7 @@ def test_the_json_report_is_the_same_in_numbers() -> None:
         "primary": "new",
         "found": 5,
         "moved": 5,
+        "failed_rows": 0,
         "failed": [],
         "left": 0,
         "dry_run": False,
@@ -92,8 +93,10 @@ def test_many_failures_are_counted_and_not_all_printed(settings: Any) -> None:
     use_ring(settings, "spare")
     ended = run("cybs_rewrap")
     assert ended.out.count("KeyUnavailable") == 20
-    assert "and 6 more" in ended.out
-    assert len(run("cybs_rewrap", "--json").json["failed"]) == 26
+    assert ended.out.startswith("To spare: 13 rows found, 0 moved, 13 failed, 13 left;")
+    assert "and 6 secrets more" in ended.out
+    report = run("cybs_rewrap", "--json").json
+    assert (report["failed_rows"], len(report["failed"])) == (13, 26)
 
 
 def test_a_rate_is_kept() -> None:

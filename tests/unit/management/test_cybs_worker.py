@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
 from django_cybs_jwt.models import OutboundRequest
+from django_cybs_jwt.services import worker
 from django_cybs_jwt.services.queue import working
 from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing.simulation import Simulation
@@ -85,6 +89,28 @@ def test_drain_leaves_what_is_not_due(acme: Simulation, body: str) -> None:
     assert run("cybs_worker", "--drain", "--json").json == {"worked_on": 1}
     assert run("cybs_worker", "--drain", "--json").json == {"worked_on": 0}
     assert OutboundRequest.objects.get().state == "QUEUED"
+
+
+def test_a_row_that_ends_while_the_next_are_looked_for_is_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    due = [uuid4() for _ in range(5)]
+
+    def attend(pk: UUID) -> None:
+        time.sleep(0.01)
+        if pk in due:
+            due.remove(pk)
+
+    def look(*, limit: int) -> list[UUID]:
+        found = due[:limit]
+        until = time.monotonic() + 0.3
+        while due and time.monotonic() < until:
+            time.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(working, "attend", attend)
+    monkeypatch.setattr(worker, "_due", look)
+    assert worker.run(threads=2, drain=True, stop=threading.Event()) == 5
 
 
 def test_no_threads_is_a_mistake(acme: Simulation) -> None:
