@@ -54,7 +54,8 @@ def add(
 ) -> GatewayCertificate:
     """Store a certificate that serves every organization of *host*; audited.
 
-    *preferred* puts it before the ones that owners' files carry.
+    *preferred* puts it before the ones that owners' files carry. One that is there already is
+    returned, and preferred from now on where that is asked for.
     """
     certificate = pem.load_certificate(data)
     wire = WireCertificate.from_x509(certificate)
@@ -64,9 +65,13 @@ def add(
     if wire.not_after <= now:
         raise ExpiredKey(f"The certificate ended on {wire.not_after:%Y-%m-%d}. Get the newer one.")
     row = _build(wire, certificate, host=parse_host(host), source=f"added by {actor}")
+    known = _stored_already(row)
+    if known is not None and (known.preferred or not preferred):
+        return known
+    row = known or row
     row.preferred = preferred
     with transaction.atomic():
-        row.save(force_insert=True)
+        row.save()
         reason = f"kid {row.key_id} fingerprint {row.fingerprint}"
         audit.record(
             audit.Entry(
@@ -116,6 +121,11 @@ def hosts_without_certificate(*, now: datetime) -> dict[str, int]:
     lacking = signing.exclude(Exists(own)).exclude(Exists(shared))
     counted = lacking.values("organization__host").annotate(keys=Count("pk"))
     return dict(counted.values_list("organization__host", "keys"))
+
+
+def _stored_already(row: GatewayCertificate) -> GatewayCertificate | None:
+    same = GatewayCertificate.objects.filter(organization=None, host=row.host, key_id=row.key_id)
+    return same.filter(certificate=row.certificate).order_by("created_at").first()
 
 
 def _build(

@@ -100,17 +100,13 @@ def inspect_shared_secret(text: str, wanted: Wanted, *, now: datetime) -> Inspec
         fingerprint=secret_fingerprint(secret),
         bits=len(secret) * 8,
         expires_at=_end(None, wanted, now),
-        notices=(*_trimmed(text), *_endless(wanted)),
+        notices=(*_trimmed(text), *_without_end(wanted, "a shared secret")),
     )
 
 
 def _trimmed(text: str) -> list[str]:
     # What stays behind of a line or a selection is no part of Base64, and was not typed.
     return ["White space around the shared secret was dropped."] if text != text.strip() else []
-
-
-def _endless(wanted: Wanted) -> list[str]:
-    return [] if wanted.expires_at else ["No end is stored: a shared secret carries none."]
 
 
 def secret_fingerprint(secret: bytes) -> str:
@@ -147,6 +143,10 @@ def _inspect_p12(data: bytes, password: bytes, wanted: Wanted, *, now: datetime)
     )
 
 
+def _without_end(wanted: Wanted, what: str) -> tuple[str, ...]:
+    return () if wanted.expires_at else (f"No end is stored: {what} carries none.",)
+
+
 def _ended(certificates: Sequence[x509.Certificate], now: datetime) -> list[str]:
     return [
         f"The request-MLE certificate inside ended on {certificate.not_valid_after_utc:%Y-%m-%d}: "
@@ -176,7 +176,10 @@ def _inspect_pem(
         password=b"",
         gateway_certificates=(),
         certificates=bundle.describe(),
-        notices=bundle.notices,
+        notices=(
+            *bundle.notices,
+            *(() if bundle.certificate else _without_end(wanted, "a key without certificate")),
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from django.core.management.base import CommandError, CommandParser, OutputWrapp
 from django.utils import timezone
 
 from django_cybs_jwt.management.base import CybsCommand, actor
+from django_cybs_jwt.services import organizations
 from django_cybs_jwt.services.audit import chain
 from django_cybs_jwt.services.audit.chain import Anchor, Verification
 
@@ -68,13 +69,16 @@ class Command(CybsCommand):
             self.stdout.write(f"Keep outside of this database: --anchor {found.anchor}")
 
     def _export(self, options: dict[str, Any]) -> None:
+        name = options["organization"]
+        if name and not chain.mentions(name):
+            organizations.find(name)
         with _opened(options["output"], self.stdout) as out:
             rows = chain.export(
                 actor=actor(options),
                 now=timezone.now(),
                 since=options["since"],
                 until=options["until"],
-                organization=options["organization"],
+                organization=name,
             )
             for row in rows:
                 out.write(json.dumps(row) + "\n")

@@ -31,13 +31,14 @@ class Command(CybsCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Call one service."""
+        now = timezone.now()
         if options["verb"] == "add":
             rows = [
                 gateway_certificates.add(
                     read_file(options["file"]),
                     host=options["host"],
                     actor=actor(options),
-                    now=timezone.now(),
+                    now=now,
                     preferred=options["prefer"],
                 )
             ]
@@ -46,8 +47,10 @@ class Command(CybsCommand):
         facts = [_facts(row) for row in rows]
         if options["json"]:
             self.say_json(facts)
-        else:
-            self.table(facts, empty="No certificates yet; P12 files bring their own.")
+            return
+        self.table(facts, empty="No certificates yet; P12 files bring their own.")
+        if options["verb"] == "add" and rows[0].created_at < now:
+            self.stdout.write("It was there already.")
 
 
 def _facts(row: GatewayCertificate) -> dict[str, Any]:

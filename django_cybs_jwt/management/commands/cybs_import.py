@@ -77,6 +77,8 @@ class Command(CybsCommand):
         if options["shared_secret"] == bool(options["file"]):
             raise CommandError("Give either a FILE or --shared-secret.", returncode=2)
         if options["shared_secret"]:
+            if not options["key_id"]:
+                raise CommandError("--shared-secret takes --key-id too.", returncode=2)
             secret = read_secret(options["secret_env"], "Shared secret: ")
             return inspection.inspect_shared_secret(secret, wanted, now=now)
         data = read_file(options["file"])
@@ -96,9 +98,15 @@ class Command(CybsCommand):
 
 
 def _password(data: bytes, options: dict[str, Any]) -> bytes | None:
-    if b"-----BEGIN " in data and b"ENCRYPTED" not in data and not options["password_env"]:
+    if options["password_env"]:
+        return read_secret(options["password_env"], "").encode()
+    if b"-----BEGIN " in data and b"ENCRYPTED" not in data:
         return None
-    return read_secret(options["password_env"], "Password of the file: ").encode()
+    if options["file"] == "-":
+        raise CommandError(
+            "A file from standard input takes its password from --password-env.", returncode=2
+        )
+    return read_secret(None, "Password of the file: ").encode()
 
 
 def _facts(credential: Credential, inspected: Inspection, notices: list[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from django_cybs_jwt import conf
+from django_cybs_jwt.exceptions import CybsError, KeyUnavailable
 from django_cybs_jwt.management.base import CybsCommand, actor
 from django_cybs_jwt.sealing import KeyRing
 from django_cybs_jwt.services.sealed import key_ring
@@ -47,6 +48,10 @@ class Command(CybsCommand):
             if name == "block":
                 verb.add_argument("--force", action="store_true", help="Although it is in use.")
             super().add_arguments(verb)
+
+    def exit_code(self, error: CybsError) -> int:
+        """2 for an id that is not in the ring."""
+        return 2 if isinstance(error, KeyUnavailable) else super().exit_code(error)
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Call one service."""

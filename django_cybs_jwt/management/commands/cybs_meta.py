@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_cybs_jwt.management.base import CybsCommand, actor
 from django_cybs_jwt.services import coverage
@@ -26,6 +26,8 @@ class Command(CybsCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         """Call one service."""
         owner, slot = options["owner"], options["slot"]
+        if (options["verb"] == "list") is bool(options["merchants"]):
+            raise CommandError("add and remove take merchants, list takes none.", returncode=2)
         if options["verb"] == "list":
             served = coverage.listing(owner, slot=slot)
         else:

@@ -40,7 +40,7 @@ class Command(CybsCommand):
         if options["json"]:
             self.say_json({"worked_on": done})
         else:
-            self.stdout.write(f"Worked on {done} requests.")
+            self.stdout.write(f"Worked on {done} request{'s' if done != 1 else ''}.")
 
 
 @contextmanager

@@ -74,6 +74,11 @@ def verify(*, anchor: Anchor | None = None, since: Anchor | None = None) -> Veri
     return found
 
 
+def mentions(organization: str) -> bool:
+    """True where a row is about `ORG_ID` or `ORG_ID@HOST`."""
+    return KeyEvent.objects.filter(_named(organization)).exists()
+
+
 def export(
     *,
     actor: str,
@@ -93,8 +98,7 @@ def export(
     if until is not None:
         rows = rows.filter(at__lt=until)
     if organization:
-        anywhere = Q(organization__startswith=f"{organization}@")
-        rows = rows.filter(Q(organization=organization) | anywhere)
+        rows = rows.filter(_named(organization))
     limits = {"since": since, "until": until, "organization": organization}
     told = " ".join(f"{name}={limit}" for name, limit in limits.items() if limit)
     return export_rows(rows, actor=actor, now=now, told=told)
@@ -112,6 +116,10 @@ def export_rows(
         for page in keyset.pages(rows, by="seq", size=_PAGE)
         for row in page
     )
+
+
+def _named(organization: str) -> Q:
+    return Q(organization=organization) | Q(organization__startswith=f"{organization}@")
 
 
 def _walk(

@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from django_cybs_jwt.models import AuditHead, KeyEvent
 from django_cybs_jwt.services import audit
 from tests.unit.management.running import run
+from tests.unit.services import enrolment
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
 
@@ -102,6 +103,15 @@ def test_an_export_keeps_to_its_limits() -> None:
         "--organization", "m0",
     )  # fmt: skip
     assert [row["seq"] for row in lines(ended.out)] == [3]
+
+
+def test_an_export_of_nobody_is_2_and_not_audited(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    ended = run("cybs_audit", "export", "--organization", "nobody", "--output", str(path))
+    assert (ended.code, path.exists()) == (2, False)
+    assert not KeyEvent.objects.filter(action="audit-export").exists()
+    enrolment.organization("quiet")
+    assert run("cybs_audit", "export", "--organization", "quiet").out == ""
 
 
 def test_an_export_into_a_file(tmp_path: Path) -> None:

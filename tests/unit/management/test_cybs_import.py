@@ -109,6 +109,16 @@ def test_a_pem_without_password_asks_for_none(
     type_in(monkeypatch, "")
     ended = run("cybs_import", "acme", str(path), "--key-id", "1", "--purpose", "response-mle")
     assert ended.code == 0
+    assert "note: No end is stored: a key without certificate carries none." in ended.out
+
+
+def test_a_pem_without_certificate_and_with_a_typed_end_has_nothing_to_note(
+    acme: Organization, tmp_path: Path
+) -> None:
+    path = tmp_path / "key.pem"
+    path.write_bytes(pem(material.rsa_key(name="command")))
+    ended = run("cybs_import", "acme", str(path), "--key-id", "1", "--expires", "2099-12-31")
+    assert (ended.code, "No end" in ended.out) == (0, False)
 
 
 def test_an_encrypted_pem_takes_its_password(acme: Organization, tmp_path: Path) -> None:
@@ -204,6 +214,23 @@ def test_2_for_neither_or_both_of_file_and_shared_secret(
     for arguments in ((), (path, "--shared-secret")):
         ended = run("cybs_import", "acme", *arguments)
         assert (ended.code, ended.err) == (2, "Give either a FILE or --shared-secret.")
+
+
+def test_2_for_a_shared_secret_without_its_key_id(
+    acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", material.shared_secret().secret)
+    ended = run("cybs_import", "acme", "--shared-secret", "--secret-env", "SECRET")
+    assert (ended.code, ended.err) == (2, "--shared-secret takes --key-id too.")
+
+
+def test_2_for_a_file_from_standard_input_that_leaves_no_room_for_its_password(
+    acme: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, _ = written(tmp_path)
+    type_in(monkeypatch, file.data)
+    ended = run("cybs_import", "acme", "-")
+    assert (ended.code, "--password-env" in ended.err) == (2, True)
 
 
 def test_2_for_a_variable_that_is_not_set(acme: Organization, tmp_path: Path) -> None:

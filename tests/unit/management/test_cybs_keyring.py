@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from django_cybs_jwt import conf
-from django_cybs_jwt.models import GatewayCertificate
+from django_cybs_jwt.models import GatewayCertificate, KeyEvent
 from django_cybs_jwt.testing import material
 from tests.unit.management.running import run
-from tests.unit.services.enrolment import HOST
+from tests.unit.services.enrolment import HOST, OTHER_HOST
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -114,6 +114,20 @@ def test_a_certificate_is_added_for_a_host_and_listed(certificate: Path) -> None
     )
     assert run("cybs_gateway_cert", "list", "--json").json == [facts]
     assert "1" * 22 in run("cybs_gateway_cert", "list").out
+
+
+@pytest.mark.usefixtures("cybs_ring", "fresh_chain")
+def test_a_certificate_that_is_there_is_not_stored_again(certificate: Path) -> None:
+    add = ("cybs_gateway_cert", "add", str(certificate), "--host", HOST)
+    assert "It was there already." not in run(*add).out
+    assert run(*add).out.splitlines()[-1] == "It was there already."
+    assert KeyEvent.objects.filter(action="gateway-cert").count() == 1
+
+    assert run(*add, "--prefer", "--json").json[0]["preferred"] is True
+    assert run(*add, "--json").json[0]["preferred"] is True, "nothing is taken back unasked"
+    assert KeyEvent.objects.filter(action="gateway-cert").count() == 2
+    assert run("cybs_gateway_cert", "add", str(certificate), "--host", OTHER_HOST).code == 0
+    assert GatewayCertificate.objects.count() == 2
 
 
 @pytest.mark.usefixtures("cybs_ring")

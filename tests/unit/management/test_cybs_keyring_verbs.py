@@ -127,10 +127,10 @@ def test_a_promoted_key_seals_and_what_was_sealed_still_opens() -> None:
 
 
 @pytest.mark.parametrize("arguments", [("promote", "lost"), ("block", "lost"), ("unblock", "lost")])
-def test_a_key_that_is_not_in_the_ring_ends_with_1(arguments: tuple[str, str], file: Path) -> None:
+def test_a_key_that_is_not_in_the_ring_ends_with_2(arguments: tuple[str, str], file: Path) -> None:
     before = file.read_bytes()
     ended = verb(*arguments)
-    assert ended.code == 1
+    assert ended.code == 2
     assert "not in the ring" in ended.err
     assert file.read_bytes() == before
 

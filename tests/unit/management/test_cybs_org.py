@@ -192,6 +192,14 @@ def test_meta_takes_several_merchants_and_a_slot() -> None:
     assert [row["org_id"] for row in listed.json] == ["acme", "second"]
 
 
+@pytest.mark.parametrize("arguments", [("add",), ("remove",), ("list", "acme")])
+def test_meta_with_nobody_to_add_is_2_and_not_audited(arguments: tuple[str, ...]) -> None:
+    portfolio, _, _ = enrolment.family()
+    enrolment.shared_secret(portfolio, covers="selected")
+    assert run("cybs_meta", "portfolio", *arguments, "--user", "mara").code == 2
+    assert not KeyEvent.objects.filter(actor="mara").exists()
+
+
 def test_meta_of_a_stranger_ends_with_2_and_is_audited_as_denied() -> None:
     portfolio, _, _ = enrolment.family()
     enrolment.shared_secret(portfolio, covers="selected")

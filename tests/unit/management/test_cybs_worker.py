@@ -56,7 +56,7 @@ def test_it_is_stored_then_sent_by_a_worker_then_shown(acme: Simulation, body: s
 def test_without_json_it_says_state_and_id(acme: Simulation, body: str) -> None:
     told = run(*PAYMENTS, "--data", body, "--queued", "--idempotency-key", "order-1")
     assert told.out.split() == ["QUEUED", str(OutboundRequest.objects.get().pk)]
-    assert "Worked on 1 requests." in run("cybs_worker", "--drain").out
+    assert "Worked on 1 request." in run("cybs_worker", "--drain").out
 
 
 def test_another_payment_under_a_used_key_is_refused(
