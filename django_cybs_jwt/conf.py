@@ -86,7 +86,7 @@ class Settings:
 
     def profile(self, host: str) -> Profile:
         """The wire dialect of *host*."""
-        return _profile(self.PROFILES.get(host, "default"))
+        return _profile(host, self.PROFILES.get(host, "default"))
 
     @property
     def timeout(self) -> Timeout:
@@ -307,7 +307,7 @@ def _is_origin(url: str) -> bool:
     return named and url.isprintable() and not set(url) & set("@?# ")
 
 
-def _profile(spec: str | Mapping[str, Any]) -> Profile:
+def _profile(host: str, spec: str | Mapping[str, Any]) -> Profile:
     try:
         return PROFILES[spec] if isinstance(spec, str) else replace(DEFAULT, **spec)
     except (KeyError, TypeError):
@@ -315,6 +315,8 @@ def _profile(spec: str | Mapping[str, Any]) -> Profile:
             f"{NAME}['PROFILES'] maps a host to one of {', '.join(PROFILES)}, "
             "or to fields of protocol.profiles.Profile."
         ) from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{NAME}['PROFILES'][{host!r}]: {error}") from None
 
 
 @receiver(setting_changed, dispatch_uid="cybs_jwt.conf")

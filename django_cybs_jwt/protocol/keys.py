@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.x509.oid import NameOID
 
-from django_cybs_jwt.exceptions import WeakKey, WrongKeyFile
+from django_cybs_jwt.exceptions import KeyMismatch, WeakKey, WrongKeyFile
 
 ResponseMLE = Literal["required", "ask", "never"]
 
@@ -29,10 +29,20 @@ ANOTHER_KIND: Final = (
 )
 
 
-class Secret:
-    """Base of everything that holds key material: no repr, no pickle, no copy."""
+class _Uncopied:
+    """What `dataclasses.asdict` and `astuple`, which copy field by field, stumble over."""
 
     __slots__ = ()
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        raise TypeError("This holds a secret and is never pickled or copied")
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Secret:
+    """Base of everything that holds key material: no repr, no pickle, no copy, no dictionary."""
+
+    _uncopied: _Uncopied = field(default=_Uncopied(), init=False)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} redacted>"
@@ -97,6 +107,9 @@ class ResponseKey(Secret):
     not_after: datetime | None = None
     reference: str = ""
 
+    def __post_init__(self) -> None:
+        check_rsa(self.private_key.public_key())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class GatewayCertificate:
@@ -145,6 +158,20 @@ class MerchantKeys(Secret):
     response_kid: str | None = None
     gateway_certificate: GatewayCertificate | None = None
     response_mle: ResponseMLE | None = None
+
+    def __post_init__(self) -> None:
+        owner = self.signing.owner
+        for kid, key in self.response_keys.items():
+            if key.kid != kid:
+                raise KeyMismatch(f"The response key {key.kid} is listed under {kid}.")
+            # The gateway takes a response key of the organization that signs, no other's.
+            if key.owner != owner:
+                raise KeyMismatch(f"The response key {kid} is {key.owner}'s, and {owner} signs.")
+        if self.response_kid is not None and self.response_kid not in self.response_keys:
+            raise KeyMismatch(
+                f"The response key {self.response_kid} is to be announced and is not there: "
+                "no reply under it would open."
+            )
 
 
 def check_rsa(key: RSAPublicKey) -> None:

@@ -106,7 +106,9 @@ def test_a_wrong_owner_of_a_p12_is_asked_about() -> None:
             material=own.material,
             common_name="acme",
             state="ACTIVE",
-        )
+        ),
+        response_keys={},
+        response_kid=None,
     )
     reply = pay(tampered, known)
     assert (reply.status_code, refusal(known)) == (401, Refusal.UNKNOWN_KEY)

@@ -69,11 +69,8 @@ class Untouchable:
         raise KeyTouched(name)
 
 
-UNTOUCHABLE = ResponseKey(
-    owner="acme_001",
-    kid=RESPONSE_KID,
-    private_key=Untouchable(),  # type: ignore[arg-type]
-)
+UNTOUCHABLE = ResponseKey(owner="acme_001", kid=RESPONSE_KID, private_key=RESPONSE_RSA)
+object.__setattr__(UNTOUCHABLE, "private_key", Untouchable())
 
 
 def refusal(token: str, keys: dict[str, ResponseKey] = KEYS) -> MLEDecryptError:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import runpy
 from datetime import UTC, datetime
@@ -12,7 +13,16 @@ from cryptography.exceptions import InvalidSignature
 from django_cybs_jwt.exceptions import MessageError, WrongKeyFile
 from django_cybs_jwt.protocol import PROFILES, Operations, SealedRequest, SigningKey, jws
 from tests.unit.protocol import bare_jose
-from tests.unit.protocol.protocol_samples import RSA, SECRET, SIGNING, bearer, merchant, sealed
+from tests.unit.protocol.protocol_samples import (
+    RESPONSE,
+    RESPONSE_KID,
+    RSA,
+    SECRET,
+    SIGNING,
+    bearer,
+    merchant,
+    sealed,
+)
 
 FOLDER = Path(__file__).parents[2] / "vectors"
 FROZEN = json.loads((FOLDER / "jwt_v2.json").read_text("ascii"))
@@ -43,6 +53,7 @@ def seal(vector: dict[str, Any]) -> SealedRequest:
         merchant=vector["merchant"],
         host=FROZEN["host"],
         signing=signing,
+        response_keys={RESPONSE_KID: dataclasses.replace(RESPONSE, owner=vector["owner"])},
         response_kid=vector["response_kid"],
     )
     return sealed(

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from django_cybs_jwt.exceptions import WeakKey, WrongKeyFile
+from django_cybs_jwt.exceptions import KeyMismatch, WeakKey, WrongKeyFile
 from django_cybs_jwt.protocol import GatewayCertificate, MerchantKeys, ResponseKey, SigningKey
 from django_cybs_jwt.protocol.keys import (
     RSA_ALGORITHMS,
@@ -113,6 +113,15 @@ def test_a_holder_of_secrets_is_never_copied_or_pickled(
 )
 def test_a_holder_of_secrets_is_no_container(holder: Any, read: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError):
+        read(holder)
+
+
+@every_holder
+@pytest.mark.parametrize("read", [dataclasses.asdict, dataclasses.astuple])
+def test_a_holder_of_secrets_becomes_no_dictionary_and_no_tuple(
+    holder: Any, read: Callable[[Any], Any]
+) -> None:
+    with pytest.raises(TypeError, match="never pickled or copied"):
         read(holder)
 
 
@@ -273,3 +282,29 @@ def test_the_facts_that_explain_a_refusal_are_empty_unless_given() -> None:
     assert (SIGNING.fingerprint, SIGNING.common_name, SIGNING.state) == ("", "", "")
     assert SIGNING.not_after is None
     assert isinstance(RESPONSE, ResponseKey)
+
+
+def test_a_response_key_is_as_strong_as_a_signing_key() -> None:
+    short = material.rsa_key(1024, name="short")
+    with pytest.raises(WeakKey, match="this one has 1024"):
+        ResponseKey(owner="acme_001", kid="1", private_key=short)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"response_kid": "another"}, "another is to be announced and is not there"),
+        ({"response_keys": {}}, "is not there"),
+        ({"response_keys": {"another": RESPONSE}, "response_kid": None}, "listed under another"),
+        (
+            {"response_keys": {RESPONSE.kid: dataclasses.replace(RESPONSE, owner="rival")}},
+            "is rival's, and acme_001 signs",
+        ),
+        ({"signing": dataclasses.replace(SIGNING, owner="portfolio")}, "and portfolio signs"),
+    ],
+)
+def test_keys_that_do_not_belong_together_are_no_merchants_keys(
+    changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(KeyMismatch, match=says):
+        merchant(**changes)

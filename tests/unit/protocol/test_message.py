@@ -27,6 +27,7 @@ from tests.unit.protocol.protocol_samples import (
     HOST,
     JTI,
     KID,
+    RESPONSE,
     RESPONSE_KID,
     RESPONSE_RSA,
     RSA,
@@ -166,7 +167,10 @@ def test_the_token_verifies_and_says_what_the_request_says(signing: Any, method:
 
 
 def test_a_meta_key_signs_as_its_owner_for_the_merchant() -> None:
-    keys = merchant(signing=dataclasses.replace(SIGNING, owner="portfolio_001"))
+    signing, response = (
+        dataclasses.replace(key, owner="portfolio_001") for key in (SIGNING, RESPONSE)
+    )
+    keys = merchant(signing=signing, response_keys={RESPONSE_KID: response})
     claims = sealed(keys).claims
     assert (claims["iss"], claims["v-c-merchant-id"]) == ("portfolio_001", "acme_001")
 

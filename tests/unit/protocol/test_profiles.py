@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from django_cybs_jwt.exceptions import ConfigurationError
+from django_cybs_jwt.protocol import profiles
 from django_cybs_jwt.protocol.profiles import DEFAULT, PROFILES, Profile
 from tests.unit.protocol import bare_jose
 from tests.unit.protocol.protocol_samples import GATEWAY_RSA, HOST, NOW, RESPONSE_KID, sealed
@@ -67,3 +69,38 @@ def test_a_profile_never_changes() -> None:
     assert PROFILES["default"] is DEFAULT
     with pytest.raises(dataclasses.FrozenInstanceError):
         DEFAULT.backdate = 0  # type: ignore[misc]
+
+
+WRONG: list[tuple[str, Any]] = [
+    *(("lifetime", value) for value in (0, -1, 121, 119.5, "120", True, None)),
+    *(("backdate", value) for value in (-1, 120, 500, 0.5, "5", True, None)),
+    *(("digest_algorithm", value) for value in ("SHA-512", "MD5", "", None, "SHA256", ["SHA-256"])),
+    *(("digest_algorithm_claim", value) for value in ("", "digest", "a b", "a\n", None, 1, ["a"])),
+    *(("response_kid_claim", value) for value in ("iss", "v-c-merchant-id", "digestAlgorithm", "")),
+    *(("request_host", value) for value in ("False", 0, 1, None)),
+    *(("query_in_path", value) for value in ("False", 0, 1, None)),
+    *(("content_type_header", value) for value in ("", "JWT\r\n", 1, True, "x" * 65)),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=[f"{n} {v!r:.20}" for n, v in WRONG])
+def test_what_no_gateway_would_take_is_refused_by_its_name(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"profile's ({name}|two claims)"):
+        dataclasses.replace(DEFAULT, **{name: value})
+
+
+def test_a_short_life_and_either_spelling_of_the_hash_are_legal() -> None:
+    profile = Profile(lifetime=1, backdate=0, digest_algorithm="sha-256")
+    assert claims(profile)["exp"] == int(NOW.timestamp()) + 1
+    assert Profile(lifetime=120, backdate=119).backdate == 119
+
+
+def test_a_profile_names_no_claim_that_is_written_anyway() -> None:
+    assert (
+        claims(DEFAULT).keys()
+        - {
+            DEFAULT.digest_algorithm_claim,
+            DEFAULT.response_kid_claim,
+        }
+        <= profiles._WRITTEN_ANYWAY
+    )
