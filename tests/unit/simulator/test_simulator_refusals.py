@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import secrets
 import warnings
@@ -14,9 +15,10 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from django_cybs_jwt.simulator import Gateway, MemoryRegistry, Refusal, SimRequest
+from django_cybs_jwt.simulator import Gateway, MemoryRegistry, Refusal, SimRequest, jose
 from tests.unit.simulator.callers import (
     HOST,
     NOW,
@@ -64,12 +66,51 @@ def empty_body_with_digest(shop: Caller) -> SimRequest:
 
 
 def confused_algorithm(shop: Caller) -> SimRequest:
-    """The public key used as an HMAC secret: the oldest attack on JWT."""
-    public = base64.urlsafe_b64encode(secrets.token_bytes(64))
-    token = jwt.encode(
-        shop.claims("POST", "/pts/v2/payments", b""), public, "HS256", headers={"kid": shop.kid}
+    """The public key in PEM used as an HMAC secret: the oldest attack on JWT."""
+    assert isinstance(shop.material, rsa.RSAPrivateKey)
+    public = shop.material.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    return shop.request(http={"authorization": f"Bearer {token}"})
+    head = {"alg": "HS256", "kid": shop.kid, "typ": "JWT"}
+    # By hand: PyJWT knows the attack and would not sign.
+    signed = f"{segment(head)}.{segment(shop.claims('POST', '/pts/v2/payments', b''))}"
+    signature = hmac.digest(public, signed.encode(), "sha256")
+    return authorization(f"Bearer {signed}.{jose.encode_base64url(signature)}")(shop)
+
+
+def segment(value: Any) -> str:
+    return jose.encode_base64url(json.dumps(value).encode())
+
+
+def with_algorithm(value: Any) -> Build:
+    """A token that is honest but for its header's `alg`; ... leaves it out."""
+
+    def build(shop: Caller) -> SimRequest:
+        head = {"alg": value, "kid": shop.kid, "typ": "JWT"}
+        if value is ...:
+            del head["alg"]
+        request = shop.request()
+        _, claims, signature = request.headers["authorization"].split(".")
+        token = f"Bearer {segment(head)}.{claims}.{signature}"
+        return replace(request, headers={**request.headers, "authorization": token})
+
+    return build
+
+
+def with_claims_text(member: str) -> Build:
+    """A token whose claims have one member more, written by hand, and that is signed all right."""
+
+    def build(shop: Caller) -> SimRequest:
+        claims = shop.claims("POST", "/pts/v2/payments", b"")
+        del claims["exp"]
+        text = json.dumps(claims)[:-1] + f",{member}}}"
+        head = segment({"alg": "RS256", "kid": shop.kid, "typ": "JWT"})
+        signed = f"{head}.{jose.encode_base64url(text.encode())}"
+        assert isinstance(shop.material, rsa.RSAPrivateKey)
+        signature = shop.material.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+        return authorization(f"Bearer {signed}.{jose.encode_base64url(signature)}")(shop)
+
+    return build
 
 
 def unsigned(shop: Caller) -> SimRequest:
@@ -97,6 +138,15 @@ REFUSALS: list[tuple[str, Refusal, Build]] = [
     ("another kid", Refusal.UNKNOWN_KEY, lambda c: c.request(header={"kid": "9"})),
     ("HMAC with an RSA key", Refusal.WRONG_ALGORITHM, confused_algorithm),
     ("alg none", Refusal.WRONG_ALGORITHM, unsigned),
+    ("alg None", Refusal.WRONG_ALGORITHM, with_algorithm("None")),
+    ("alg nOnE", Refusal.WRONG_ALGORITHM, with_algorithm("nOnE")),
+    ("alg null", Refusal.BAD_TOKEN, with_algorithm(None)),
+    ("alg a list", Refusal.BAD_TOKEN, with_algorithm(["RS256"])),
+    ("alg an object", Refusal.BAD_TOKEN, with_algorithm({"RS256": 1})),
+    ("alg a number", Refusal.BAD_TOKEN, with_algorithm(256)),
+    ("alg true", Refusal.BAD_TOKEN, with_algorithm(True)),
+    ("alg empty", Refusal.BAD_TOKEN, with_algorithm("")),
+    ("no alg", Refusal.BAD_TOKEN, with_algorithm(...)),
     ("another key", Refusal.BAD_SIGNATURE, forged),
     ("version as a number", Refusal.WRONG_VERSION, claim(v_c_jwt_version=2)),
     ("version 1", Refusal.WRONG_VERSION, claim(v_c_jwt_version="1")),
@@ -107,6 +157,16 @@ REFUSALS: list[tuple[str, Refusal, Build]] = [
     ("iat negative", Refusal.BAD_CLAIM, claim(iat=-1, exp=1)),
     ("iat astronomic", Refusal.BAD_CLAIM, claim(iat=10**400, exp=10**400 + 1)),
     ("no exp", Refusal.BAD_CLAIM, without("exp")),
+    ("exp as text", Refusal.BAD_CLAIM, claim(exp="9999999999")),
+    ("exp true", Refusal.BAD_CLAIM, claim(exp=True)),
+    ("exp null", Refusal.BAD_CLAIM, claim(exp=None)),
+    ("exp a list", Refusal.BAD_CLAIM, claim(exp=[NOW + 60])),
+    ("exp negative", Refusal.BAD_CLAIM, claim(exp=-1)),
+    ("exp a fraction", Refusal.BAD_CLAIM, claim(exp=NOW + 60.5)),
+    ("exp endless", Refusal.BAD_CLAIM, with_claims_text('"exp":1e400')),
+    ("exp Infinity", Refusal.BAD_TOKEN, with_claims_text('"exp":Infinity')),
+    ("exp of 5,000 digits", Refusal.BAD_TOKEN, with_claims_text('"exp":' + "9" * 5_000)),
+    ("iat in the future", Refusal.NOT_YET_VALID, claim(iat=NOW + 3_600, exp=NOW + 3_660)),
     ("121 seconds", Refusal.LIFETIME_TOO_LONG, claim(iat=NOW, exp=NOW + 121)),
     ("exp before iat", Refusal.LIFETIME_TOO_LONG, claim(iat=NOW, exp=NOW)),
     ("fast clock", Refusal.NOT_YET_VALID, claim(iat=NOW + 6, exp=NOW + 60)),
