@@ -12,9 +12,13 @@ LONGEST: Final = 4096
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}\Z")
 _VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?\Z")
 
-# Written by the seal or by the HTTP library; a second one would be smuggling.
+# Written by the seal or by the HTTP library; a second one would be smuggling. The merchant is
+# named by the token alone: a header could name another.
 RESERVED: Final = frozenset(
-    {"authorization", "host", "content-length", "transfer-encoding", "connection", "cookie"}
+    {
+        *("authorization", "host", "content-length", "transfer-encoding", "connection", "cookie"),
+        "v-c-merchant-id",
+    }
 )
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -22,11 +26,20 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 def check_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
     """Return the headers as pairs with names in lower case, or raise InvalidHeader."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return tuple(_check(name, value) for name, value in pairs)
+    return tuple(_check(name, value) for name, value in _pairs(headers))
 
 
-def _check(name: str, value: str) -> tuple[str, str]:
+def _pairs(headers: Headers) -> list[tuple[object, object]]:
+    try:
+        items = headers.items() if isinstance(headers, Mapping) else headers
+        return [(name, value) for name, value in items]
+    except (TypeError, ValueError):
+        raise InvalidHeader("Headers are a mapping, or pairs of a name and a value.") from None
+
+
+def _check(name: object, value: object) -> tuple[str, str]:
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise InvalidHeader("Names and values of headers are text, not bytes and not numbers.")
     if not _NAME.match(name):
         raise InvalidHeader(f"{name[:80]!r} is not a header name.")
     lowered = name.lower()

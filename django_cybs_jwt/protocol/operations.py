@@ -28,6 +28,32 @@ _WORD: Final = re.compile(r"(?:v\d{1,2}|[A-Za-z]+(?:-[A-Za-z]+)*)\Z")
 Template = tuple[str | None, ...]
 
 
+class _Rows:
+    """Policies by method and template, and the one that a concrete path falls under."""
+
+    def __init__(self, policies: dict[tuple[str, Template], Policy]) -> None:
+        self.policies = policies
+        self._shapes: dict[tuple[str, int], list[Template]] = {}
+        for method, template in policies:
+            self._shapes.setdefault((method, len(template)), []).append(template)
+        for templates in self._shapes.values():
+            # "/customers/new" is more particular than "/customers/{id}".
+            templates.sort(key=lambda template: [segment is None for segment in template])
+
+    def policy(self, method: str, segments: tuple[str, ...]) -> Policy | None:
+        template = self.match(method, segments)
+        return None if template is None else self.policies[method, template]
+
+    def match(self, method: str, segments: tuple[str, ...]) -> Template | None:
+        # A path without parameters is the most particular one, and what most requests name.
+        if (method, segments) in self.policies:
+            return segments
+        for template in self._shapes.get((method, len(segments)), ()):
+            if all(want in (None, got) for want, got in zip(template, segments, strict=True)):
+                return template
+        return None
+
+
 class Operations:
     """The request-MLE policy by method and path template.
 
@@ -37,26 +63,31 @@ class Operations:
     """
 
     def __init__(self, rows: Iterable[tuple[str, str, Policy]]) -> None:
-        self._policies: dict[tuple[str, Template], Policy] = {
-            (method.upper(), _template(path)): policy for method, path, policy in rows
-        }
-        self._shapes: dict[tuple[str, int], list[Template]] = {}
-        for method, template in self._policies:
-            self._shapes.setdefault((method, len(template)), []).append(template)
-        for templates in self._shapes.values():
-            # "/customers/new" is more particular than "/customers/{id}".
-            templates.sort(key=lambda template: [segment is None for segment in template])
+        self._rows = _Rows(
+            {(method.upper(), _template(path)): policy for method, path, policy in rows}
+        )
+        self._folded = _Rows(
+            {
+                (method, tuple(word and _fold(word) for word in template)): policy
+                for (method, template), policy in self._rows.policies.items()
+            }
+        )
 
     def policy(self, method: str, path: str) -> Policy:
-        """The policy for a concrete *path*; its query string does not count."""
+        """The policy for a concrete *path*; its query string does not count.
+
+        What a server might take for a mandatory operation is one: another case, and parameters
+        behind a semicolon, change nothing.
+        """
         method, segments = method.upper(), _segments(path)
-        template = self._match(method, segments)
-        return "optional" if template is None else self._policies[method, template]
+        if self._folded.policy(method, tuple(map(_fold, segments))) == "mandatory":
+            return "mandatory"
+        return self._rows.policy(method, segments) or "optional"
 
     def name(self, method: str, path: str) -> str:
         """The operation as `METHOD /path/{id}`: of a concrete path, what names no one thing."""
         method, segments = method.upper(), _segments(path)
-        template = self._match(method, segments)
+        template = self._rows.match(method, segments)
         if template is None:
             template = tuple(word if _WORD.match(word) else None for word in segments)
         return f"{method} {_path(template)}"
@@ -66,29 +97,21 @@ class Operations:
         match = _KEY.match(operation)
         if match is None:
             return None
-        template = self._match(match[1], _segments(match[2]))
+        template = self._rows.match(match[1], _segments(match[2]))
         return None if template is None else f"{match[1]} {_path(template)}"
 
     def suggestion(self, operation: str) -> str:
         """What to write instead of a name that is in no row."""
-        names = [f"{method} {_path(shape)}" for method, shape in self._policies]
+        names = [f"{method} {_path(shape)}" for method, shape in self._rows.policies]
         near = get_close_matches(operation, names, n=1)
         told = f"Did you mean {near[0]!r}? " if near else ""
         return f"{told}One that is missing in the table can be added to it with OPERATIONS."
 
-    def _match(self, method: str, segments: tuple[str, ...]) -> Template | None:
-        # A path without parameters is the most particular one, and what most requests name.
-        if (method, segments) in self._policies:
-            return segments
-        for template in self._shapes.get((method, len(segments)), ()):
-            if all(want in (None, got) for want, got in zip(template, segments, strict=True)):
-                return template
-        return None
-
     def overridden(self, changes: Mapping[str, str]) -> Self:
         """A copy with *changes*, each `"POST /pts/v2/payments": "mandatory"`."""
         rows = [
-            (method, _path(shape), policy) for (method, shape), policy in self._policies.items()
+            (method, _path(shape), policy)
+            for (method, shape), policy in self._rows.policies.items()
         ]
         rows.extend(_parse_change(key, policy) for key, policy in changes.items())
         return type(self)(rows)
@@ -104,6 +127,10 @@ def default_operations() -> Operations:
 
 def _segments(path: str) -> tuple[str, ...]:
     return tuple(unquote(path.partition("?")[0]).strip("/").split("/"))
+
+
+def _fold(segment: str) -> str:
+    return segment.partition(";")[0].casefold()
 
 
 def _template(path: str) -> Template:

@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from django_cybs_jwt.protocol import der
 from django_cybs_jwt.protocol.file_password import encode_password
+from django_cybs_jwt.tracebacks import forgetful
 
 ITERATIONS: Final = 250_000
 """For each of key, certificates and MAC. Readers limit them: .NET to 300,000 for one."""
@@ -28,6 +29,7 @@ _SHA256: Final = der.encode(
 )
 
 
+@forgetful
 def write_p12(
     private_key: RSAPrivateKey,
     certificate: x509.Certificate | None,

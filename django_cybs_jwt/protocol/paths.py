@@ -27,6 +27,8 @@ def check_path(path: str) -> str:
 
     *path* is `/segment/segment?query`, ASCII, percent-encoded, at most 2,048 characters.
     """
+    if not isinstance(path, str):
+        raise InvalidPath(f"The path is text, not {type(path).__name__}.")
     if len(path) > LONGEST:
         raise InvalidPath(f"The path has {len(path)} characters; {LONGEST} is the most.")
     if not _PATH.match(path):

@@ -21,6 +21,7 @@ from django_cybs_jwt.protocol.file_kind import check_size, looks_like, wrong_kin
 from django_cybs_jwt.protocol.file_password import encode_password
 from django_cybs_jwt.protocol.key_reader import read_key_file
 from django_cybs_jwt.protocol.pem_blocks import PemBlock
+from django_cybs_jwt.tracebacks import forgetful
 
 _KEY: Final = "one RSA private key in PEM (BEGIN PRIVATE KEY or BEGIN ENCRYPTED PRIVATE KEY)"
 _CERTIFICATE: Final = "one certificate in PEM (BEGIN CERTIFICATE) or DER"
@@ -54,6 +55,7 @@ class PemBundle(keys.Secret):
         ]
 
 
+@forgetful
 def load_private_key(
     data: bytes, password: str | bytes | None, *, interpreter: str | None = None
 ) -> RSAPrivateKey:
@@ -68,6 +70,7 @@ def load_private_key(
     return _open(key, password, interpreter)
 
 
+@forgetful
 def load_bundle(
     data: bytes,
     password: str | bytes | None,

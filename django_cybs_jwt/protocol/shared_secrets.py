@@ -10,6 +10,7 @@ from django_cybs_jwt.exceptions import KeyMaterialError, WeakKey, WrongKeyFile
 from django_cybs_jwt.protocol import keys
 from django_cybs_jwt.protocol.file_kind import der_kind
 from django_cybs_jwt.randomness import looks_random
+from django_cybs_jwt.tracebacks import forgetful
 
 LONGEST_TEXT: Final = 1024
 
@@ -19,6 +20,7 @@ _URL_SAFE: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 _GET_AGAIN: Final = "Copy it again from the Business Center, exactly as shown there."
 
 
+@forgetful
 def parse_shared_secret(text: str, *, algorithm: str = "HS256") -> bytes:
     """The bytes of a shared secret in standard Base64, fit for *algorithm*.
 

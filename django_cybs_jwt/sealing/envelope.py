@@ -60,6 +60,9 @@ class Context:
             raise SealingError("A sealing context names its owner and its row by UUID.")
         if not isinstance(self.live, bool):
             raise SealingError("A sealing context says live=True or live=False.")
+        names: tuple[object, ...] = (self.kind, self.field)
+        if not all(isinstance(name, str) for name in names):
+            raise SealingError("A sealing context names the kind of its row and its field in text.")
 
     def encode(self) -> bytes:
         """Sorted UTF-8 names and values, each after its length as u16: no two contexts alike."""
@@ -126,6 +129,8 @@ def seal(plaintext: bytes, *, context: Context, ring: KeyRing) -> bytes:
     # An empty value would be a legal way to blank a secret.
     if not plaintext:
         raise SealingError("There is nothing to seal: the secret is empty.")
+    if not isinstance(plaintext, bytes | bytearray | memoryview):
+        raise SealingError(f"Bytes are sealed, not {type(plaintext).__name__}.")
     if len(plaintext) > MAX_PLAINTEXT:
         raise SealingError(f"At most {MAX_PLAINTEXT} bytes are sealed; make it smaller.")
     suite, bound = SUITES[CURRENT], context.encode()

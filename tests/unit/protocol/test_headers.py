@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -20,7 +21,10 @@ def test_a_mapping_and_pairs_are_taken_in_their_order_with_names_in_lower_case()
 
 @pytest.mark.parametrize(
     "name",
-    ["authorization", "connection", "content-length", "cookie", "host", "transfer-encoding"],
+    [
+        *("authorization", "connection", "content-length", "cookie", "host", "transfer-encoding"),
+        "v-c-merchant-id",
+    ],
 )
 @pytest.mark.parametrize("write", [str.lower, str.upper, str.title])
 def test_what_the_seal_or_the_library_writes_is_refused_in_any_case(
@@ -55,3 +59,26 @@ def test_a_refused_value_is_not_quoted(secret: str) -> None:
         check_headers({"x-note": secret})
     assert "4111" not in str(caught.value)
     assert "x-note" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x": 1},
+        {"x": None},
+        {"x": b"1"},
+        {b"x": "1"},
+        {1: "1"},
+        [("x",)],
+        [("x", "1", "2")],
+        ["x: 1"],
+        [1],
+        "x: 1",
+        7,
+        None,
+    ],
+    ids=repr,
+)
+def test_what_is_no_text_in_pairs_is_refused_as_a_header(headers: Any) -> None:
+    with pytest.raises(InvalidHeader):
+        check_headers(headers)

@@ -27,6 +27,7 @@ from tests.unit.protocol.protocol_samples import (
     HOST,
     JTI,
     KID,
+    NOW,
     RESPONSE,
     RESPONSE_KID,
     RESPONSE_RSA,
@@ -179,6 +180,29 @@ def test_a_meta_key_signs_as_its_owner_for_the_merchant() -> None:
 def test_another_method_is_refused(method: str) -> None:
     with pytest.raises(MessageError, match="is not a method of the gateway"):
         sealed(method=method)
+
+
+@pytest.mark.parametrize("method", [None, b"POST", 1, ["POST"]])
+def test_a_method_that_is_no_text_is_refused(method: Any) -> None:
+    with pytest.raises(MessageError, match="is not a method of the gateway"):
+        sealed(method=method)
+
+
+@pytest.mark.parametrize("now", [NOW.replace(tzinfo=None), NOW.date(), 1_794_000_000, None])
+@pytest.mark.parametrize("mle", [True, False])
+def test_a_time_without_a_zone_is_refused(now: Any, mle: bool) -> None:
+    with pytest.raises(MessageError, match="carries a zone"):
+        sealed(now=now, mle=mle)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"path": None}, {"path": b"/x"}, {"headers": {"x": 1}}, {"headers": {b"x": "1"}}],
+    ids=str,
+)
+def test_an_argument_of_another_type_is_our_error(changes: dict[str, Any]) -> None:
+    with pytest.raises(MessageError):
+        sealed(**changes)
 
 
 def test_an_encrypted_request_is_json_whatever_its_body_was_called() -> None:

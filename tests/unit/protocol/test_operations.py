@@ -72,7 +72,9 @@ def test_well_known_operations_have_their_policy(method: str, path: str, policy:
         ("PATCH", "/tms/v2/tokenize"),
         ("POST", "/tms/v2/tokenize/more"),
         ("POST", "/tms/v2"),
-        ("POST", "/TMS/v2/tokenize"),
+        ("POST", "/TMS/v2/tokens"),
+        ("GET", "/REPORTING/v3/reports"),
+        ("GET", "/reporting/v3/reports;x=1"),
     ],
 )
 def test_an_operation_without_a_row_is_optional(method: str, path: str) -> None:
@@ -87,6 +89,12 @@ def test_an_operation_without_a_row_is_optional(method: str, path: str) -> None:
         "/%74ms/v2/tokenize",
         "/tms/v2/tokenize/",
         "/tms/v2/tokenize?x=/pts/v2/payments",
+        "/TMS/v2/tokenize",
+        "/tms/V2/Tokenize/",
+        "/tms/v2/tokenize;x=1",
+        "/tms;a=b/v2;c/tokenize;",
+        "/tms/v2/tokenize%3Bx=1",
+        "/Tms/v2/%54okenize%3bX",
     ],
 )
 def test_another_spelling_of_a_mandatory_path_is_still_mandatory(path: str) -> None:
@@ -101,6 +109,38 @@ def test_no_percent_encoding_escapes_a_mandatory_row(data: st.DataObject) -> Non
         for character in filled(path)
     )
     assert SHIPPED.policy(method, written) == "mandatory"
+
+
+@given(data=st.data())
+def test_neither_case_nor_matrix_parameters_escape_a_mandatory_row(data: st.DataObject) -> None:
+    _, method, path = data.draw(st.sampled_from([row for row in ROWS if row[0] == "mandatory"]))
+    written = "".join(
+        character.swapcase() if data.draw(st.booleans()) else character
+        for character in filled(path)
+    )
+    parameters = data.draw(st.sampled_from(["", ";", ";x=1", "%3bx", ";x=1;y=2"]))
+    assert SHIPPED.policy(method, written + parameters) == "mandatory"
+
+
+def test_another_spelling_makes_a_policy_stricter_and_never_weaker() -> None:
+    table = Operations(
+        [
+            ("GET", "/a/{id}", "off"),
+            ("GET", "/a/new", "mandatory"),
+            ("GET", "/b/{id}", "mandatory"),
+            ("GET", "/b/new", "off"),
+        ]
+    )
+    assert [table.policy("GET", path) for path in ("/a/1", "/a/new", "/a/NEW")] == [
+        "off",
+        "mandatory",
+        "mandatory",
+    ]
+    assert [table.policy("GET", path) for path in ("/b/new", "/b/NEW", "/b/new;x")] == [
+        "off",
+        "mandatory",
+        "mandatory",
+    ]
 
 
 def test_a_literal_goes_before_a_parameter_in_any_order_of_rows() -> None:

@@ -3,17 +3,27 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
-from django_cybs_jwt.exceptions import ExpiredKey, UnreadableKeyFile, WrongKeyFile
-from django_cybs_jwt.protocol import keys
+from django_cybs_jwt.exceptions import (
+    ExpiredKey,
+    KeyMaterialError,
+    UnreadableKeyFile,
+    WrongKeyFile,
+)
+from django_cybs_jwt.protocol import keys, pem
 from django_cybs_jwt.protocol.p12 import load_p12
+from django_cybs_jwt.protocol.p12_writer import write_p12
+from django_cybs_jwt.protocol.shared_secrets import parse_shared_secret
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.p12_encoding import gateway_p12
+from tests.unit.protocol import hostile_files as hostile
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
@@ -192,6 +202,31 @@ def test_a_bundle_shows_nothing_and_is_never_pickled_or_copied() -> None:
     for leak in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="never pickled"):
             leak(bundle)
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda secret: load_p12(file().data, secret, now=NOW),
+        lambda secret: pem.load_private_key(hostile.pem(password="x"), secret),
+        lambda secret: pem.load_bundle(hostile.pem(password="x"), secret, now=NOW),
+        lambda secret: parse_shared_secret(secret, algorithm="HS256"),
+        lambda secret: write_p12(KEY, None, [], secret + "\0"),
+    ],
+    ids=["load_p12", "load_private_key", "load_bundle", "parse_shared_secret", "write_p12"],
+)
+def test_a_failure_leaves_no_secret_in_the_frames_of_its_traceback(
+    fail: Callable[[str], object],
+) -> None:
+    try:
+        fail("Canary-Password-" + str(7))
+    except KeyMaterialError as error:
+        below = error.__traceback__.tb_next.tb_next  # type: ignore[union-attr]
+        frames = traceback.StackSummary.extract(
+            traceback.walk_tb(below), capture_locals=True
+        ).format()
+    assert len(frames) > 1
+    assert "Canary-Password" not in "".join(frames)
 
 
 SAMPLES = os.environ.get("CYBS_SAMPLES_DIR", "")

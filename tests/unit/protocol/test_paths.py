@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 from hypothesis import example, given
@@ -94,4 +96,10 @@ def test_the_longest_path_is_accepted_and_one_more_is_not() -> None:
 )
 def test_a_refusal_names_the_cure(path: str, cure: str) -> None:
     with pytest.raises(InvalidPath, match=cure):
+        check_path(path)
+
+
+@pytest.mark.parametrize("path", [None, b"/pts/v2/payments", 1, ["/a"]], ids=repr)
+def test_what_is_no_text_is_refused_as_a_path(path: Any) -> None:
+    with pytest.raises(InvalidPath, match="The path is text"):
         check_path(path)

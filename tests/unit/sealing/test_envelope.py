@@ -79,6 +79,17 @@ def test_nothing_is_not_sealed(nothing):
         seal(nothing, context=HOME, ring=RING)
 
 
+@pytest.mark.parametrize("value", ["text", 7, ["x"], {"a": 1}, object()])
+def test_only_bytes_are_sealed(value):
+    with pytest.raises(SealingError, match="Bytes are sealed, not"):
+        seal(value, context=HOME, ring=RING)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_bytes_are_sealed_whoever_holds_them(kind):
+    assert open_blob(seal(kind(b"x"), context=HOME, ring=RING), context=HOME, ring=RING) == b"x"
+
+
 def test_sealing_the_same_twice_shares_no_random_part():
     first, second = (Blob.split(seal(SECRET, context=HOME, ring=RING)) for _ in range(2))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from django_cybs_jwt.exceptions import SecretIntegrityError
+from django_cybs_jwt.exceptions import SealingError, SecretIntegrityError
 from django_cybs_jwt.sealing import Context, open_blob, seal
 from tests.unit.sealing import spec_envelope
 from tests.unit.sealing.sealing_samples import HOME, RING, SECRET, make_context
@@ -94,3 +94,19 @@ def test_owner_and_row_exchanged_is_another_context():
     exchanged = replace(HOME, owner=HOME.row, row=HOME.owner)
 
     assert exchanged.encode() != HOME.encode()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"kind": value} for value in (None, 1, b"credential", ["credential"])),
+        *({"field": value} for value in (None, 1, b"sealed_secret")),
+        *({"owner": value} for value in (None, 1, "6643fb9a-8093-47c6-95d3-8d69785b5e62")),
+        *({"row": value} for value in (None, 1, "6643fb9a-8093-47c6-95d3-8d69785b5e62")),
+        *({"live": value} for value in (None, 1, "live")),
+    ],
+    ids=str,
+)
+def test_a_context_of_other_types_is_none(changes):
+    with pytest.raises(SealingError, match="A sealing context"):
+        replace(HOME, **changes)
