@@ -1,13 +1,17 @@
-"""One payment without Django: run by nox in an environment that does not have it."""
+"""A payment, and a secret at rest, without Django: run by nox where it is not installed."""
 
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
+from uuid import uuid4
 
 from cryptography import x509
 
 from django_cybs_jwt.client import Client
+from django_cybs_jwt.exceptions import SecretIntegrityError
 from django_cybs_jwt.protocol import GatewayCertificate, MerchantKeys, ResponseKey, SigningKey
+from django_cybs_jwt.sealing import Context, KeyRing, open_blob, seal
 from django_cybs_jwt.simulator import Gateway, MemoryRegistry
 from django_cybs_jwt.simulator.transport import SimulatorTransport
 from django_cybs_jwt.testing import material
@@ -16,6 +20,26 @@ assert importlib.util.find_spec("django") is None, "This proves nothing where Dj
 
 
 def main() -> None:
+    secret_at_rest()
+    payment_is_made()
+    print("2 passed, 0 failed")
+
+
+def secret_at_rest() -> None:
+    ring = KeyRing.generate("2026-11")
+    home = Context(live=False, kind="credential", owner=uuid4(), row=uuid4(), field="secret")
+    blob = seal(b"a secret", context=home, ring=KeyRing.from_json(ring.to_json()))
+    moved = replace(home, row=uuid4())
+
+    assert open_blob(blob, context=home, ring=ring) == b"a secret"
+    try:
+        open_blob(blob, context=moved, ring=ring)
+    except SecretIntegrityError:
+        return
+    raise AssertionError("A blob opened in another row.")
+
+
+def payment_is_made() -> None:
     signing, response = material.p12("acme"), material.p12("acme")
     registry = MemoryRegistry()
     registry.add("acme", certificate=signing.certificate, response_certificate=response.certificate)
@@ -29,7 +53,6 @@ def main() -> None:
     assert answer.json()["status"] == "AUTHORIZED"
     assert exchange.request_encrypted
     assert exchange.encrypted
-    print("1 passed, 0 failed")
 
 
 def merchant_keys(
