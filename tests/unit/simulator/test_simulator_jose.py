@@ -14,53 +14,20 @@ from joserfc import jwe
 from joserfc.jwk import RSAKey
 
 from django_cybs_jwt.simulator import jose
+from tests.unit.protocol.rfc_figures import (
+    A1_KEY,
+    A1_TOKEN,
+    A2_MODULUS,
+    A2_TOKEN,
+    BILBO_MODULUS,
+    JWE_CONTENT_KEY,
+    JWE_PLAINTEXT,
+    JWE_TOKEN,
+    PS384_INPUT,
+    PS384_SIGNATURE,
+    public_key,
+)
 from tests.unit.simulator.callers import pem_private
-
-# RFC 7515, appendix A.1 and A.2: header, payload and signature joined as they are printed there.
-A1_KEY = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"
-A1_TOKEN = (
-    "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9."
-    "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ."
-    "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-)
-A2_MODULUS = (
-    "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4"
-    "d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5re"
-    "xMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxX"
-    "FvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"
-)
-A2_TOKEN = (
-    "eyJhbGciOiJSUzI1NiJ9."
-    "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ."
-    "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5"
-    "jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb"
-    "1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QO"
-    "YEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"
-)
-# RFC 7520, sections 3.3 and 4.2: RSA-PSS with SHA-384.
-BILBO_MODULUS = (
-    "n4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVTeT-O-XV2jRojdNhxJWTDvNd7nqQ0VEiZQHz_AJmS"
-    "CpMaJMRBSFKrKb2wqVwGU_NsYOYL-QtiWN2lbzcEe6XC0dApr5ydQLrHqkHHig3RBordaZ6Aj-oBHqFEHYpPe7Tpe-Of"
-    "VfHd1E6cS6M1FZcD1NNLYD5lFHpPI9bTwJlsde3uhGqC0ZCuEHg8lhzwOHrtIQbS0FVbb9k3-tVTU4fg_3L_vniUFAKw"
-    "uCLqKnS2BYwdq_mzSnbLY7h_qixoR7jig3__kRhuaxwUkRz5iaiQkqgc5gHdrNP5zw"
-)
-PS384_INPUT = (
-    "eyJhbGciOiJQUzM4NCIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9."
-    "SXTigJlzIGEgZGFuZ2Vyb3VzIGJ1c2luZXNzLCBGcm9kbywgZ29pbmcgb3V0IHlvdXIgZG9vci4gWW91IHN0ZXAgb250"
-    "byB0aGUgcm9hZCwgYW5kIGlmIHlvdSBkb24ndCBrZWVwIHlvdXIgZmVldCwgdGhlcmXigJlzIG5vIGtub3dpbmcgd2hl"
-    "cmUgeW91IG1pZ2h0IGJlIHN3ZXB0IG9mZiB0by4"
-)
-PS384_SIGNATURE = (
-    "cu22eBqkYDKgIlTpzDXGvaFfz6WGoz7fUDcfT0kkOy42miAh2qyBzk1xEsnk2IpN6-tPid6VrklHkqsGqDqHCdP6O8TT"
-    "B5dDDItllVo6_1OLPpcbUrhiUSMxbbXUvdvWXzg-UD8biiReQFlfz28zGWVsdiNAUf8ZnyPEgVFn442ZdNqiVJRmBqrY"
-    "RXe8P_ijQ7p8Vdz0TTrxUeT3lm8d9shnr2lfJT8ImUjvAA2Xez2Mlp8cBE5awDzT0qI0n6uiP1aCN_2_jLAeQTlqRHtf"
-    "a64QQSUmFAAjVKPbByi7xho0uTOcbH510a6GYmJUAfmWjwZ6oD4ifKo8DYM-X72Eaw"
-)
-
-
-def public_key(modulus: str) -> rsa.RSAPublicKey:
-    number = int.from_bytes(jose.decode_base64url(modulus))
-    return rsa.RSAPublicNumbers(65537, number).public_key()
 
 
 def figure(signing_input: str, signature: str, algorithm: str) -> jose.Jws:
@@ -95,17 +62,12 @@ def test_published_signatures_do_not_verify_other_bytes_or_another_hash(
 
 def test_the_content_of_the_published_a256gcm_figure_opens() -> None:
     """RFC 7516, appendix A.1; its key encryption is SHA-1 OAEP, which the gateway refuses."""
-    key = bytes.fromhex("b1a1f480548fe1733fb403ff6b9ad4f68a076e5b702e22692f82cb2e7aea40fc")
-    aad = b"eyJhbGciOiJSU0EtT0FFUCIsImVuYyI6IkEyNTZHQ00ifQ"
-    iv = jose.decode_base64url("48V1_ALb6US04U3b")
-    ciphertext = jose.decode_base64url(
-        "5eym8TW_c8SuK0ltJ3rpYIzOeDQz7TALvtu6UG9oMo4vpzs9tX_EFShS8iB7j6jiSdiwkIr3ajwQzaBtQD_A"
-    )
-    tag = jose.decode_base64url("XFBoMYUZodetZdvTiFvSkQ")
+    aad, _, *rest = JWE_TOKEN.split(".")
+    iv, ciphertext, tag = map(jose.decode_base64url, rest)
 
-    opened = jose.open_content(key, iv, ciphertext, tag, aad)
+    opened = jose.open_content(JWE_CONTENT_KEY, iv, ciphertext, tag, aad.encode())
 
-    assert opened == b"The true sign of intelligence is not knowledge but imagination."
+    assert opened == JWE_PLAINTEXT
 
 
 @pytest.mark.parametrize("length", [0, 1, 100_000])
