@@ -17,23 +17,28 @@ from django_cybs_jwt.services.queue.submitting import asubmit, submit
 from django_cybs_jwt.services.sending import (
     SignedRequest,
     aclient,
+    adecrypt,
     aexplain,
     asend,
+    asign,
     auth,
     client,
     decrypt,
     send,
     sign,
 )
-from django_cybs_jwt.services.signing import keys_for
+from django_cybs_jwt.services.signing import akeys_for, keys_for
 
 __all__ = [
     "Reply",
     "SignedRequest",
     "StoredReply",
     "aclient",
+    "adecrypt",
     "aexplain",
+    "akeys_for",
     "asend",
+    "asign",
     "asubmit",
     "auth",
     "client",

@@ -276,7 +276,7 @@ def rotate_under_traffic(folder: Path) -> None:
     """A merchant pays without pause while its key is replaced and rolled back."""
     from django_cybs_jwt import cybs
     from django_cybs_jwt.exceptions import CybsError
-    from django_cybs_jwt.services import signing
+    from django_cybs_jwt.services import key_cache
 
     sent: Counter[str] = Counter()
     failed: list[str] = []
@@ -297,7 +297,7 @@ def rotate_under_traffic(folder: Path) -> None:
     command("cybs_verify shoes --purpose signing")
     for line in ("--overlap 1h", "--rollback"):
         command(f"cybs_rotate shoes --purpose signing {line}")
-        time.sleep(signing.LOOK_EVERY + 0.5)
+        time.sleep(key_cache.LOOK_EVERY + 0.5)
     stop.set()
     worker.join()
     print(f"\nMeanwhile {sent.total()} payments were sent, {len(failed)} failed. Signed by:")

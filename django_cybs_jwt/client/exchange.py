@@ -18,6 +18,7 @@ from django_cybs_jwt.exceptions import InvalidHost, MessageError, OutcomeUnknown
 from django_cybs_jwt.protocol import (
     MerchantKeys,
     OpenedResponse,
+    ReplyKeys,
     SealedRequest,
     open_response,
     seal_request,
@@ -122,7 +123,7 @@ def seal_message(
     return sealed
 
 
-def open_message(config: Config, keys: MerchantKeys, body: bytes, *, status: int) -> OpenedResponse:
+def open_message(config: Config, keys: ReplyKeys, body: bytes, *, status: int) -> OpenedResponse:
     """Open by the configuration, and count the use of the key."""
     opened = open_response(keys, body, status=status, response_mle=response_mle(config, keys))
     if opened.kid is not None:
@@ -148,7 +149,7 @@ def carry(config: Config, sealed: SealedRequest, extensions: dict[str, Any]) -> 
     return carried
 
 
-def response_mle(config: Config, keys: MerchantKeys) -> ResponseMLE:
+def response_mle(config: Config, keys: ReplyKeys) -> ResponseMLE:
     """The organization's own policy, else the project's."""
     return keys.response_mle or config.response_mle
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django_cybs_jwt.protocol.keys import (
     GatewayCertificate,
     MerchantKeys,
+    ReplyKeys,
     ResponseKey,
     SigningKey,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "OpenedResponse",
     "Operations",
     "Profile",
+    "ReplyKeys",
     "ResponseKey",
     "SealedRequest",
     "SigningKey",

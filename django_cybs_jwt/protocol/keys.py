@@ -142,22 +142,29 @@ class GatewayCertificate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
-class MerchantKeys(Secret):
+class ReplyKeys(Secret):
+    """What opens replies: *response_keys* holds one owner's keys that may, by kid.
+
+    *response_mle* is the organization's own policy; None leaves it to the project's.
+    """
+
+    response_keys: Mapping[str, ResponseKey] = field(default_factory=dict)
+    response_mle: ResponseMLE | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class MerchantKeys(ReplyKeys):
     """Everything one merchant's message needs.
 
     *merchant* becomes `v-c-merchant-id`, *host* becomes `request-host`.
-    *response_keys* holds every key that may open a reply, by kid;
-    *response_kid* names the one that is announced, if any.
-    *response_mle* is the organization's own policy; None leaves it to the profile.
+    *response_kid* names the response key that is announced, if any.
     """
 
     merchant: str
     host: str
     signing: SigningKey
-    response_keys: Mapping[str, ResponseKey] = field(default_factory=dict)
     response_kid: str | None = None
     gateway_certificate: GatewayCertificate | None = None
-    response_mle: ResponseMLE | None = None
 
     def __post_init__(self) -> None:
         owner = self.signing.owner

@@ -17,7 +17,7 @@ from django_cybs_jwt.protocol import jwe, jws
 from django_cybs_jwt.protocol.bodies import check_body, decode_json
 from django_cybs_jwt.protocol.claims import METHODS, build_claims
 from django_cybs_jwt.protocol.headers import Headers, check_headers
-from django_cybs_jwt.protocol.keys import GatewayCertificate, MerchantKeys, ResponseMLE
+from django_cybs_jwt.protocol.keys import GatewayCertificate, MerchantKeys, ReplyKeys, ResponseMLE
 from django_cybs_jwt.protocol.operations import Operations, Policy
 from django_cybs_jwt.protocol.paths import check_path
 from django_cybs_jwt.protocol.profiles import Profile
@@ -111,7 +111,7 @@ def seal_request(
 
 
 def open_response(
-    keys: MerchantKeys, body: bytes, *, status: int, response_mle: ResponseMLE = "ask"
+    keys: ReplyKeys, body: bytes, *, status: int, response_mle: ResponseMLE = "ask"
 ) -> OpenedResponse:
     """Return the plain bytes of a reply of any *status*; a plain reply passes as it is.
 

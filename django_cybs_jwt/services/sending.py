@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -21,6 +21,8 @@ from django_cybs_jwt.client import (
     Reply,
 )
 from django_cybs_jwt.client.exchange import open_message, seal_message
+from django_cybs_jwt.exceptions import MLEDecryptError
+from django_cybs_jwt.protocol import MerchantKeys, ReplyKeys
 from django_cybs_jwt.services import signing, usage
 from django_cybs_jwt.tracebacks import aforgetful, forgetful
 
@@ -124,8 +126,56 @@ def sign(
     headers: Mapping[str, str] | None = None,
 ) -> SignedRequest:
     """Seal a request without sending it; *url* is where the settings point its host."""
-    config, keys = _config(), signing.keys_for(org_id)
-    sealed = seal_message(config, keys, method, path, body, mle=mle, headers=headers or {})
+    return _signed(signing.keys_for(org_id), method, path, body, mle=mle, headers=headers or {})
+
+
+@aforgetful
+async def asign(
+    org_id: str,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    *,
+    mle: bool | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> SignedRequest:
+    """The asynchronous twin of `sign`."""
+    keys = await signing.akeys_for(org_id)
+    return _signed(keys, method, path, body, mle=mle, headers=headers or {})
+
+
+@forgetful
+def decrypt(org_id: str, body: bytes, *, status: int = 200) -> bytes:
+    """The plain bytes of a reply body; one that came in clear is returned as it is.
+
+    Whatever became of the key that signed since: no key must be able to sign now.
+    Raises MLEDecryptError when it is encrypted and does not open.
+    """
+    return _opened(signing.reply_keys(org_id), body, status)
+
+
+@aforgetful
+async def adecrypt(org_id: str, body: bytes, *, status: int = 200) -> bytes:
+    """The asynchronous twin of `decrypt`."""
+    return _opened(await signing.areply_keys(org_id), body, status)
+
+
+async def aexplain(reply: Reply) -> Explanation:
+    """`reply.explain()` for an event loop, where it may not ask the database for the key."""
+    return await sync_to_async(reply.explain)()
+
+
+def _signed(
+    keys: MerchantKeys,
+    method: str,
+    path: str,
+    body: bytes,
+    *,
+    mle: bool | None,
+    headers: Mapping[str, str],
+) -> SignedRequest:
+    config = _config()
+    sealed = seal_message(config, keys, method, path, body, mle=mle, headers=headers)
     return SignedRequest(
         method=sealed.method,
         url=config.origin(sealed.host) + sealed.path,
@@ -137,18 +187,16 @@ def sign(
     )
 
 
-@forgetful
-def decrypt(org_id: str, body: bytes, *, status: int = 200) -> bytes:
-    """The plain bytes of a reply body; one that came in clear is returned as it is.
-
-    Raises MLEDecryptError when it is encrypted and does not open.
-    """
-    return open_message(_config(), signing.keys_for(org_id), body, status=status).content
-
-
-async def aexplain(reply: Reply) -> Explanation:
-    """`reply.explain()` for an event loop, where it may not ask the database for the key."""
-    return await sync_to_async(reply.explain)()
+def _opened(owners: Sequence[ReplyKeys], body: bytes, status: int) -> bytes:
+    """By the kid of the token, among every owner whose key may have signed the request."""
+    failure = MLEDecryptError()
+    for keys in owners:
+        try:
+            return open_message(_config(), keys, body, status=status).content
+        except MLEDecryptError as error:
+            # Two owners may have keys of one name; what a key of that name says tells most.
+            failure = failure if failure.facts.get("known") else error
+    raise failure
 
 
 def _config() -> Config:

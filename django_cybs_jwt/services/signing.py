@@ -1,19 +1,12 @@
-"""Keys for a merchant's message: at most four queries cold, none warm.
-
-A switch made anywhere is seen within two seconds: the epoch row is read again before a send
-when the last look is older.
-"""
+"""Keys for a message, and for the reply to one: at most four queries cold, none warm."""
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final, get_args
+from datetime import datetime
+from typing import get_args
 
 from asgiref.sync import sync_to_async
 from cryptography import x509
@@ -32,69 +25,27 @@ from django_cybs_jwt.exceptions import (
 )
 from django_cybs_jwt.models import Credential, Organization, Purpose
 from django_cybs_jwt.models import GatewayCertificate as GatewayCertificateRow
-from django_cybs_jwt.protocol import GatewayCertificate, MerchantKeys, ResponseKey, SigningKey
+from django_cybs_jwt.protocol import (
+    GatewayCertificate,
+    MerchantKeys,
+    ReplyKeys,
+    ResponseKey,
+    SigningKey,
+)
 from django_cybs_jwt.protocol.keys import ResponseMLE
 from django_cybs_jwt.services import (
-    epoch,
     gateway_certificates,
+    key_cache,
     opened_keys,
     organizations,
     resolution,
 )
+from django_cybs_jwt.services.key_cache import KEEP, Entry, KeyCache
 from django_cybs_jwt.tracebacks import aforgetful, forgetful
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY: Final = 2.0  # seconds; the promise is five
-KEEP: Final = timedelta(seconds=300)
-MOST: Final = 10_000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Assembled:
-    keys: MerchantKeys
-    live: bool
-    until: datetime
-
-
-class _Cache:
-    """Assembled keys by organization name, all dropped when the epoch changes."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.clear()
-
-    def clear(self) -> None:
-        self.assembled: dict[str, _Assembled] = {}
-        self.epoch: int | None = None
-        self.looked_at = float("-inf")
-
-    def is_fresh(self) -> bool:
-        return time.monotonic() - self.looked_at < LOOK_EVERY
-
-    def look(self) -> None:
-        """Read the epoch when the last look is old; drop what an older epoch assembled."""
-        if self.is_fresh():
-            return
-        with self.lock:
-            if self.is_fresh():
-                return
-            started = time.monotonic()
-            value = epoch.value()
-            if value != self.epoch:
-                self.assembled = {}
-                opened_keys.forget()
-            self.epoch, self.looked_at = value, started
-
-    def get(self, name: str, now: datetime) -> MerchantKeys | None:
-        entry = self.assembled.get(name)
-        if entry is None or now >= entry.until:
-            return None
-        check_side(entry.live, entry.keys.host)
-        return entry.keys
-
-
-_cache = _Cache()
+_cache = KeyCache()
 
 
 @forgetful
@@ -104,27 +55,50 @@ def keys_for(org_id: str, *, now: datetime | None = None) -> MerchantKeys:
     Raises OrganizationError, KeyResolutionError, SealingError, or LiveRefused.
     """
     moment = now or timezone.now()
-    _cache.look()
-    known = _cache.get(org_id, moment)
-    if known is not None:
-        return known
-    assembled = _cache.assembled
-    entry = _assemble(org_id, moment)
-    if len(assembled) >= MOST:
-        assembled.clear()
-    # Into the dictionary of the epoch that was read first: a newer epoch has a newer one.
-    assembled[org_id] = entry
-    return entry.keys
+    seen = _cache.look()
+    entry = key_cache.valid(_cache.shelf.signing, org_id, moment)
+    if entry is None:
+        shelf = _cache.shelf_of(seen)
+        entry = _assemble(org_id, moment)
+        key_cache.put(shelf.signing, org_id, entry)
+    return _checked(entry)
 
 
 @aforgetful
 async def akeys_for(org_id: str) -> MerchantKeys:
     """Like `keys_for`; leaves the event loop only when the database must be asked."""
     if _cache.is_fresh():
-        known = _cache.get(org_id, timezone.now())
+        known = key_cache.valid(_cache.shelf.signing, org_id, timezone.now())
         if known is not None:
-            return known
+            return _checked(known)
     return await sync_to_async(keys_for)(org_id)
+
+
+@forgetful
+def reply_keys(org_id: str, *, now: datetime | None = None) -> tuple[ReplyKeys, ...]:
+    """What may open replies to an organization: one entry for each owner whose key could sign.
+
+    No key must be able to sign for it now, and it need not be active: a reply to what was
+    processed before is still to be read.
+    """
+    moment = now or timezone.now()
+    seen = _cache.look()
+    entry = key_cache.valid(_cache.shelf.replies, org_id, moment)
+    if entry is None:
+        shelf = _cache.shelf_of(seen)
+        entry = _assemble_replies(org_id, moment)
+        key_cache.put(shelf.replies, org_id, entry)
+    return entry.value
+
+
+@aforgetful
+async def areply_keys(org_id: str) -> tuple[ReplyKeys, ...]:
+    """Like `reply_keys`; leaves the event loop only when the database must be asked."""
+    if _cache.is_fresh():
+        known = key_cache.valid(_cache.shelf.replies, org_id, timezone.now())
+        if known is not None:
+            return known.value
+    return await sync_to_async(reply_keys)(org_id)
 
 
 def key_now(reference: str) -> KeyFacts | None:
@@ -155,7 +129,12 @@ def check_side(live: bool, host: str) -> None:
         raise LiveRefused(f"{host} is live, and CYBS_JWT['LIVE'] is not True. Nothing was sent.")
 
 
-def _assemble(org_id: str, now: datetime) -> _Assembled:
+def _checked(entry: Entry[MerchantKeys]) -> MerchantKeys:
+    check_side(entry.live, entry.value.host)
+    return entry.value
+
+
+def _assemble(org_id: str, now: datetime) -> Entry[MerchantKeys]:
     merchant = organizations.find(org_id)
     check_side(merchant.live, merchant.host)
     _check_active(merchant)
@@ -181,10 +160,26 @@ def _assemble(org_id: str, now: datetime) -> _Assembled:
         signing.expires_at,
         announced.expires_at if announced else None,
         chosen.not_after if chosen else None,
-        *(row.activate_at for row in rows),
     ]
-    until = min([now + KEEP, *(end for end in ends if end is not None and end > now)])
-    return _Assembled(keys, merchant.live, until)
+    return Entry(keys, merchant.live, _until(now, rows, *ends))
+
+
+def _assemble_replies(org_id: str, now: datetime) -> Entry[tuple[ReplyKeys, ...]]:
+    merchant = organizations.find(org_id)
+    rows = resolution.candidates(merchant)
+    owners = {row.pk: row for row in (*merchant.chain(), *(row.organization for row in rows))}
+    policy = _response_mle(merchant)
+    found = tuple(
+        ReplyKeys(response_keys=_response_keys(owner, rows, None, now), response_mle=policy)
+        for owner in owners.values()
+    )
+    return Entry(found, merchant.live, _until(now, rows))
+
+
+def _until(now: datetime, rows: Sequence[Credential], *ends: datetime | None) -> datetime:
+    """The first moment at which something else may hold."""
+    moments = (*ends, *(row.activate_at for row in rows))
+    return min([now + KEEP, *(each for each in moments if each is not None and each > now)])
 
 
 def _response_mle(merchant: Organization) -> ResponseMLE | None:

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from django_cybs_jwt.services.signing import LOOK_EVERY
+from django_cybs_jwt.services.key_cache import LOOK_EVERY
 from django_cybs_jwt.testing import material
 from tests.acceptance.shell import ROOT, Project
 

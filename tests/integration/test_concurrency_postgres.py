@@ -12,17 +12,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.utils import timezone
 
-from django_cybs_jwt.exceptions import CybsError, DuplicateKey
+from django_cybs_jwt.exceptions import CybsError, DuplicateKey, KeyNotUsable
 from django_cybs_jwt.models import AuditHead, Credential, Epoch, KeyEvent, Organization, State
 from django_cybs_jwt.services import epoch, organizations, rotation, signing, withdrawal
-from django_cybs_jwt.services.signing import LOOK_EVERY
+from django_cybs_jwt.services.key_cache import LOOK_EVERY
 from django_cybs_jwt.testing import material
 from tests.services import postgresql_as_default
 from tests.unit.models.test_key_constraints import *  # noqa: F403  # the same on PostgreSQL
@@ -293,3 +295,48 @@ def test_a_change_is_seen_by_another_thread_after_at_most_one_look() -> None:
     withdrawal.suspend(own, actor="tests", now=timezone.now(), reason="test")
     with ThreadPoolExecutor(max_workers=1) as executor:
         assert executor.submit(refused_after).result() < LOOK_EVERY + 0.5
+
+
+@contextmanager
+def inside_an_older_snapshot() -> Iterator[Callable[[], str]]:
+    """A thread in a transaction that began before what the test does now; call it to sign there."""
+    begun, go, ended = threading.Event(), threading.Event(), []
+
+    def run() -> None:
+        connection.ensure_connection()
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ  # as OPTIONS would say it
+        connection.connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        with transaction.atomic():
+            Credential.objects.exists()
+            begun.set()
+            go.wait(10)
+            ended.append(signing.keys_for("acme").signing.state)
+        connection.close()
+
+    def sign() -> str:
+        go.set()
+        thread.join(10)
+        return ended[0]
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    begun.wait(10)
+    try:
+        yield sign
+    finally:
+        go.set()
+        thread.join(10)
+
+
+@pytest.mark.parametrize("who_looks", ["everybody", "the old one"])
+def test_a_key_suspended_meanwhile_is_not_brought_back_by_an_older_snapshot(who_looks: str) -> None:
+    own = enrolment.shared_secret(enrolment.organization())
+    with inside_an_older_snapshot() as sign:
+        withdrawal.suspend(own, actor="tests", now=timezone.now(), reason="stolen")
+        signing.forget()
+        if who_looks == "everybody":
+            signing._cache.look()
+        assert sign() == State.ACTIVE  # to that transaction it is
+    for _ in range(2):
+        with pytest.raises(KeyNotUsable):
+            signing.keys_for("acme")

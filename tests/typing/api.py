@@ -33,6 +33,9 @@ async def asynchronous() -> None:
     reply = await cybs.asend("acme", "GET", "/tss/v2/transactions/1")
     assert_type(await cybs.aexplain(reply), Explanation)
     assert_type(await cybs.asend("acme", "GET", "/tss/v2/transactions/1"), cybs.Reply)
+    assert_type(await cybs.asign("acme", "GET", "/x"), cybs.SignedRequest)
+    assert_type(await cybs.adecrypt("acme", b"{}"), bytes)
+    assert_type(await cybs.akeys_for("acme"), MerchantKeys)
     assert_type(cybs.aclient("acme"), AsyncClient)
     assert_type(await cybs.asubmit("acme", "GET", "/x", idempotency_key="a"), OutboundRequest)
     async with httpx.AsyncClient(auth=cybs.auth("acme")) as own:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -24,7 +26,7 @@ from django_cybs_jwt.exceptions import (
     ReplyNotEncrypted,
 )
 from django_cybs_jwt.models import Credential, Organization, State
-from django_cybs_jwt.services import signing, withdrawal
+from django_cybs_jwt.services import key_cache, organizations, signing, withdrawal
 from django_cybs_jwt.simulator.faults import Fault, FaultKind
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
@@ -212,9 +214,121 @@ def test_a_reply_under_a_key_that_may_not_be_used_does_not_open(
         cybs.decrypt("acme", encrypted)
 
 
-def captured_reply() -> bytes:
+def adecrypt(*arguments: Any, **options: Any) -> bytes:
+    async def call() -> bytes:
+        return await cybs.adecrypt(*arguments, **options)
+
+    return async_to_sync(call)()
+
+
+decrypts = pytest.mark.parametrize("decrypt", [cybs.decrypt, adecrypt], ids=["decrypt", "adecrypt"])
+Decrypt = Callable[..., bytes]
+
+
+@decrypts
+@pytest.mark.parametrize("state", [State.SUSPENDED, State.COMPROMISED, State.RETIRED])
+def test_a_reply_is_readable_whatever_became_of_the_key_that_signed(
+    simulator: Simulation, decrypt: Decrypt, state: State
+) -> None:
+    encrypted = captured_reply()
+    enrolment.put(signing_row(), state)
+    assert json.loads(decrypt("acme", encrypted))["status"] == "AUTHORIZED"
+
+
+@decrypts
+def test_a_reply_to_a_merchant_that_was_disabled_since_is_readable(
+    simulator: Simulation, decrypt: Decrypt
+) -> None:
+    encrypted = captured_reply()
+    organizations.disable("acme", actor="tests")
+    signing.forget()
+    assert json.loads(decrypt("acme", encrypted))["status"] == "AUTHORIZED"
+
+
+def under_a_portfolio(simulator: Simulation, covers: str) -> Organization:
+    """A merchant for which the portfolio's keys sign and open."""
+    portfolio = enrolment.organization("portfolio", kind="portfolio")
+    for purpose in ("signing", "response-mle"):
+        key = material.rsa_key(name=f"portfolio {purpose}")
+        gateway = simulator.certificate.certificate
+        enrolment.rsa_key(portfolio, purpose=purpose, key=key, gateway=gateway, covers=covers)
+    parent = "portfolio" if covers == "all" else None
+    shop = enrolment.organization("shop", parent=parent)
+    if covers == "selected":
+        for slot in portfolio.slots.all():
+            slot.merchants.add(shop)
+    signing.forget()
+    return shop
+
+
+@decrypts
+@pytest.mark.parametrize("covers", ["all", "selected"])
+@pytest.mark.parametrize("change", ["own key", "owner disabled", "owner's key suspended"])
+def test_a_reply_under_the_portfolios_key_is_readable_whoever_signs_by_now(
+    simulator: Simulation, decrypt: Decrypt, covers: str, change: str
+) -> None:
+    shop = under_a_portfolio(simulator, covers)
+    encrypted = captured_reply("shop")
+    if change == "own key":
+        enrolment.shared_secret(shop)
+        enrolment.rsa_key(shop, key=material.rsa_key(name="shop response"))
+    elif change == "owner disabled":
+        organizations.disable("portfolio", actor="tests")
+    else:
+        owned = Credential.objects.get(organization__org_id="portfolio", slot__purpose="signing")
+        enrolment.put(owned, State.SUSPENDED)
+    signing.forget()
+    assert json.loads(decrypt("shop", encrypted))["status"] == "AUTHORIZED"
+
+
+def test_of_two_owners_keys_with_one_key_id_the_right_one_opens(simulator: Simulation) -> None:
+    """Whoever imports a key under somebody else's id makes no reply unreadable."""
+    shop = under_a_portfolio(simulator, "all")
+    encrypted = captured_reply("shop")
+    theirs = Credential.objects.get(organization__org_id="portfolio", slot__purpose="response-mle")
+    twin = replace(
+        enrolment.rsa_inspection("shop", key=material.rsa_key(name="twin")), key_id=theirs.key_id
+    )
+    enrolment.store(shop, twin)
+    signing.forget()
+    assert json.loads(cybs.decrypt("shop", encrypted))["status"] == "AUTHORIZED"
+
+
+def test_a_reply_for_a_stranger_never_opens(simulator: Simulation) -> None:
+    under_a_portfolio(simulator, "all")
+    with pytest.raises(MLEDecryptError):
+        cybs.decrypt("acme", captured_reply("shop"))
+    with pytest.raises(MLEDecryptError):
+        cybs.decrypt("portfolio", captured_reply("acme"))
+
+
+def test_decrypting_costs_three_queries_cold_and_none_warm(
+    simulator: Simulation, django_assert_num_queries: Any
+) -> None:
+    encrypted = captured_reply()
+    signing.forget()
+    with django_assert_num_queries(3):
+        cybs.decrypt("acme", encrypted)
+    with django_assert_num_queries(0):
+        cybs.decrypt("acme", encrypted)
+
+
+def test_a_warm_reply_is_opened_without_leaving_the_event_loop(simulator: Simulation) -> None:
+    encrypted = captured_reply()
+
+    async def call() -> None:
+        await cybs.adecrypt("acme", encrypted)
+        coroutine = cybs.adecrypt("acme", encrypted).__await__()
+        with pytest.raises(StopIteration) as done:  # at the first step: nothing was awaited
+            next(coroutine)
+        assert json.loads(done.value.value)["status"] == "AUTHORIZED"
+
+    async_to_sync(call)()
+
+
+def captured_reply(org_id: str = "acme") -> bytes:
     """The encrypted body, as a client of the user's own receives it."""
-    signed = cybs.sign("acme", "POST", PATH, json.dumps(PAYMENT).encode())
+    signed = cybs.sign(org_id, "POST", PATH, json.dumps(PAYMENT).encode())
     transport = pools._replacement
     assert transport is not None
     response = transport.handle_request(
@@ -240,6 +354,24 @@ def test_sign_returns_method_url_headers_and_body(simulator: Simulation, setting
     assert b"encryptedRequest" in signed.body
     assert signed.claims["request-host"] == enrolment.HOST
     assert signed.claims["request-method"] == "post"
+
+
+def test_the_asynchronous_twins_take_and_give_the_same(simulator: Simulation) -> None:
+    for sync, twin in (
+        (cybs.sign, cybs.asign),
+        (cybs.decrypt, cybs.adecrypt),
+        (cybs.send, cybs.asend),
+    ):
+        assert inspect.signature(sync) == inspect.signature(twin)
+
+    async def call() -> tuple[cybs.SignedRequest, str]:
+        signed = await cybs.asign("acme", "POST", f"{PATH}?a=1", b"{}", mle=False)
+        return signed, (await cybs.akeys_for("acme")).merchant
+
+    signed, merchant = async_to_sync(call)()
+    assert (signed.method, signed.body, merchant) == ("POST", b"{}", "acme")
+    assert signed.claims["request-resource-path"] == f"{PATH}?a=1"
+    assert signed.key_id == cybs.sign("acme", "GET", "/x").key_id
 
 
 def test_a_reply_in_clear_is_returned_as_it_is(simulator: Simulation) -> None:
@@ -287,7 +419,7 @@ def suspects(explanation: Explanation) -> list[tuple[str, str]]:
 def test_a_refusal_is_explained_with_the_key_as_it_is_by_now(
     simulator: Simulation, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signing, "LOOK_EVERY", 60.0)
+    monkeypatch.setattr(key_cache, "LOOK_EVERY", 60.0)
     reply = cybs.send("acme", "GET", "/tss/v2/transactions/1")
     with django_assert_num_queries(1):
         assert suspects(reply.explain()) == []
@@ -303,7 +435,7 @@ def test_a_refusal_is_explained_with_the_key_as_it_is_by_now(
 def test_a_key_id_that_the_row_no_longer_has_is_the_suspect(
     simulator: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signing, "LOOK_EVERY", 60.0)
+    monkeypatch.setattr(key_cache, "LOOK_EVERY", 60.0)
     cybs.keys_for("acme")
     used = signing_row().key_id
     Credential.objects.filter(key_id=used).update(key_id="9999", live_key_id="9999")

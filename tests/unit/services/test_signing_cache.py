@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from django_cybs_jwt.services import (
     coverage,
     epoch,
     gateway_certificates,
+    key_cache,
     opened_keys,
     signing,
     withdrawal,
@@ -64,6 +67,17 @@ def test_a_cold_merchant_costs_at_most_four_queries(
     assert keys.gateway_certificate
 
 
+def test_it_costs_no_more_where_somebody_else_has_looked_at_the_epoch(
+    django_assert_max_num_queries: Callable[[int], Any],
+) -> None:
+    under_a_meta_key()
+    enrolment.shared_secret(enrolment.organization("other"))
+    signing.keys_for("other")
+    with django_assert_max_num_queries(4):
+        signing.keys_for("acme")
+    assert {"acme", "other"} <= signing._cache.assembled.keys()
+
+
 def test_a_warm_merchant_costs_no_query(django_assert_num_queries: Callable[[int], Any]) -> None:
     under_a_meta_key()
     first = signing.keys_for("acme")
@@ -83,7 +97,7 @@ def test_a_look_at_an_unchanged_epoch_costs_one_query_and_keeps_the_keys(
 
 
 def test_the_epoch_is_looked_at_again_within_five_seconds() -> None:
-    assert 0 < signing.LOOK_EVERY <= 2
+    assert 0 < key_cache.LOOK_EVERY <= 2
 
 
 CHANGES: dict[str, Callable[[Credential], object]] = {
@@ -137,6 +151,70 @@ def test_a_change_that_was_rolled_back_does_not_stay_when_another_follows_it() -
     look_again()
     assert signing.keys_for("acme").signing.not_after is None
     assert signing.keys_for("acme").signing.kid == own.key_id
+
+
+# Transactions that see a state which is over
+
+
+def test_what_was_read_under_another_epoch_is_shared_with_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connection is older than the last look, or has changed keys and not committed."""
+    own = enrolment.shared_secret(enrolment.organization())
+    enrolment.rsa_key(own.organization)
+    signing.forget()
+    signing._cache.look()
+    with monkeypatch.context() as patch:
+        patch.setattr(epoch, "value", lambda: 7)
+        assert signing.keys_for("acme").signing.kid == own.key_id
+        assert signing.reply_keys("acme")
+        assert not signing._cache.assembled
+        assert not signing._cache.shelf.replies
+    signing.keys_for("acme")
+    assert set(signing._cache.assembled) == {"acme"}
+
+
+def test_a_look_from_within_a_snapshot_counts_for_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = enrolment.shared_secret(enrolment.organization())
+    with monkeypatch.context() as patch:
+        patch.setattr(epoch, "is_of_now", lambda: False)
+        assert signing.keys_for("acme").signing.kid == own.key_id
+    withdrawal.suspend(own, actor="tests", now=timezone.now(), reason="stolen")
+    with pytest.raises(KeyNotUsable):  # at once: nobody waits for the next look
+        signing.keys_for("acme")
+
+
+class Level(enum.IntEnum):
+    """The names are the same in both psycopgs, the numbers are not."""
+
+    READ_COMMITTED = 1
+    REPEATABLE_READ = 2
+
+
+@pytest.mark.parametrize(
+    ("vendor", "facts", "expected"),
+    [
+        ("postgresql", {"isolation_level": Level.READ_COMMITTED}, True),
+        ("postgresql", {"isolation_level": Level.REPEATABLE_READ}, False),
+        ("mysql", {"isolation_level": "read committed"}, True),
+        ("mysql", {"isolation_level": "repeatable read"}, False),
+        ("mysql", {"isolation_level": None}, False),
+        ("sqlite", {"transaction_mode": "IMMEDIATE"}, True),
+        ("sqlite", {"transaction_mode": None}, False),
+        ("oracle", {}, False),
+    ],
+)
+def test_a_transaction_sees_what_is_where_it_keeps_to_no_snapshot(
+    monkeypatch: pytest.MonkeyPatch, vendor: str, facts: dict[str, Any], expected: bool
+) -> None:
+    inside = SimpleNamespace(vendor=vendor, in_atomic_block=True, **facts)
+    outside = SimpleNamespace(vendor=vendor, in_atomic_block=False, **facts)
+    monkeypatch.setattr(epoch, "connection", inside)
+    assert epoch.is_of_now() is expected
+    monkeypatch.setattr(epoch, "connection", outside)
+    assert epoch.is_of_now()
 
 
 def test_the_epoch_is_one_row_that_differs_after_each_bump() -> None:
@@ -197,7 +275,7 @@ def test_an_error_is_not_kept() -> None:
 
 
 def test_memory_for_assembled_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing, "MOST", 3)
+    monkeypatch.setattr(key_cache, "MOST", 3)
     for number in range(8):
         enrolment.shared_secret(enrolment.organization(f"m{number}"))
         signing.keys_for(f"m{number}")

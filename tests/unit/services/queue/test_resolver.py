@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from django_cybs_jwt import cybs
-from django_cybs_jwt.models import OutboundRequest
-from django_cybs_jwt.services import signing
+from django_cybs_jwt.models import Credential, OutboundRequest, State
+from django_cybs_jwt.services import organizations, signing
 from django_cybs_jwt.services.queue import gateway_lookup, payloads
 from django_cybs_jwt.simulator.messages import SimAnswer, Wire
 from django_cybs_jwt.testing.simulation import HOST, Simulation
+from tests.unit.services import enrolment
 from tests.unit.services.queue import rows
 from tests.unit.services.queue.rows import SALE, Clock
 
@@ -264,9 +265,7 @@ def _fields(entry: Any) -> dict[str, Any]:
 # Replies kept unread
 
 
-def test_a_reply_kept_unread_opens_once_its_key_is_there(
-    acme: Simulation, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def kept_unread(acme: Simulation, monkeypatch: pytest.MonkeyPatch) -> OutboundRequest:
     handle, keys = acme.gateway.handle, signing.keys_for(f"acme@{HOST}")
 
     def then_lose_the_key(request: Any) -> Any:
@@ -283,6 +282,34 @@ def test_a_reply_kept_unread_opens_once_its_key_is_there(
     assert not kept.readable
     signing.forget()
     acme.gateway.ledger.index_lag = 1e9  # so that the search is of no help
+    return row
+
+
+def test_a_reply_kept_unread_opens_once_its_key_is_there(
+    acme: Simulation, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = kept_unread(acme, monkeypatch)
+    clock.forward(11)
+    row = rows.work(row)
+    assert (row.state, row.found, row.outcome) == ("ANSWERED", False, "AUTHORIZED")
+
+
+def stop_signing(row: OutboundRequest) -> None:
+    key = Credential.objects.get(organization=row.organization, slot__purpose="signing")
+    enrolment.put(key, State.SUSPENDED)
+
+
+def disable(row: OutboundRequest) -> None:
+    organizations.disable(str(row.organization), actor="tests")
+    signing.forget()
+
+
+@pytest.mark.parametrize("stop", [stop_signing, disable], ids=["no key", "disabled"])
+def test_a_reply_kept_unread_opens_although_nothing_can_be_signed_any_more(
+    acme: Simulation, clock: Clock, monkeypatch: pytest.MonkeyPatch, stop: Any
+) -> None:
+    row = kept_unread(acme, monkeypatch)
+    stop(row)
     clock.forward(11)
     row = rows.work(row)
     assert (row.state, row.found, row.outcome) == ("ANSWERED", False, "AUTHORIZED")
