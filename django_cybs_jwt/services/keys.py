@@ -16,7 +16,14 @@ from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import DuplicateKey, OrganizationInactive, WrongKeyFile
 from django_cybs_jwt.models import Credential, KeySlot, Organization, Purpose, State
 from django_cybs_jwt.sealing import Context, payload_digest, seal
-from django_cybs_jwt.services import audit, contents, coverage, epoch, gateway_certificates
+from django_cybs_jwt.services import (
+    audit,
+    contents,
+    coverage,
+    epoch,
+    gateway_certificates,
+    key_payload,
+)
 from django_cybs_jwt.services.inspection import Inspection
 from django_cybs_jwt.tracebacks import forgetful
 
@@ -202,8 +209,11 @@ def _serial(certificate: x509.Certificate) -> str:
 
 def _seal(credential: Credential, inspection: Inspection) -> None:
     ring = conf.keyring()
+    payload = key_payload.pack(
+        inspection.secret, key_id=credential.key_id, algorithm=credential.algorithm
+    )
     credential.sealed_secret = seal(
-        inspection.secret, context=sealing_context(credential, "sealed_secret"), ring=ring
+        payload, context=sealing_context(credential, "sealed_secret"), ring=ring
     )
     if inspection.original:
         packed = (

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
@@ -17,9 +18,11 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import KeyMismatch, SecretIntegrityError
 from django_cybs_jwt.models import Credential
-from django_cybs_jwt.protocol.keys import spki_fingerprint
+from django_cybs_jwt.protocol.keys import spki_fingerprint, subject_serial_number
 from django_cybs_jwt.sealing import open_blob
+from django_cybs_jwt.services import key_payload
 from django_cybs_jwt.services.inspection import secret_fingerprint
+from django_cybs_jwt.services.key_payload import KeyPayload
 from django_cybs_jwt.services.keys import sealing_context
 from django_cybs_jwt.tracebacks import forgetful
 
@@ -27,7 +30,7 @@ MOST: Final = 2048
 LIFETIME: Final = 300.0  # seconds
 
 Material = RSAPrivateKey | bytes
-Key = tuple[object, int, bytes]
+Key = tuple[object, str, bytes]
 
 
 @dataclass(slots=True)
@@ -43,9 +46,10 @@ _guard = threading.Lock()
 
 @forgetful
 def material(credential: Credential) -> Material:
-    """The RSA key or shared secret of *credential*, held against the row's fingerprint.
+    """The RSA key or shared secret of *credential*, held against what the row says of it.
 
-    Raises SealingError when it does not open, KeyMismatch when it is another key.
+    Raises SealingError when it does not open, KeyMismatch when it is another key, or one of
+    another key ID or algorithm.
     """
     entry = _entry(_key(credential))
     with entry.lock:
@@ -58,20 +62,40 @@ def material(credential: Credential) -> Material:
 @forgetful
 def open_anew(credential: Credential) -> Material:
     """Like `material`, past the cache: for whoever looks at every key once."""
-    secret = open_blob(
-        credential.sealed_secret,
-        context=sealing_context(credential, "sealed_secret"),
-        ring=conf.keyring(),
+    payload = key_payload.unpack(
+        open_blob(
+            credential.sealed_secret,
+            context=sealing_context(credential, "sealed_secret"),
+            ring=conf.keyring(),
+        )
     )
     if credential.kind == Credential.Kind.SHARED_SECRET:
-        opened: Material = secret
-        fingerprint = secret_fingerprint(secret)
+        opened: Material = payload.secret
+        fingerprint = secret_fingerprint(payload.secret)
     else:
-        opened = _load(secret)
+        opened = _load(payload.secret)
         fingerprint = spki_fingerprint(opened.public_key())
-    if fingerprint != credential.fingerprint:
+    if fingerprint != credential.fingerprint or not _fits(credential, payload):
         raise KeyMismatch(credential=str(credential.pk))
     return opened
+
+
+def _fits(credential: Credential, payload: KeyPayload) -> bool:
+    """True for a row whose key ID and algorithm are those that the key was imported with."""
+    if payload.key_id is not None:
+        return (payload.key_id, payload.algorithm) == (credential.key_id, credential.algorithm)
+    # Sealed before keys named themselves; a gateway's certificate does.
+    return _named_in(credential.certificate) in ("", credential.key_id)
+
+
+def _named_in(certificate: str) -> str | None:
+    """The key ID of a certificate in PEM: empty where there is none, None where none is read."""
+    if not certificate:
+        return ""
+    try:
+        return subject_serial_number(x509.load_pem_x509_certificate(certificate.encode()))
+    except ValueError:
+        return None
 
 
 def forget() -> None:
@@ -84,7 +108,8 @@ def _key(credential: Credential) -> Key:
     blob = credential.sealed_secret
     # Whoever writes to the database can put anything there; open_blob says what is wrong with it.
     binary = blob if isinstance(blob, bytes | bytearray | memoryview) else b""
-    return credential.pk, credential.lock_version, hashlib.sha256(binary).digest()
+    names = f"{credential.lock_version} {credential.key_id} {credential.algorithm}"
+    return credential.pk, names, hashlib.sha256(binary).digest()
 
 
 def _entry(key: Key) -> _Entry:

@@ -223,7 +223,7 @@ def _response_keys(
             continue
         try:
             keys[row.key_id] = response_key(row, owner)
-        except SealingError:
+        except (SealingError, KeyMismatch):
             # An old key that does not open must not stop the payments of the current one.
             if row == announced:
                 raise

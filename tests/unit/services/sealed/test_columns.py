@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +23,9 @@ from django_cybs_jwt.exceptions import (
     SecretIntegrityError,
 )
 from django_cybs_jwt.models import Credential, KeySlot, Organization
-from django_cybs_jwt.sealing import seal
-from django_cybs_jwt.services import inspection, keys, opened_keys, signing
+from django_cybs_jwt.sealing import open_blob, seal
+from django_cybs_jwt.services import inspection, key_payload, keys, opened_keys, signing
+from django_cybs_jwt.services.sealed import proof
 from django_cybs_jwt.testing import material
 from tests.unit.sealing import spec_envelope
 from tests.unit.services import enrolment
@@ -66,14 +69,17 @@ def test_the_kept_p12_is_the_original_file_and_its_password_by_an_independent_re
     assert opened[4 + length :].decode() == file.password
 
 
-def test_the_sealed_secret_of_a_p12_is_its_pkcs8_key_by_an_independent_reading(
+def test_the_sealed_secret_of_a_p12_is_its_names_and_pkcs8_key_by_an_independent_reading(
     cybs_ring: dict[str, Any],
 ) -> None:
     file, credential = stored_p12()
     opened = spec_envelope.read(
         blob(credential), kek(cybs_ring), spec_context(credential, "sealed_secret")
     )
-    assert opened == enrolment.pkcs8(file.private_key)
+    assert opened[:8] == b"cybs-key"
+    end = 10 + int.from_bytes(opened[8:10], "big")
+    assert json.loads(opened[10:end]) == [file.kid, "RS256"]
+    assert opened[end:] == enrolment.pkcs8(file.private_key)
 
 
 def test_no_two_rows_share_a_byte_string_for_the_same_secret() -> None:
@@ -191,17 +197,23 @@ def test_a_changed_fingerprint_is_a_mismatch(purpose: str) -> None:
         signing.keys_for("acme")
 
 
+@pytest.mark.parametrize(
+    "columns", [{"sealed_secret": b"damaged"}, {"fingerprint": "0" * 64}, {"key_id": "9"}], ids=str
+)
 def test_an_old_response_key_that_does_not_open_stops_no_payment(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, columns: dict[str, Any]
 ) -> None:
     acme = enrolment.organization()
     enrolment.shared_secret(acme)
     old = enrolment.rsa_key(acme, key=material.rsa_key(name="old response"), slot="old")
     enrolment.put(old, enrolment.State.RETIRED)
     current = enrolment.rsa_key(acme)
-    enrolment.change(old, sealed_secret=b"damaged")
+    enrolment.change(old, **columns)
     assert set(signing.keys_for("acme").response_keys) == {current.key_id}
+    old.refresh_from_db()
     assert f"Response key {old.key_id}" in caplog.text
+    (own,) = signing.reply_keys("acme")
+    assert set(own.response_keys) == {current.key_id}
 
 
 def test_an_announced_response_key_that_does_not_open_is_an_error() -> None:
@@ -324,3 +336,85 @@ def test_a_shared_secret_opens_no_replies_whatever_its_row_says() -> None:
     resealed(response, secret, kind="shared_secret", fingerprint=fingerprint)
     with pytest.raises(KeyMismatch):
         signing.keys_for("acme")
+
+
+# Under its own key ID and algorithm only
+
+
+def stored_key(kind: str) -> Credential:
+    acme = enrolment.organization()
+    if kind == "shared secret":
+        return enrolment.shared_secret(acme, secret=base64.b64encode(os.urandom(64)).decode())
+    if kind == "p12":
+        file = material.p12("acme", private_key=material.rsa_key(name="acme p12"))
+        return enrolment.store(acme, enrolment.p12_inspection(file))
+    enrolment.shared_secret(acme)
+    return enrolment.rsa_key(acme)
+
+
+CHANGED = [
+    ("shared secret", {"key_id": "999", "live_key_id": "999"}),
+    ("shared secret", {"algorithm": "HS512"}),
+    ("p12", {"key_id": "999", "live_key_id": "999"}),
+    ("p12", {"algorithm": "PS512"}),
+    ("response", {"key_id": "999", "live_key_id": "999"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "columns"), CHANGED, ids=str)
+@pytest.mark.parametrize("warm", [True, False], ids=["opened before", "cold"])
+def test_a_row_with_another_key_id_or_algorithm_signs_and_opens_nothing(
+    kind: str, columns: dict[str, str], warm: bool
+) -> None:
+    own = stored_key(kind)
+    if warm:
+        opened_keys.material(own)
+    Credential.objects.filter(pk=own.pk).update(**columns)
+    signing._cache.clear()
+    with pytest.raises(KeyMismatch):
+        signing.keys_for("acme")
+
+
+@pytest.mark.parametrize(("kind", "columns"), CHANGED, ids=str)
+def test_the_doctor_names_such_a_row(kind: str, columns: dict[str, str]) -> None:
+    own = stored_key(kind)
+    enrolment.change(own, **columns)
+    found = [each for each in proof.prove().findings() if each.finding == "mismatch"]
+    assert [str(own.pk) in each.subject for each in found] == [True]
+
+
+def as_it_was_sealed_before(credential: Credential) -> None:
+    """The secret alone."""
+    context = keys.sealing_context(credential, "sealed_secret")
+    opened = open_blob(blob(credential), context=context, ring=conf.keyring())
+    resealed(credential, key_payload.unpack(opened).secret)
+
+
+@pytest.mark.parametrize("kind", ["shared secret", "p12", "response"])
+def test_a_key_that_was_sealed_without_its_names_still_serves(kind: str) -> None:
+    own = stored_key(kind)
+    as_it_was_sealed_before(own)
+    found = signing.keys_for("acme")
+    assert own.key_id in {found.signing.kid, *found.response_keys}
+    assert "mismatch" not in {each.finding for each in proof.prove().findings()}
+
+
+@pytest.mark.parametrize("kind", ["p12", "response"])
+def test_its_key_id_is_then_held_against_its_certificate(kind: str) -> None:
+    own = stored_key(kind)
+    as_it_was_sealed_before(own)
+    enrolment.change(own, key_id="999", live_key_id="999")
+    with pytest.raises(KeyMismatch):
+        signing.keys_for("acme")
+    enrolment.change(own, key_id=own.key_id, certificate="damaged")
+    with pytest.raises(KeyMismatch):
+        signing.keys_for("acme")
+
+
+def test_names_never_mix_with_the_secret_behind_them() -> None:
+    for secret in (b"", b"cybs-key", os.urandom(64), b"\0" * 70_000):
+        packed = key_payload.pack(secret, key_id='a"\x00é', algorithm="RS256")
+        found = key_payload.unpack(packed)
+        assert (found.secret, found.key_id, found.algorithm) == (secret, 'a"\x00é', "RS256")
+    assert key_payload.unpack(b"0\x82").key_id is None
+    assert "redacted" in repr(found)
