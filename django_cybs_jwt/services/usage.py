@@ -43,15 +43,26 @@ class _Counts:
         self.pending: Uses = {}
         self.held = False
         self.writer: threading.Thread | None = None
+        self.next_try = float("-inf")
 
     def add(self, reference: str, kind: str, moment: datetime) -> None:
         moment = moment.astimezone(UTC)
         key = (reference, moment.replace(minute=0, second=0, microsecond=0), kind)
         with self.lock:
             self._merge({key: (1, moment)})
-            if self.writer is None and not self.held:
-                self.writer = threading.Thread(target=_write, name="cybs-usage", daemon=True)
-                self.writer.start()
+            if self.writer is None and not self.held and time.monotonic() >= self.next_try:
+                self._start_writer()
+
+    def _start_writer(self) -> None:
+        writer = threading.Thread(target=_write, name="cybs-usage", daemon=True)
+        try:
+            writer.start()
+        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+            # Counting never fails a send: the uses wait for the next try, or for the exit.
+            self.next_try = time.monotonic() + FLUSH_EVERY
+            logger.warning("Key uses are kept in memory and written later: %s", error)
+        else:
+            self.writer = writer
 
     def take(self) -> Uses:
         with self.lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -110,3 +112,44 @@ def test_unknown_key__is_passed_over(cybs_ring: Any) -> None:
 
     assert usage.flush() == 1
     assert not KeyUse.objects.exists()
+
+
+def no_thread(*_: Any) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_send__succeeds_where_no_thread_can_be_started_to_write_the_counts(
+    cybs_simulator: Simulation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cybs_simulator.merchant("acme")
+    monkeypatch.setattr(usage, "_counts", usage._Counts())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        get("acme")
+        get("acme")
+
+    assert usage._counts.writer is None
+    told = [each for each in caplog.records if each.name == usage.__name__]
+    assert [each.getMessage() for each in told] == [
+        "Key uses are kept in memory and written later: can't start new thread"
+    ]
+    assert usage.flush() == 4
+
+
+def test_the_thread__is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = usage._Counts()
+    started: list[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        started.append(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        counts.add("key", "signed", NOW)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    counts.add("key", "signed", NOW)
+    assert not started, "not at every send"
+    counts.next_try = time.monotonic()
+    counts.add("key", "signed", NOW)
+    counts.add("key", "signed", NOW)
+    assert started == [counts.writer]
