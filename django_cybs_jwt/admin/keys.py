@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from django_cybs_jwt.admin import ends, key_page
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.choosing import CoverageScreen
+from django_cybs_jwt.admin.exporting import RequestExportScreen
 from django_cybs_jwt.admin.filters import AttentionFilter, CertificateEndsFilter
 from django_cybs_jwt.admin.importing import ImportScreen, ReplaceScreen
 from django_cybs_jwt.admin.rotating import ActivateScreen, RollBackScreen, UnscheduleScreen
@@ -58,6 +59,7 @@ class CredentialAdmin(CybsAdmin):
         RetireScreen,
         CompromiseScreen,
         DiscardScreen,
+        RequestExportScreen,
         DestroyScreen,
     ]
     bulk = [VerifyMany()]

@@ -107,6 +107,11 @@ def _check_password(password: str) -> None:
 def _check(credential: Credential, reason: str) -> None:
     if not reason:
         raise InvalidTransition("Exporting a key takes a reason.")
+    check_writable(credential)
+
+
+def check_writable(credential: Credential) -> None:
+    """Raise InvalidTransition or KeyMaterialError for what no file could be made of."""
     if credential.state == State.DESTROYED:
         raise InvalidTransition(f"{credential.key_id} is {credential.state}; nothing is left.")
     if credential.kind == Credential.Kind.SHARED_SECRET:

@@ -46,7 +46,7 @@ MAY_OPEN = {
         **dict.fromkeys(("verifying", "verify"), OPERATORS),
         **dict.fromkeys(("activate", "unschedule", "rollback"), OPERATORS),
         **dict.fromkeys(("suspend", "resume", "retire", "compromise"), OPERATORS),
-        "destroy": ("custodians",),
+        **dict.fromkeys(("destroy", "request_export"), ("custodians",)),
     },
     "expiryalert": {"dashboard": GROUPS, **dict.fromkeys(("acknowledge", "snooze"), OPERATORS)},
     "gatewaycertificate": {},

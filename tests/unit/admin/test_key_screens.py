@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from django_cybs_jwt.models import Approval, Credential, KeyEvent, KeyUse, State
-from django_cybs_jwt.services import coverage, ticking, verification
+from django_cybs_jwt.services import approvals, coverage, export, ticking, verification
 from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
@@ -469,6 +469,46 @@ def test_an_upload_is_taken_back_by_its_uploader_alone(
     assert stored(new).sealed_secret is None
 
 
+# Out of this system
+
+
+def test_an_export_is_asked_for_here_and_written_elsewhere(
+    visitor: Client, settings: Any, tmp_path: Any
+) -> None:
+    row = enrolment.rsa_key(enrolment.organization(), purpose="signing")
+    page = people.url("credential", "request_export", row.pk)
+    assert page not in page_of(visitor, row)
+    assert "takes no approval" in told(click(visitor, row, "request_export", YES))[0]
+    assert not Approval.objects.exists()
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "FOUR_EYES": True}
+    assert page in page_of(visitor, row)
+    assert f"manage.py cybs_export {row.pk} FILE" in visitor.get(page).content.decode()
+    assert click(visitor, row, "request_export", {"reason": ""}).context["form"].errors
+    click(visitor, row, "request_export", {"reason": "a move to another system"})
+    asked = Approval.objects.get()
+    facts = (asked.action, asked.requested_by, asked.status, asked.reason)
+    assert facts == ("export", "olga", "REQUESTED", "a move to another system")
+    now = timezone.now()
+    approvals.approve(asked.pk, actor="bob", now=now)
+    file = tmp_path / "key.p12"
+    export.export(row, file, "a new password", actor="olga", now=now, reason="the move")
+    assert file.exists()
+
+
+@pytest.mark.parametrize("what", ["shared secret", "destroyed"])
+def test_no_export_is_asked_for_of_what_no_file_can_be_made_of(
+    old: Credential, visitor: Client, settings: Any, what: str
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "FOUR_EYES": True}
+    if what == "destroyed":
+        old = enrolment.rsa_key(old.organization, activate=False)
+        gone = {"sealed_secret": None, "sealed_p12": None, "live_key_id": None}
+        enrolment.put(old, State.DESTROYED, **gone)
+    assert people.url("credential", "request_export", old.pk) not in page_of(visitor, old)
+    assert told(click(visitor, old, "request_export", YES))
+    assert not Approval.objects.filter(action="export").exists()
+
+
 # Who may
 
 
@@ -484,6 +524,7 @@ SCREENS = {
     "retire": "rotate_credential",
     "compromise": "rotate_credential",
     "destroy": "destroy_credential",
+    "request_export": "export_credential",
 }
 RAISING = {"activate", "resume", "destroy"}
 
