@@ -72,10 +72,9 @@ def tick() -> None:
 @shared_task(name=VERIFY, **_OPTIONS)  # type: ignore[untyped-decorator]
 def verify() -> None:
     """Verify the keys that were marked, sooner than the next tick would."""
-    from django_cybs_jwt.services import verification
-    from django_cybs_jwt.services.queue import database_clock
+    from django_cybs_jwt.services import verifying
 
-    verification.verify_requested(now=database_clock.now())
+    verifying.answer_ring()
 
 
 def beat_schedule(*, queue: str | None = None) -> dict[str, dict[str, Any]]:
@@ -106,6 +105,15 @@ class Ring:
 
     def __call__(self, request_id: UUID, host: str) -> None:
         """Ring for one row. Raises ConfigurationError where this process has no Celery app."""
+        self._ring(SEND, (str(request_id),), host)
+
+    def verify(self) -> None:
+        """Ring for keys that are marked, among those who look after things rather than send."""
+        from django_cybs_jwt.services.doorbell import RESOLVE
+
+        self._ring(VERIFY, (), RESOLVE)
+
+    def _ring(self, task: str, arguments: tuple[str, ...], whom: str) -> None:
         app = current_app._get_current_object()  # noqa: SLF001  # the bell's thread has another
         if not _is_configured(app):
             from django_cybs_jwt.exceptions import ConfigurationError
@@ -115,10 +123,10 @@ class Ring:
                 "your app in your project's __init__.py, as Celery's own guide says."
             )
         if app.conf.task_always_eager:
-            app.tasks[SEND].apply_async((str(request_id),))
+            app.tasks[task].apply_async(arguments)
             return
         self._app = app
-        self.bell.ring(request_id, host)
+        self.bell.ring(task, arguments, whom)
 
     @property
     def bell(self) -> Bell:
@@ -155,17 +163,17 @@ class Ring:
             greenlets=conf.worker_pool in modules or bool(modules & set(sys.modules)),
         )
 
-    def _publish(self, request_id: UUID, host: str) -> None:
+    def _publish(self, task: str, arguments: tuple[str, ...], whom: str) -> None:
         from django_cybs_jwt import conf
 
         queues = conf.current().TASK_QUEUES
-        queue = queues.get(host) or queues.get("default")
+        queue = queues.get(whom) or queues.get("default")
         routing = {} if queue is None else {"queue": queue}
         try:
             if self._producer is None:
                 self._producer = _producer(self._app)
-            self._app.tasks[SEND].apply_async(
-                (str(request_id),),
+            self._app.tasks[task].apply_async(
+                arguments,
                 producer=self._producer,
                 retry=False,
                 # On disk is the row; a ring that a restart loses is rung again.

@@ -146,6 +146,8 @@ class Credential(models.Model):
             models.Index(fields=["expires_at"], name="cybs_key_ends"),
             models.Index(fields=["state", "activate_at"], name="cybs_key_due"),
             models.Index(fields=["-staged_at", "-id"], name="cybs_key_newest"),
+            # Asked every few seconds: which keys are to be verified.
+            models.Index(fields=["verify_requested_at"], name="cybs_key_marked"),
             # What the front page and the filters ask of each active key, without its wide row.
             models.Index(
                 fields=["active_slot", "expires_at", "verify_outcome"], name="cybs_key_standing"

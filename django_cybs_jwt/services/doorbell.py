@@ -1,4 +1,4 @@
-"""Ring after commit: tell whoever works on the queue that a row waits.
+"""Ring after commit: tell whoever works on the queue that a row waits, or a key to be verified.
 
 The one place that does it. A ring may be lost, doubled or late: the row is the record.
 """
@@ -47,7 +47,8 @@ def broker() -> Broker | None:
 Ringer = Callable[[UUID, str], None]
 """Told the id of a row and whom it is for: its host, or RESOLVE for one in doubt.
 
-The setting DOORBELL names one.
+The setting DOORBELL names one. Where it has a method `verify`, that is called, without arguments,
+for keys that are marked to be verified.
 """
 
 RESOLVE: Final = "resolve"
@@ -65,13 +66,32 @@ def ring_after_commit(request: OutboundRequest) -> None:
     transaction.on_commit(committed, robust=True)
 
 
+def ring_to_verify_after_commit() -> None:
+    """The same for keys that were marked; where nobody is rung they wait for who looks for them."""
+    if conf.current().DOORBELL is not None:
+        transaction.on_commit(ring_to_verify, robust=True)
+
+
 def ring(request_id: UUID, host: str) -> bool:
     """Ring for one row; False when it did not work, which is logged and mends itself."""
+    return _rung(lambda ringer: ringer(request_id, host))
+
+
+def ring_to_verify() -> None:
+    """Ring for the keys that are marked. Never raises, and does nothing where only rows ring."""
+    _rung(lambda ringer: getattr(ringer, "verify", _say_nothing)())
+
+
+def _say_nothing() -> None:
+    """What a ringer without `verify` does: a tick finds the keys."""
+
+
+def _rung(press: Callable[[Ringer], None]) -> bool:
     try:
         ringer = _ringer()
         if ringer is None:
             return False
-        ringer(request_id, host)
+        press(ringer)
     except ConfigurationError:
         logger.exception("The doorbell is not there")
         return False

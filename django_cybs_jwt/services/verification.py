@@ -33,6 +33,7 @@ from django_cybs_jwt.services import (
     audit,
     clocks,
     coverage,
+    doorbell,
     keys,
     lifecycle,
     opened_keys,
@@ -81,9 +82,12 @@ def verify(
 
 
 def request(credentials: QuerySet[Credential], *, actor: str, now: datetime) -> int:
-    """Mark rows to be verified by whoever ticks next, in the name of *actor*; how many."""
+    """Mark rows to be verified in the background, in the name of *actor*, and ring; how many."""
     chosen = credentials.filter(state__in=TRIED).order_by()
-    return chosen.update(verify_requested_at=now, verify_requested_by=actor)
+    marked = chosen.update(verify_requested_at=now, verify_requested_by=actor)
+    if marked:
+        doorbell.ring_to_verify_after_commit()
+    return marked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

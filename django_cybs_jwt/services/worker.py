@@ -7,13 +7,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connections
 
-from django_cybs_jwt.services import ticking
+from django_cybs_jwt.services import ticking, verifying
 from django_cybs_jwt.services.queue import database_clock, sweeping, working
 
 logger = logging.getLogger(__name__)
@@ -25,10 +25,11 @@ TICK: Final = 60.0  # seconds
 def run(*, threads: int, drain: bool, stop: threading.Event) -> int:
     """Work until *stop* is set, or with *drain* until nothing is due; returns how many rows.
 
-    What a thread has begun is finished. Without *drain* another thread ticks, once a minute.
+    What a thread has begun is finished. Without *drain* another thread ticks, once a minute, and
+    one verifies the keys that are marked.
     """
     done = 0
-    with nullcontext() if drain else _ticker(stop), _workers(threads, stop) as (give, busy):
+    with _beside(stop, drain=drain), _workers(threads, stop) as (give, busy):
         while not stop.is_set():
             taken = set(busy)  # before looking: what ends meanwhile was found in vain
             found = [pk for pk in _due(limit=threads * 8) if pk not in taken]
@@ -52,6 +53,15 @@ def _due(*, limit: int) -> list[UUID]:
         working.drop_broken_connections()
         time.sleep(POLL)
         return []
+
+
+@contextmanager
+def _beside(stop: threading.Event, *, drain: bool) -> Iterator[None]:
+    if drain:
+        yield
+        return
+    with _ticker(stop), verifying.beside(stop):
+        yield
 
 
 @contextmanager

@@ -138,12 +138,29 @@ def test_ring__puts_the_rows_id_and_nothing_else_on_the_queue_of_its_host(
         assert message.headers["eta"] is None
 
 
+@pytest.mark.parametrize(
+    ("queues", "queue"),
+    [({"default": "cybs-test", "resolve": "cybs-care"}, "cybs-care"), ({"default": "all"}, "all")],
+)
+def test_ring__to_verify_says_nothing_to_those_who_look_after_things(
+    host_app: celery.Celery, settings: Any, queues: dict[str, str], queue: str
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "TASK_QUEUES": queues}
+    tasks.ring.verify()
+    assert tasks.ring.flush(10)
+    with host_app.connection_for_read() as connection:
+        message = connection.default_channel.basic_get(queue, no_ack=True)
+    assert json.loads(message.body)[:2] == [[], {}]
+    assert message.headers["task"] == tasks.VERIFY
+
+
 def test_ring__says_that_there_is_no_celery_app(monkeypatch: pytest.MonkeyPatch) -> None:
     bare = celery.Celery("default", set_as_current=False)
     monkeypatch.setattr(tasks, "current_app", bare)
     monkeypatch.setattr(bare, "_get_current_object", lambda: bare, raising=False)
-    with pytest.raises(ConfigurationError, match="no Celery app"):
-        tasks.ring(uuid4(), "api.example.com")
+    for ring in (lambda: tasks.ring(uuid4(), "api.example.com"), tasks.ring.verify):
+        with pytest.raises(ConfigurationError, match="no Celery app"):
+            ring()
     assert not tasks.ring.broker().configured
 
 
@@ -166,6 +183,7 @@ def test_ring__never_holds_up_a_caller_whose_broker(
     for _ in range(20):
         with contextlib.suppress(ConnectionError):  # it has failed already, and rests
             tasks.ring(uuid4(), "api.example.com")
+            tasks.ring.verify()
     assert time.monotonic() - started < 0.5
     assert tasks.ring.flush(20)
     tasks.ring._bell = None

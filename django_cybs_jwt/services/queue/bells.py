@@ -9,8 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
-from uuid import UUID
+from typing import Any, Final
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +17,8 @@ REST: Final = 5.0  # seconds without a try after a failure; the sweeper rings ag
 LONGEST: Final = 10_000  # rings that wait
 _AT_EXIT: Final = 1.0  # seconds that a process waits for its last rings
 
-Publish = Callable[[UUID, str], None]
+Publish = Callable[..., None]
+"""Takes what was rung, whatever it is."""
 
 
 class Bell:
@@ -33,11 +33,11 @@ class Bell:
         self._rests_until = 0.0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._waiting: queue.Queue[tuple[UUID, str]] = queue.Queue(LONGEST)
+        self._waiting: queue.Queue[tuple[Any, ...]] = queue.Queue(LONGEST)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
 
-    def ring(self, request_id: UUID, host: str) -> None:
+    def ring(self, *rung: Any) -> None:
         """Say it and return at once.
 
         Raises queue.Full where too many wait, ConnectionError while it rests after a failure.
@@ -45,7 +45,7 @@ class Bell:
         if time.monotonic() < self._rests_until:
             raise ConnectionError("The broker was away a moment ago.")
         self._start()
-        self._waiting.put_nowait((request_id, host))
+        self._waiting.put_nowait(rung)
 
     def flush(self, timeout: float) -> bool:
         """Wait at most *timeout* seconds until what was rung is published or dropped."""
