@@ -1,4 +1,4 @@
-"""System checks cybs_jwt.W001 to W023: what is wrong before it costs a payment.
+"""System checks cybs_jwt.W001 to W025: what is wrong before it costs a payment.
 
 All are warnings, because an error would lock out `migrate` and `cybs_keyring generate`,
 which run before a ring exists. docs/checks.md says which of them are refused at first use.
@@ -11,14 +11,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage, Warning  # noqa: A004  # Django's own name
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
+from django.db.models import BinaryField, Model
 from django.utils import timezone
 
 from django_cybs_jwt import conf
@@ -38,7 +41,15 @@ TESTING_RING: Final = "testing"
 
 def register() -> None:
     """Wire the checks; the one that reads rows runs only where databases are checked."""
-    for check in (check_settings, check_keyring, check_sqlite, check_doorbell, check_channels):
+    for check in (
+        check_settings,
+        check_keyring,
+        check_sqlite,
+        check_doorbell,
+        check_channels,
+        check_time_zone,
+        check_histories,
+    ):
         checks.register(_unfailing(check), "cybs_jwt")
     checks.register(_unfailing(check_rows), checks.Tags.database)
 
@@ -147,6 +158,38 @@ def check_channels(**_: Any) -> list[CheckMessage]:
         except ConfigurationError as error:
             found.append(_warn(22, str(error), "Nobody is told through it; others are told."))
     return found
+
+
+def check_time_zone(**_: Any) -> list[CheckMessage]:
+    """W024."""
+    if django_settings.USE_TZ:
+        return []
+    hint = "Set USE_TZ = True; TIME_ZONE stays what it is, and pages show times in it."
+    return [_warn(24, "USE_TZ is False: times without a zone cannot be told apart.", hint)]
+
+
+def check_histories(**_: Any) -> list[CheckMessage]:
+    """W025."""
+    hint = (
+        "Unregister it, or exclude its sealed columns and silence this check: what is kept there "
+        "outlives the destruction of a key. The audit trail says who did what."
+    )
+    return [
+        _warn(25, f"{keeper} keeps versions of {model.__name__}.", hint)
+        for model in apps.get_app_config("cybs_jwt").get_models()
+        for keeper in _keepers(model)
+    ]
+
+
+def _keepers(model: type[Model]) -> Iterator[str]:
+    """The packages that write down each change of *model*, if anything in it is sealed."""
+    facts = model._meta  # noqa: SLF001  # public, for all its name
+    if not any(isinstance(field, BinaryField) for field in facts.fields):
+        return
+    if apps.is_installed("reversion") and import_module("reversion").is_registered(model):
+        yield "django-reversion"
+    if hasattr(facts, "simple_history_manager_attribute"):
+        yield "django-simple-history"
 
 
 def _settings_faults(loaded: conf.Settings) -> Iterator[CheckMessage]:

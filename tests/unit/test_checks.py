@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import os
+import sys
 from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import celery
 import pytest
+from django.apps import apps
 from django.core.checks import CheckMessage, Tags, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
@@ -420,3 +423,28 @@ def test_w021__alerts_by_a_mail_server_that_may_hang(
     outgoing.use(settings, backend, timeout)
 
     assert ids(checks.check_rows(databases=["default"])) == expected
+
+
+def test_w024__no_time_zones(healthy: Any, settings: Any) -> None:
+    settings.USE_TZ = False
+    messages = found()
+    assert ids(messages) == ["W024"]
+    assert "USE_TZ = True" in str(messages[0].hint)
+
+
+def test_w025__versions_of_what_is_sealed(healthy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model that seals nothing whoever likes keeps versions."""
+    registered = {"Credential", "Organization"}
+    reversion: Any = ModuleType("reversion")
+    reversion.is_registered = lambda model: model.__name__ in registered
+    monkeypatch.setitem(sys.modules, "reversion", reversion)
+    assert found() == []
+    installed = apps.is_installed
+    monkeypatch.setattr(apps, "is_installed", lambda name: name == "reversion" or installed(name))
+    (message,) = found()
+    assert "django-reversion keeps versions of Credential." in message.msg
+    registered.clear()
+    options = apps.get_model("cybs_jwt", "OutboundRequest")._meta
+    monkeypatch.setattr(options, "simple_history_manager_attribute", "history", raising=False)
+    (message,) = found()
+    assert "django-simple-history keeps versions of OutboundRequest." in message.msg

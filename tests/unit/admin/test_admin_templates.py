@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import re
 import sys
 from pathlib import Path
 from types import FrameType
@@ -134,3 +136,15 @@ def test_a_variable_that_is_not_there_would_be_found(missing: Missing) -> None:
         "number in tile.html",
         "label in tile.html",
     }
+
+
+def test_no_text_is_marked_safe_that_came_from_elsewhere() -> None:
+    """What stands in a certificate is whoever's who made it: all of it is escaped."""
+    for template in OURS.rglob("*.html"):
+        assert not re.search(r"\|\s*safe\b|autoescape", template.read_text()), template
+    for module in OURS.parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id != "mark_safe", module
+                if node.func.id == "format_html":
+                    assert isinstance(node.args[0], ast.Constant), module
