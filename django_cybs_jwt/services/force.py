@@ -19,6 +19,11 @@ WAITING: Final = (State.STAGED, State.VERIFIED, State.RETIRING)
 """From these states a scheduled activation leads; beside ACTIVE they are the keys that end."""
 
 
+def is_planned() -> Q:
+    """Keys with a time to come into force, reached or not."""
+    return Q(state__in=WAITING, activate_at__isnull=False)
+
+
 def is_due(now: datetime) -> Q:
     """Keys whose scheduled time has come, ticked or not."""
     return Q(state__in=WAITING, activate_at__lte=now)
@@ -48,6 +53,15 @@ def has_due(owner: str, now: datetime) -> Exists:
     )
 
 
+def has_planned(owner: str) -> Exists:
+    """Owners with a signing key that has a time to come into force, reached or not."""
+    return Exists(
+        Credential.objects.filter(
+            is_planned(), organization=OuterRef(owner), slot__purpose=Purpose.SIGNING
+        )
+    )
+
+
 def has_stopping(owner: str, now: datetime) -> Exists:
     """Owners with a signing slot whose newest activated key ends the search for another."""
     return Exists(stopping(now).filter(organization=OuterRef(owner)))
@@ -61,5 +75,6 @@ def stopping(now: datetime) -> QuerySet[Credential]:
         ~Exists(newer.exclude(state=State.DESTROYED)),
         ~overlaps.is_over(now),
         state__in=STOPS,
+        retired_at=None,
         slot__purpose=Purpose.SIGNING,
     )

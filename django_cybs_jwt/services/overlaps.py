@@ -38,8 +38,14 @@ def is_over(now: datetime) -> Q:
 
 def has_ended(row: Credential, now: datetime) -> bool:
     """`is_over` of one key."""
+    end = ends(row)
+    return end is not None and end <= now
+
+
+def ends(row: Credential) -> datetime | None:
+    """When a key's overlap is over, if it has one; one that was rolled back has a day."""
     if row.state != State.RETIRING or row.activate_at is not None:
-        return False
-    if row.overlap_until is not None:
-        return row.overlap_until <= now
-    return row.retiring_at is not None and row.retiring_at <= now - DEFAULT
+        return None
+    if row.overlap_until is not None or row.retiring_at is None:
+        return row.overlap_until
+    return row.retiring_at + DEFAULT

@@ -4,8 +4,9 @@
 2. a slot that selects the merchant
 3. the nearest ancestor's slot that covers all its descendants
 
-A level whose current key is suspended, compromised or ended is an error: another key never
-takes over silently. A level with no key, or only staged and retired ones, is passed.
+At a level the key that was activated last decides. Where it is suspended, compromised or ended
+that is an error: another key never takes over silently. A level with no key, or only staged and
+retired ones, is passed; what becomes of a retired key afterwards stops nobody.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from django_cybs_jwt.services import overlaps
 
 logger = logging.getLogger(__name__)
 
-# A slot's newest activated key in one of these states stops the search, RETIRING in its overlap.
+# A slot's newest activated key in one of these states stops the search: unless it was retired
+# before, or is RETIRING and its overlap is over.
 STOPS: Final = frozenset({State.SUSPENDED, State.COMPROMISED, State.RETIRING})
 OPENS_REPLIES: Final = frozenset({State.ACTIVE, State.RETIRING, State.RETIRED})
 
@@ -140,8 +142,6 @@ def _search(levels: Iterable[Level], *, now: datetime) -> Credential | None:
     if found is None:
         return None
     level, (row, *others) = found
-    if others:
-        logger.warning("%s: %d active keys, using the newest", level.where, len(others) + 1)
     if not in_force(row, now):
         raise KeyNotUsable(
             f"{level.where}: {row.key_id} is {row.state}. "
@@ -152,18 +152,22 @@ def _search(levels: Iterable[Level], *, now: datetime) -> Credential | None:
             f"{level.where}: {row.key_id} ended on {row.expires_at:%Y-%m-%d}. "
             "Import its successor and activate it."
         )
+    active = 1 + sum(in_force(other, now) for other in others)
+    if active > 1:
+        logger.warning("%s: %d active keys, using the newest", level.where, active)
     return row
 
 
 def _deciding(levels: Iterable[Level], *, now: datetime) -> tuple[Level, list[Credential]] | None:
-    """The first level that decides, with its keys in force, newest first, or the one that stops."""
+    """The first level that decides, with the keys that do, the newest activation first."""
     for level in levels:
-        active = _active(level.credentials, now)
-        if active:
-            return level, sorted(active, key=_activation, reverse=True)
-        stopping = [row for row in _current(level.credentials) if _stops(row, now)]
-        if stopping:
-            return level, stopping[:1]
+        deciding = [
+            row
+            for row in _current(level.credentials, now)
+            if in_force(row, now) or _stops(row, now)
+        ]
+        if deciding:
+            return level, sorted(deciding, key=lambda row: _activation(row, now), reverse=True)
     return None
 
 
@@ -172,39 +176,37 @@ def in_force(row: Credential, now: datetime) -> bool:
     return row.state == State.ACTIVE or _is_due(row, now)
 
 
-def _stops(row: Credential, now: datetime) -> bool:
-    return row.state in STOPS and not overlaps.has_ended(row, now)
-
-
 def _is_due(row: Credential, now: datetime) -> bool:
     return row.activate_at is not None and row.activate_at <= now
 
 
-def _active(rows: Iterable[Credential], now: datetime) -> list[Credential]:
-    """Per slot the key in force: a due one has taken over from the ACTIVE one."""
-    chosen: dict[object, Credential] = {}
-    for row in rows:
-        if in_force(row, now):
-            before = chosen.get(row.slot_id)
-            if before is None or _activation(row) > _activation(before):
-                chosen[row.slot_id] = row
-    return list(chosen.values())
+def turns_at(row: Credential) -> datetime | None:
+    """When time alone changes what a key is here: it comes into force, or its overlap is over."""
+    return row.activate_at or overlaps.ends(row)
 
 
-def _current(rows: Iterable[Credential]) -> list[Credential]:
-    """Per slot, the key that was activated last; a time that is only planned does not count."""
-    newest: dict[object, Credential] = {}
-    for _, _, row in sorted(
-        (row.activated_at, row.pk, row) for row in rows if row.activated_at is not None
-    ):
-        newest[row.slot_id] = row
-    return list(newest.values())
+def _stops(row: Credential, now: datetime) -> bool:
+    """A retired key's place was given up before: what befell the key later changes nothing."""
+    was_retired = row.retired_at is not None or overlaps.has_ended(row, now)
+    return row.state in STOPS and not was_retired
 
 
-def _activation(row: Credential) -> tuple[bool, float, int]:
-    """When it came into force; of several at one moment every process takes the same one."""
-    moment = row.activate_at or row.activated_at
-    return moment is not None, moment.timestamp() if moment else 0.0, row.pk.int
+def _current(rows: Iterable[Credential], now: datetime) -> Iterable[Credential]:
+    """Per slot the key in force, of which a due one has taken over; else the last that was."""
+    current: dict[object, Credential] = {}
+    for row in sorted(rows, key=lambda row: (in_force(row, now), _activation(row, now))):
+        if in_force(row, now) or row.activated_at is not None:
+            current[row.slot_id] = row
+    return current.values()
+
+
+def _activation(row: Credential, now: datetime) -> tuple[float, int]:
+    """When it came into force, however far off a time that is only planned.
+
+    Of several at one moment every process takes the same one.
+    """
+    moment = row.activate_at if _is_due(row, now) else row.activated_at
+    return moment.timestamp() if moment else 0.0, row.pk.int
 
 
 def _is(row: Credential, purpose: Purpose) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +20,8 @@ from django_cybs_jwt.exceptions import (
     OrganizationNotFound,
 )
 from django_cybs_jwt.models import Credential, Organization, State
-from django_cybs_jwt.services import coverage, organizations, signing, withdrawal
+from django_cybs_jwt.services import coverage, organizations, readiness, signing, withdrawal
+from django_cybs_jwt.services.overview import impact
 from tests.unit.services import enrolment
 from tests.unit.services.enrolment import HOST, LIVE_HOST, OTHER_HOST
 
@@ -35,6 +37,11 @@ def meta_key(owner: Organization, covers: str, *merchants: str, **options: Any) 
         coverage.add(owner.org_id, merchants, actor="tests", slot=options.get("slot", ""))
         signing.forget()
     return credential
+
+
+def readiness_of(merchant: Organization) -> readiness.Readiness:
+    (found,) = readiness.of([merchant], now=timezone.now())
+    return found
 
 
 def test_the_own_key_signs_before_every_meta_key() -> None:
@@ -174,6 +181,68 @@ def test_a_retired_key_and_a_staged_successor_pass_to_the_next_level() -> None:
     assert signing.keys_for("acme").signing.kid == covering.key_id
 
 
+@pytest.mark.parametrize("withdraw", [withdrawal.suspend, withdrawal.compromise])
+def test_what_becomes_of_a_retired_own_key_does_not_stop_a_merchant_on_a_meta_key(
+    withdraw: Callable[..., Credential],
+) -> None:
+    _, account, acme = enrolment.family()
+    covering = meta_key(account, "all")
+    own = enrolment.shared_secret(acme)
+    now = timezone.now()
+    withdrawal.retire(own, actor="tests", now=now, reason="moved to the meta key")
+    withdraw(own, actor="tests", now=now, reason="it leaked at last")
+    signing.forget()
+    assert signing.keys_for("acme").signing.kid == covering.key_id
+    assert impact.dependents(covering, now=now) == [str(acme)]
+
+
+def test_a_key_that_was_compromised_while_it_was_suspended_stops_the_search() -> None:
+    _, account, acme = enrolment.family()
+    meta_key(account, "all")
+    own = enrolment.shared_secret(acme)
+    for withdraw in (withdrawal.suspend, withdrawal.compromise):
+        withdraw(own, actor="tests", now=timezone.now(), reason="doubt")
+    signing.forget()
+    with pytest.raises(KeyNotUsable, match="acme's own key"):
+        signing.keys_for("acme")
+
+
+@pytest.mark.parametrize("state", STOPS)
+def test_no_other_own_slot_takes_over_from_the_newest_activation(state: State) -> None:
+    acme, now = enrolment.organization(), timezone.now()
+    enrolment.shared_secret(acme, slot="older", now=now - timedelta(days=1))
+    newest = enrolment.shared_secret(acme, now=now)
+    enrolment.put(newest, state)
+    with pytest.raises(KeyNotUsable, match=f"{newest.key_id} is {state.value}"):
+        signing.keys_for("acme")
+    assert readiness_of(acme).missing[0].startswith(f"acme's own key: {newest.key_id}")
+
+
+@pytest.mark.parametrize("state", STOPS)
+def test_an_older_own_slot_that_may_not_be_used_does_not_stop_the_newest(
+    state: State, caplog: pytest.LogCaptureFixture
+) -> None:
+    acme, now = enrolment.organization(), timezone.now()
+    older = enrolment.shared_secret(acme, slot="older", now=now - timedelta(days=1))
+    newest = enrolment.shared_secret(acme, now=now)
+    enrolment.put(older, state)
+    assert signing.keys_for("acme").signing.kid == newest.key_id
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("state", STOPS)
+def test_no_other_portfolios_key_takes_over_from_the_newest_that_selects(state: State) -> None:
+    enrolment.organization("acme")
+    now = timezone.now()
+    for days, name in enumerate(["newer", "older"]):
+        owner = enrolment.organization(name, kind="portfolio")
+        key = meta_key(owner, "selected", "acme", now=now - timedelta(days=days))
+        if name == "newer":
+            enrolment.put(key, state)
+    with pytest.raises(KeyNotUsable, match="meta keys that select it"):
+        signing.keys_for("acme")
+
+
 def test_an_older_suspended_key_of_the_same_slot_does_not_stop_its_successor() -> None:
     acme = enrolment.organization()
     older = enrolment.shared_secret(acme)
@@ -276,7 +345,7 @@ def test_replies_open_under_active_retiring_and_retired_keys_only(state: State) 
     acme = enrolment.organization()
     enrolment.shared_secret(acme)
     names = {}
-    for number, each in enumerate([State.ACTIVE, State.RETIRING, State.RETIRED, state]):
+    for number, each in enumerate([state, State.RETIRED, State.RETIRING, State.ACTIVE]):
         key = enrolment.material.rsa_key(name=f"response {number}")
         row = enrolment.rsa_key(acme, key=key, slot=str(number))
         enrolment.put(row, each)
