@@ -29,9 +29,10 @@ def _names(alert: ExpiryAlert, radius: BlastRadius) -> Sequence[str]:
     assert owner is not None  # noqa: S101  # `stopping` asks for no other
     if _is_own(alert):
         return [str(owner)]
+    end = max(alert.ends, radius.now)
     if alert.artefact == Artefact.REQUEST_MLE_CERTIFICATE:
-        return radius.of_owner(owner.pk)
-    return radius.of_key(owner.pk, alert.subject)
+        return radius.of_owner(owner.pk, at=end)
+    return radius.of_key(owner.pk, alert.subject, at=end)
 
 
 def _is_own(alert: ExpiryAlert) -> bool:

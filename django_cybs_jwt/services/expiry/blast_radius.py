@@ -12,15 +12,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, State
 from django_cybs_jwt.services import force, resolution
-from django_cybs_jwt.services.expiry.endings import CHUNK, merchant_name
+from django_cybs_jwt.services.expiry import spans
+from django_cybs_jwt.services.expiry.endings import CHUNK, FAR, merchant_name
 from django_cybs_jwt.services.expiry.own_keys import SECRET, OwnKeys
+from django_cybs_jwt.services.expiry.spans import Span
+
+Decision: TypeAlias = tuple[Credential | None, Credential | None]
 
 
 class Selection(NamedTuple):
@@ -31,8 +35,12 @@ class Selection(NamedTuple):
 
 
 class Family(NamedTuple):
-    """What decides which meta keys serve: ancestors, the slots that select, the MLE policy."""
+    """What decides which meta keys serve: ancestors, the slots that select, the MLE policy.
 
+    A merchant that a key of its own may decide about later is one for itself.
+    """
+
+    own: uuid.UUID | None
     parent: uuid.UUID | None
     grandparent: uuid.UUID | None
     selecting: frozenset[Selection]
@@ -41,14 +49,14 @@ class Family(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reliance:
-    """The merchants of all families that rely on a key, and of those on an owner's keys."""
+    """The merchants of all families that rely on a key, and on an owner's keys; when they do."""
 
-    by_key: Mapping[uuid.UUID, list[list[str]]]
-    by_owner: Mapping[uuid.UUID, list[list[str]]]
+    by_key: Mapping[uuid.UUID, list[Span[list[str]]]]
+    by_owner: Mapping[uuid.UUID, list[Span[list[str]]]]
 
 
 class BlastRadius:
-    """Whom keys serve at *now*: of all merchants, or of some *merchants*.
+    """Whom keys serve from *now* on: of all merchants, or of some *merchants*.
 
     Nothing is read before the first question that needs it.
     """
@@ -58,13 +66,24 @@ class BlastRadius:
         self._merchants = Organization.objects.all() if merchants is None else merchants
         self.own = OwnKeys(now)
 
-    def of_key(self, owner: uuid.UUID, key: uuid.UUID) -> list[str]:
-        """The merchants, other than *owner*, that `resolution` gives this key of *owner*."""
-        return _sorted(self._reliance.by_key.get(key, ())) if owner in self.owners else []
+    def serves(self, owner: uuid.UUID, key: uuid.UUID, *, at: datetime) -> bool:
+        """True if `of_key` would name anybody."""
+        return any(span.holds(at) for span in self._of_key(owner, key))
 
-    def of_owner(self, owner: uuid.UUID) -> list[str]:
-        """The merchants, other than *owner*, that sign with any key of *owner*."""
-        return _sorted(self._reliance.by_owner.get(owner, ())) if owner in self.owners else []
+    def of_key(self, owner: uuid.UUID, key: uuid.UUID, *, at: datetime) -> list[str]:
+        """The merchants, other than *owner*, that `resolution` gives this key of *owner* then."""
+        return _sorted(self._of_key(owner, key), at)
+
+    def of_owner(self, owner: uuid.UUID, *, at: datetime) -> list[str]:
+        """The merchants, other than *owner*, that sign with any key of *owner* then."""
+        return _sorted(self._reliance.by_owner.get(owner, ()), at) if owner in self.owners else []
+
+    def is_relied_on(self, owner: uuid.UUID, *, at: datetime) -> bool:
+        """True if *owner* signs with a key of its own then, or anybody else does."""
+        return self.own.signs(owner, at=at) or bool(self.of_owner(owner, at=at))
+
+    def _of_key(self, owner: uuid.UUID, key: uuid.UUID) -> Sequence[Span[list[str]]]:
+        return self._reliance.by_key.get(key, ()) if owner in self.owners else ()
 
     @cached_property
     def owners(self) -> frozenset[uuid.UUID]:
@@ -74,23 +93,25 @@ class BlastRadius:
 
     @cached_property
     def _reliance(self) -> Reliance:
-        by_key: dict[uuid.UUID, list[list[str]]] = defaultdict(list)
-        by_owner: dict[uuid.UUID, list[list[str]]] = defaultdict(list)
+        by_key: dict[uuid.UUID, list[Span[list[str]]]] = defaultdict(list)
+        by_owner: dict[uuid.UUID, list[Span[list[str]]]] = defaultdict(list)
         keys = self._keys()
         for family, merchants in self._families().items():
-            signing, response = _decide(family, keys, self.now)
-            if signing is None:
-                continue
-            by_owner[signing.organization_id].append(merchants)
-            by_key[signing.pk].append(merchants)
-            if response is not None:
-                by_key[response.pk].append(merchants)
+            for span in _decisions(family, keys, self.now):
+                signing, response = span.value
+                serving = Span(span.begins, span.ends, merchants)
+                if signing is not None:
+                    by_owner[signing.organization_id].append(serving)
+                    by_key[signing.pk].append(serving)
+                if response is not None:
+                    by_key[response.pk].append(serving)
         return Reliance(by_key, by_owner)
 
     def _keys(self) -> dict[uuid.UUID, list[Credential]]:
         keys: dict[uuid.UUID, list[Credential]] = defaultdict(list)
+        covering = KeySlot.objects.exclude(coverage=Coverage.OWN).values("organization")
         rows = Credential.objects.select_related("slot", "organization").filter(
-            organization__in=KeySlot.objects.exclude(coverage=Coverage.OWN).values("organization")
+            Q(organization__in=covering) | Q(organization__in=self._changing)
         )
         for row in rows.defer(*SECRET).exclude(state=State.DESTROYED).order_by():
             keys[row.organization_id].append(row)
@@ -101,27 +122,34 @@ class BlastRadius:
         selecting = _selections()
         nobody: frozenset[Selection] = frozenset()
         for pk, org_id, host, parent, grandparent, response_mle in self._undecided():
-            family = Family(parent, grandparent, selecting.get(pk, nobody), response_mle)
+            own = pk if pk in self._changing else None
+            family = Family(own, parent, grandparent, selecting.get(pk, nobody), response_mle)
             families[family].append(merchant_name(org_id, host))
         return families
 
     def _undecided(self) -> Iterator[tuple[uuid.UUID, str, str, uuid.UUID, uuid.UUID, str]]:
-        """The active merchants that no key of their own decides about."""
-        rows = (
-            self._merchants.filter(kind=Organization.Kind.MERCHANT, active=True)
-            .filter(
-                ~force.has_active("pk"),
-                ~force.has_due("pk", self.now),
-                ~force.has_stopping("pk", self.now),
-            )
-            .order_by()
-        )
+        """The active merchants that no key of their own decides about for good."""
         columns = ("pk", "org_id", "host", "parent", "parent__parent", "response_mle")
+        rows = self._undecided_for_good().filter(kind=Organization.Kind.MERCHANT, active=True)
         return rows.values_list(*columns).iterator(chunk_size=CHUNK)
 
+    @cached_property
+    def _changing(self) -> frozenset[uuid.UUID]:
+        """Those of them about whom a planned key of their own, or one in its overlap, has a say."""
+        own = (force.has_planned("pk"), force.has_stopping("pk", self.now))
+        rows = (self._undecided_for_good().filter(one) for one in own)
+        return frozenset(pk for some in rows for pk in some.values_list("pk", flat=True))
 
-def _sorted(lists: Iterable[list[str]]) -> list[str]:
-    return sorted(name for merchants in lists for name in merchants)
+    def _undecided_for_good(self) -> QuerySet[Organization]:
+        return self._merchants.order_by().filter(
+            ~force.has_active("pk"),
+            ~force.has_due("pk", self.now),
+            ~force.has_stopping("pk", FAR),
+        )
+
+
+def _sorted(spans: Iterable[Span[list[str]]], at: datetime) -> list[str]:
+    return sorted(name for span in spans if span.holds(at) for name in span.value)
 
 
 def _selections() -> dict[uuid.UUID, frozenset[Selection]]:
@@ -136,23 +164,30 @@ def _selections() -> dict[uuid.UUID, frozenset[Selection]]:
     return {merchant: same.setdefault(slots, slots) for merchant, slots in frozen}
 
 
-def _decide(
+def _decisions(
     family: Family, keys: Mapping[uuid.UUID, Sequence[Credential]], now: datetime
-) -> tuple[Credential | None, Credential | None]:
-    """The signing key and the Response MLE key that `resolution` gives a family."""
+) -> Iterator[Span[Decision]]:
+    """The signing key and the Response MLE key that `resolution` gives a family, and when."""
     merchant = _representative(family)
-    near = {family.parent, family.grandparent, *(owner for owner, _ in family.selecting)}
+    near = {family.own, family.parent, family.grandparent, *(one for one, _ in family.selecting)}
     rows = [row for owner in near if owner is not None for row in keys.get(owner, ())]
     slots = {slot for _, slot in family.selecting}
     for row in rows:
         row.selects = row.slot_id in slots  # type: ignore[attr-defined]  # as `candidates` does
-    signing = resolution.deciding_signing_key(merchant, rows, now=now)
-    if signing is None or not resolution.in_force(signing, now) or not signing.organization.active:
+    asks = (family.response_mle or conf.current().RESPONSE_MLE) != "never"
+    return spans.decided(rows, now, lambda at: _decide(merchant, rows, asks=asks, at=at))
+
+
+def _decide(
+    merchant: Organization, rows: Sequence[Credential], *, asks: bool, at: datetime
+) -> Decision:
+    signing = resolution.deciding_signing_key(merchant, rows, now=at)
+    if signing is None or not resolution.in_force(signing, at) or not signing.organization.active:
         return None, None
-    if (family.response_mle or conf.current().RESPONSE_MLE) == "never":
+    if not asks:
         return signing, None
-    response = resolution.deciding_response_key(merchant, signing.organization, rows, now=now)
-    if response is None or not resolution.in_force(response, now):
+    response = resolution.deciding_response_key(merchant, signing.organization, rows, now=at)
+    if response is None or not resolution.in_force(response, at):
         return signing, None
     return signing, response
 
@@ -160,4 +195,4 @@ def _decide(
 def _representative(family: Family) -> Organization:
     grandparent = Organization(pk=family.grandparent) if family.grandparent else None
     parent = Organization(pk=family.parent, parent=grandparent) if family.parent else None
-    return Organization(parent=parent)
+    return Organization(pk=family.own or uuid.uuid4(), parent=parent)

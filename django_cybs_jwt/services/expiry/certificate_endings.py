@@ -62,11 +62,9 @@ def stream(radius: BlastRadius, *, until: datetime = FAR) -> Iterator[Ending]:
         outlasted = any(
             other.ends > row.ends and other.outlasts(row, radius.now) for other in shared[row.host]
         )
-        if outlasted or not radius.own.signs(row.owner):
+        in_use, stops = radius.is_relied_on(row.owner, at=radius.now), _stopping(row, radius)
+        if outlasted or not (in_use or stops):
             continue
-        stops = radius.of_owner(row.owner)
-        if row.kind == Organization.Kind.MERCHANT:
-            stops = sorted([*stops, merchant_name(row.org_id, row.host)])
         yield Ending(
             artefact=Artefact.REQUEST_MLE_CERTIFICATE,
             subject=row.id,
@@ -77,7 +75,7 @@ def stream(radius: BlastRadius, *, until: datetime = FAR) -> Iterator[Ending]:
             organization=row.org_id,
             host=row.host,
             live=row.live,
-            in_use=True,
+            in_use=in_use,
             successor=successors.best(ready.get(row.owner, ()), row.ends),
             stops=stops,
         )
@@ -90,13 +88,23 @@ def shared_ones(radius: BlastRadius, *, until: datetime = FAR) -> list[Ending]:
         for row in rows:
             if row.ends > until or any(other.outlasts(row, radius.now) for other in rows):
                 continue
-            owners = _depending(row, radius.now)
-            stops = [name for pk, _, _, _ in owners for name in radius.of_owner(pk)]
+            owners = _depending(row, radius)
+            end = max(row.ends, radius.now)
+            stops = [name for pk, _, _, _ in owners for name in radius.of_owner(pk, at=end)]
             merchants = [own for own in owners if own[2] == Organization.Kind.MERCHANT]
             stops += [merchant_name(org_id, host) for _, org_id, _, _ in merchants]
             if owners:
                 found.append(_host_wide(row, sorted(stops), live=any(own[3] for own in owners)))
     return sorted(found, key=lambda ending: ending.ends)
+
+
+def _stopping(row: _OwnRow, radius: BlastRadius) -> list[str]:
+    """Who signs with a key of the owner when it ends."""
+    end = max(row.ends, radius.now)
+    stops = radius.of_owner(row.owner, at=end)
+    if row.kind == Organization.Kind.MERCHANT and radius.own.signs(row.owner, at=end):
+        return sorted([*stops, merchant_name(row.org_id, row.host)])
+    return stops
 
 
 def _shared() -> dict[str, list[_Row]]:
@@ -127,17 +135,17 @@ def _own(now: datetime, until: datetime) -> QuerySet[GatewayCertificate, Any]:
     )
 
 
-def _depending(row: _Row, now: datetime) -> list[tuple[uuid.UUID, str, str, bool]]:
-    """Owners on the host that sign, and have no certificate of their own that lasts as long."""
+def _depending(row: _Row, radius: BlastRadius) -> list[tuple[uuid.UUID, str, str, bool]]:
+    """Owners on the host that sign at its end, and have no certificate that lasts as long."""
+    end = max(row.ends, radius.now)
     longer = GatewayCertificate.objects.filter(
-        organization=OuterRef("pk"),
-        not_after__gte=row.ends,
-        not_before__lte=max(row.ends, now),
+        organization=OuterRef("pk"), not_after__gte=row.ends, not_before__lte=end
     )
     owners = Organization.objects.filter(host=row.host, active=True).filter(~Exists(longer))
     columns = owners.order_by().values_list("pk", "org_id", "kind", "live")
-    signing = (force.has_active("pk"), force.has_due("pk", now))
-    return list({found for condition in signing for found in columns.filter(condition)})
+    signing = (force.has_active("pk"), force.has_due("pk", end))
+    found = {own for condition in signing for own in columns.filter(condition)}
+    return [own for own in found if radius.is_relied_on(own[0], at=end)]
 
 
 def _host_wide(row: _Row, stops: list[str], *, live: bool) -> Ending:

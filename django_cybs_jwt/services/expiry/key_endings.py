@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -34,6 +34,7 @@ _COLUMNS: Final = (
     "state",
     Moment("not_before"),
     Moment("expires_at"),
+    Moment("activate_at"),
     "in_force",
     "organization_id",
     "organization__org_id",
@@ -53,6 +54,7 @@ class _Row(NamedTuple):
     state: str
     begins: datetime | None
     ends: datetime
+    activate_at: datetime | None
     in_force: bool
     organization_id: uuid.UUID
     organization: str
@@ -84,14 +86,9 @@ def _rows(now: datetime, until: datetime) -> QuerySet[Credential, Any]:
 def _ending(
     row: _Row, radius: BlastRadius, ready: Mapping[uuid.UUID, list[Ready]], policy: str
 ) -> Ending:
-    wards = radius.of_key(row.organization_id, row.id) if row.in_force else []
-    serves_owner = row.in_force and _serves_owner(row, radius, policy)
     successor = Successor.NONE
     if row.in_force and row.slot in ready:
         successor = successors.best(ready[row.slot], row.ends)
-    stops = wards
-    if serves_owner and row.organization_kind == Organization.Kind.MERCHANT:
-        stops = sorted([*wards, merchant_name(row.organization, row.host)])
     return Ending(
         artefact=_artefact(row),
         subject=row.id,
@@ -103,16 +100,34 @@ def _ending(
         host=row.host,
         live=row.live,
         state=row.state,
-        in_use=serves_owner or bool(wards),
+        in_use=_is_in_use(row, radius, policy),
         successor=successor,
-        # A switch that is scheduled before the end happens by itself: nobody stops.
-        stops=() if successor == Successor.SCHEDULED else stops,
+        stops=_stopping(row, radius, policy),
     )
 
 
-def _serves_owner(row: _Row, radius: BlastRadius, policy: str) -> bool:
+def _is_in_use(row: _Row, radius: BlastRadius, policy: str) -> bool:
+    if not row.in_force:
+        return False
+    served = radius.serves(row.organization_id, row.id, at=radius.now)
+    return served or _serves_owner(row, radius, policy, radius.now)
+
+
+def _stopping(row: _Row, radius: BlastRadius, policy: str) -> Sequence[str]:
+    """Who relies on it at its end: a switch that is planned before that happens by itself."""
+    end = max(row.ends, radius.now)
+    if not row.in_force and (row.activate_at is None or row.activate_at > end):
+        return ()
+    wards = radius.of_key(row.organization_id, row.id, at=end)
+    is_merchant = row.organization_kind == Organization.Kind.MERCHANT
+    if is_merchant and _serves_owner(row, radius, policy, end):
+        return sorted([*wards, merchant_name(row.organization, row.host)])
+    return wards
+
+
+def _serves_owner(row: _Row, radius: BlastRadius, policy: str, at: datetime) -> bool:
     asked_for = row.purpose == Purpose.SIGNING or (row.response_mle or policy) != "never"
-    return asked_for and radius.own.uses(row.organization_id, row.id)
+    return asked_for and radius.own.uses(row.organization_id, row.id, at=at)
 
 
 def _artefact(row: _Row) -> Artefact:

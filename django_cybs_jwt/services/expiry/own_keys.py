@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
 from itertools import groupby
@@ -19,32 +19,41 @@ from django_cybs_jwt.models import (
 )
 from django_cybs_jwt.services import force, resolution
 from django_cybs_jwt.services.batches import in_batches
+from django_cybs_jwt.services.expiry import spans
+from django_cybs_jwt.services.expiry.spans import Span
 
 SECRET: Final = ("sealed_secret", "sealed_p12", "certificate")
 
 
 class OwnKeys:
-    """What owners sign and decrypt with at *now*; only the unusual ones are held in memory."""
+    """What owners sign and decrypt with, from *now* on; only the unusual are held in memory."""
 
     def __init__(self, now: datetime) -> None:
         self.now = now
 
-    def uses(self, owner: uuid.UUID, key: uuid.UUID) -> bool:
-        """True if *owner* itself relies on this key of its own, which is in force."""
-        deciding = self._contested.get(owner)
-        return self.signs(owner) if deciding is None else key in deciding
+    def uses(self, owner: uuid.UUID, key: uuid.UUID, *, at: datetime) -> bool:
+        """True if *owner* itself relies on this key of its own, which is in force then."""
+        deciding = self._contenders(owner, at)
+        return self.signs(owner, at=at) if deciding is None else key in deciding
 
-    def signs(self, owner: uuid.UUID) -> bool:
+    def signs(self, owner: uuid.UUID, *, at: datetime) -> bool:
         """True if *owner*, which has a response key or a certificate, signs with its own key."""
-        return owner not in self._silent
+        deciding = self._contenders(owner, at)
+        return owner not in self._silent if deciding is None else bool(deciding)
+
+    def _contenders(self, owner: uuid.UUID, at: datetime) -> frozenset[uuid.UUID] | None:
+        spans = self._contested.get(owner)
+        if spans is None:
+            return None
+        return next((span.value for span in spans if span.holds(at)), frozenset())
 
     @cached_property
-    def _contested(self) -> dict[uuid.UUID, frozenset[uuid.UUID]]:
-        """By owner the keys that decide, where a slot with a name or a due key lets two compete."""
+    def _contested(self) -> dict[uuid.UUID, list[Span[frozenset[uuid.UUID]]]]:
+        """By owner the keys that decide, where a slot with a name or a plan lets two compete."""
         named = KeySlot.objects.exclude(name="").order_by()
-        due = Credential.objects.filter(force.is_due(self.now)).order_by()
+        planned = Credential.objects.filter(force.is_planned()).order_by()
         owners = {*named.values_list("organization", flat=True)}
-        owners |= {*due.values_list("organization", flat=True)}
+        owners |= {*planned.values_list("organization", flat=True)}
         rows = (
             Credential.objects.select_related("slot", "organization")
             .defer(*SECRET)
@@ -52,10 +61,19 @@ class OwnKeys:
             .order_by("organization")
         )
         return {
-            owner: _deciding(owner, keys, self.now)
+            owner: self._spans(owner, list(keys))
             for some in in_batches(sorted(owners))
             for owner, keys in groupby(rows.filter(organization__in=some), key=_owner)
         }
+
+    def _spans(
+        self, owner: uuid.UUID, keys: Sequence[Credential]
+    ) -> list[Span[frozenset[uuid.UUID]]]:
+        # Without its parents and the slots that select it: only its own level is looked at.
+        alone = Organization(pk=owner)
+        for row in keys:
+            row.selects = False  # type: ignore[attr-defined]
+        return list(spans.decided(keys, self.now, lambda at: _deciding(alone, keys, at)))
 
     @cached_property
     def _silent(self) -> frozenset[uuid.UUID]:
@@ -74,14 +92,13 @@ def _owner(row: Credential) -> uuid.UUID:
     return row.organization_id
 
 
-def _deciding(owner: uuid.UUID, keys: Iterable[Credential], now: datetime) -> frozenset[uuid.UUID]:
-    # Without its parents and the slots that select it: only its own level is looked at.
-    alone, rows = Organization(pk=owner), list(keys)
-    for row in rows:
-        row.selects = False  # type: ignore[attr-defined]
-    signing = resolution.deciding_signing_key(alone, rows, now=now)
-    if signing is None or not resolution.in_force(signing, now):
+def _deciding(
+    owner: Organization, keys: Sequence[Credential], at: datetime
+) -> frozenset[uuid.UUID]:
+    """The keys of its own that *owner* signs and decrypts with at a moment."""
+    signing = resolution.deciding_signing_key(owner, keys, now=at)
+    if signing is None or not resolution.in_force(signing, at):
         return frozenset()
-    response = resolution.deciding_response_key(alone, alone, rows, now=now)
-    deciding = (row for row in (signing, response) if row and resolution.in_force(row, now))
+    response = resolution.deciding_response_key(owner, owner, keys, now=at)
+    deciding = (row for row in (signing, response) if row and resolution.in_force(row, at))
     return frozenset(row.pk for row in deciding)

@@ -43,7 +43,12 @@ def of_certificates(now: datetime) -> Mapping[uuid.UUID, list[Ready]]:
     """By owner, the request-MLE certificates that come into use with a key that is ready."""
     keys = Credential.objects.filter(_is_ready(now))
     rows = GatewayCertificate.stored.filter(credential__in=keys).order_by()
-    columns = ("organization", Moment("not_before"), Moment("not_after"))
+    columns = (
+        "organization",
+        Moment("not_before"),
+        Moment("not_after"),
+        Moment("credential__activate_at"),
+    )
     ready: dict[uuid.UUID, list[Ready]] = defaultdict(list)
     for owner, *times in rows.values_list(*columns).iterator(chunk_size=CHUNK):
         ready[owner].append(Ready(*times))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django_cybs_jwt.models import Credential, Organization
-from django_cybs_jwt.services import coverage, resolution
+from django_cybs_jwt.models import Credential, Organization, Purpose
+from django_cybs_jwt.services import coverage, readiness, resolution
 from django_cybs_jwt.services.expiry.blast_radius import BlastRadius
 
 
@@ -16,12 +16,21 @@ def dependents(credential: Credential, *, now: datetime) -> list[str]:
     """
     if not resolution.in_force(credential, now):
         return []
-    owner = credential.organization
-    own = [str(owner)] if owner.kind == Organization.Kind.MERCHANT else []
-    return [*own, *BlastRadius(now).of_key(owner.pk, credential.pk)]
+    owner, radius = credential.organization, BlastRadius(now)
+    own = [str(owner)] if _serves_its_owner(credential, radius) else []
+    return [*own, *radius.of_key(owner.pk, credential.pk, at=now)]
 
 
 def covered(credential: Credential) -> list[str]:
     """The merchants, as `MID@HOST`, that a key's slot speaks for, whichever key signs now."""
     merchants = coverage.affected(credential)
     return [str(row) for row in merchants if row.kind == Organization.Kind.MERCHANT]
+
+
+def _serves_its_owner(credential: Credential, radius: BlastRadius) -> bool:
+    owner = credential.organization
+    if owner.kind != Organization.Kind.MERCHANT or not owner.active:
+        return False
+    if credential.slot.purpose == Purpose.RESPONSE_MLE and not readiness.asks_for_replies(owner):
+        return False
+    return radius.own.uses(owner.pk, credential.pk, at=radius.now)

@@ -65,14 +65,18 @@ class _Found:
         return self.signing, self.response, self.certificate
 
     def ends(self) -> list[datetime]:
-        keys = [row.expires_at for row in (self.signing, self.response) if row is not None]
-        certificates = [self.certificate.not_after] if self.certificate else []
-        return [end for end in (*keys, *certificates) if end is not None]
+        return [end for end in map(_end_of, self.parts()) if end is not None]
 
-    def lacks(self, before: _Found) -> bool:
-        """True when a part that was there *before* is gone."""
+    def misses(self, before: _Found, ended: datetime) -> bool:
+        """True when a part that was there *before* and has *ended* is there no more."""
         pairs = zip(before.parts(), self.parts(), strict=True)
-        return any(then is not None and now is None for then, now in pairs)
+        return any(_end_of(then) == ended and now is None for then, now in pairs)
+
+
+def _end_of(part: Credential | GatewayCertificate | None) -> datetime | None:
+    if isinstance(part, GatewayCertificate):
+        return part.not_after
+    return part.expires_at if part else None
 
 
 def report(
@@ -156,16 +160,16 @@ class _Portion:
             if is_certain:
                 return first, moment
             after = self._find(merchant, rows, asks, moment)
-            if after.lacks(found):
+            if after.misses(found, ended=moment):
                 return first, moment
             found = after
         return first, None
 
     def _starts(self, rows: Sequence[Credential], now: datetime) -> list[datetime]:
-        """When a scheduled key or a certificate that is not valid yet begins."""
+        """When time changes a key, or a certificate that is not valid yet begins."""
         owners = {row.organization_id: row.organization for row in rows}.values()
         certificates = [one for owner in owners for one in self._candidates.certificates(owner)]
-        moments = [*(row.activate_at for row in rows), *(one.not_before for one in certificates)]
+        moments = [*map(resolution.turns_at, rows), *(one.not_before for one in certificates)]
         return [moment for moment in moments if moment is not None and moment > now]
 
     def _find(

@@ -19,6 +19,7 @@ from typing import Final
 from django.db.models import (
     Case,
     Exists,
+    F,
     FilteredRelation,
     OuterRef,
     Q,
@@ -40,8 +41,10 @@ from django_cybs_jwt.services.readiness import Readiness
 from django_cybs_jwt.services.readiness.kinds import Kinds, Selects
 
 _NOBODY: Final = Q(pk=None)
-_SIGNING: Final = "signing_slot__active"
-_RESPONSE: Final = "response_slot__active"
+_SIGNING_SLOT: Final = "signing_slot"
+_RESPONSE_SLOT: Final = "response_slot"
+_SIGNING: Final = f"{_SIGNING_SLOT}__active"
+_RESPONSE: Final = f"{_RESPONSE_SLOT}__active"
 
 
 class Fact(StrEnum):
@@ -159,17 +162,26 @@ class Standing:
         return self._certified(self.now) & ~self._certified(until)
 
     def _key_ends(self, until: datetime) -> Q:
-        """A key in use that nothing scheduled replaces in time."""
-        return self._ends(_SIGNING, until) | (~self._never & self._ends(_RESPONSE, until))
+        """A key in use, now or by a plan, that nothing planned replaces in time."""
+        return self._ends(_SIGNING_SLOT, until) | (~self._never & self._ends(_RESPONSE_SLOT, until))
 
-    def _ends(self, key: str, until: datetime) -> Q:
-        following = Credential.objects.filter(
-            slot=OuterRef(f"{key}__slot"),
-            activate_at__gt=self.now,
-            activate_at__lte=OuterRef(f"{key}__expires_at"),
-        )
-        end = f"{key}__expires_at"
-        return Q(**{f"{end}__gt": self.now, f"{end}__lte": until}) & ~Q(Exists(following))
+    def _ends(self, slot: str, until: datetime) -> Q:
+        end = f"{slot}__active__expires_at"
+        replaced = Exists(self._planned.filter(slot=OuterRef(slot), activate_at__lte=OuterRef(end)))
+        in_use = Q(**{f"{end}__gt": self.now, f"{end}__lte": until}) & ~Q(replaced)
+        # Plans are few: PostgreSQL looks each slot up in a hash of theirs.
+        return in_use | Q(**{f"{slot}__in": self._planned_that_end(until).values("slot")})
+
+    def _planned_that_end(self, until: datetime) -> QuerySet[Credential]:
+        """Planned keys that are in force at their end, if that comes by *until*."""
+        end = OuterRef("expires_at")
+        later = self._planned.filter(slot=OuterRef("slot"), activate_at__gt=OuterRef("activate_at"))
+        rows = self._planned.filter(expires_at__gte=F("activate_at"), expires_at__lte=until)
+        return rows.filter(~Exists(later.filter(activate_at__lte=end)))
+
+    @property
+    def _planned(self) -> QuerySet[Credential]:
+        return Credential.objects.order_by().filter(force.is_planned(), activate_at__gt=self.now)
 
 
 def _is_there(key: str) -> Q:

@@ -166,22 +166,34 @@ def _random_keys(
 def _random_versions(draw: random.Random, slot: KeySlot) -> None:
     states = draw.sample(list(State), draw.choice([1, 2, 3]))
     for state in states:
-        scheduled = state in (State.STAGED, State.VERIFIED, State.RETIRING)
+        days = draw.choice([None, -40, -1, 5, 30, 500, 900])
         key(
             slot.organization,
             slot=slot,
             state=state,
-            days=draw.choice([None, -40, -1, 5, 30, 500, 900]),
+            days=days,
             activated_at=None
             if state in (State.STAGED, State.VERIFIED)
             else NOW - draw.uniform(0.1, 500) * DAY,
-            activate_at=NOW + (draw.choice([-3, 2, 50]) + draw.random()) * DAY
-            if scheduled and draw.random() < 0.3
-            else None,
             retiring_at=NOW - draw.choice([0.1, 3]) * DAY if state == State.RETIRING else None,
             overlap_until=NOW + draw.choice([-1, 1]) * DAY if draw.random() < 0.5 else None,
+            activate_at=_plan(draw, state, days),
             verify_outcome=draw.choice(["", "accepted", "refused"]),
+            retired_at=NOW if _was_retired(draw, state) else None,
         )
+
+
+def _plan(draw: random.Random, state: State, days: float | None) -> datetime | None:
+    """A time to come into force, if any; none is planned behind the end of a key."""
+    planned = draw.choice([-3, 2, 50]) + draw.random()
+    in_time = days is None or planned < days
+    waits = state in (State.STAGED, State.VERIFIED, State.RETIRING)
+    return NOW + planned * DAY if waits and in_time and draw.random() < 0.4 else None
+
+
+def _was_retired(draw: random.Random, state: State) -> bool:
+    withdrawn = state in (State.SUSPENDED, State.COMPROMISED)
+    return state == State.RETIRED or (withdrawn and draw.random() < 0.4)
 
 
 def many_merchants(count: int, *, days: float, host: str = LIVE_HOST, now: datetime = NOW) -> None:

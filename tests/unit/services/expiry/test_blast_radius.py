@@ -10,7 +10,8 @@ import pytest
 
 from django_cybs_jwt.models import Credential, GatewayCertificate, Organization, State
 from django_cybs_jwt.services import expiry, gateway_certificates, organizations, resolution
-from django_cybs_jwt.services.expiry.endings import Artefact, Successor
+from django_cybs_jwt.services.expiry.endings import Artefact
+from django_cybs_jwt.services.overview import impact
 from tests.unit.services import estate
 from tests.unit.services.estate import DAY, NOW
 
@@ -18,26 +19,39 @@ pytestmark = pytest.mark.django_db
 
 
 def asked_one_by_one(merchants: list[Organization], now: datetime) -> dict[UUID, list[str]]:
-    """Which merchants rely on which row: `resolution` and `choose`, as a send asks them."""
+    """Which merchants rely on which row when it ends: asked as a send would ask then."""
     relying: dict[UUID, list[str]] = defaultdict(list)
-    for pk in [row.pk for row in merchants]:
-        merchant = organizations.listing().select_related("parent__parent").get(pk=pk)
-        rows = resolution.candidates(merchant)
-        signing = resolution.deciding_signing_key(merchant, rows, now=now)
-        if signing is None or not resolution.in_force(signing, now):
-            continue
-        owner = signing.organization
-        if not (merchant.active and owner.active):
-            continue
-        relying[signing.pk].append(str(merchant))
-        response = resolution.deciding_response_key(merchant, owner, rows, now=now)
-        asks = merchant.response_mle != "never"
-        if asks and response is not None and resolution.in_force(response, now):
-            relying[response.pk].append(str(merchant))
-        certificate = last_certificate(owner, now)
-        if certificate is not None:
-            relying[certificate.pk].append(str(merchant))
+    certificates = {row.pk: row for row in GatewayCertificate.objects.all()}
+    for merchant in (
+        organizations.listing()
+        .select_related("parent__parent")
+        .filter(pk__in=[row.pk for row in merchants], active=True)
+    ):
+        keys = resolution.candidates(merchant)
+        for row in keys:
+            if row in used(merchant, keys, at=end_of(row.expires_at, now)):
+                relying[row.pk].append(str(merchant))
+        for row in certificates.values():
+            signing, *_ = used(merchant, keys, at=end_of(row.not_after, now)) or [None]
+            if signing is not None and row == last_certificate(signing.organization, now):
+                relying[row.pk].append(str(merchant))
     return {pk: sorted(names) for pk, names in relying.items()}
+
+
+def end_of(ends: datetime | None, now: datetime) -> datetime:
+    return now if ends is None else max(ends, now)
+
+
+def used(merchant: Organization, keys: list[Credential], *, at: datetime) -> list[Credential]:
+    """The signing key, and the Response MLE key if there is one and it is asked for."""
+    signing = resolution.deciding_signing_key(merchant, keys, now=at)
+    if signing is None or not resolution.in_force(signing, at) or not signing.organization.active:
+        return []
+    response = None
+    if merchant.response_mle != "never":
+        response = resolution.deciding_response_key(merchant, signing.organization, keys, now=at)
+    in_force = response is not None and resolution.in_force(response, at)
+    return [signing, response] if in_force and response else [signing]
 
 
 def last_certificate(owner: Organization, now: datetime) -> GatewayCertificate | None:
@@ -51,17 +65,7 @@ def last_certificate(owner: Organization, now: datetime) -> GatewayCertificate |
     return last
 
 
-def takes_over_by_itself(row: Credential, now: datetime) -> bool:
-    """A due time before the end, of a key that lasts longer."""
-    others = row.slot.credentials.filter(activate_at__gt=now, activate_at__lte=row.expires_at)
-    return any(
-        other.state in (State.STAGED, State.VERIFIED, State.RETIRING)
-        and (other.expires_at is None or other.expires_at > row.expires_at)
-        for other in others
-    )
-
-
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(80))
 def test_the_scan_says_of_every_merchant_what_resolution_says(seed: int) -> None:
     expected = asked_one_by_one(estate.random_estate(seed), NOW)
 
@@ -71,22 +75,28 @@ def test_the_scan_says_of_every_merchant_what_resolution_says(seed: int) -> None
         if ending.artefact not in (Artefact.OVERLAP, Artefact.APPROVAL, Artefact.KEK)
     }
 
-    for pk, names in expected.items():
-        key = Credential.objects.filter(pk=pk).first()
-        if key is not None and key.expires_at is None:
-            assert pk not in found
-        elif key is not None and takes_over_by_itself(key, NOW):
-            assert found[pk].successor == Successor.SCHEDULED
-            assert not found[pk].stops
-        else:
-            assert list(found[pk].stops) == names
-    relied_upon = {pk for pk, ending in found.items() if ending.stops}
+    endless = set(Credential.objects.filter(expires_at=None).values_list("pk", flat=True))
+    assert not endless & set(found)
+    for pk in expected.keys() - endless:
+        assert list(found[pk].stops) == expected[pk]
     ended = {
         pk
-        for pk in relied_upon
-        if found[pk].artefact == Artefact.REQUEST_MLE_CERTIFICATE and found[pk].ends <= NOW
+        for pk, ending in found.items()
+        if ending.artefact == Artefact.REQUEST_MLE_CERTIFICATE and ending.ends <= NOW
     }
-    assert relied_upon - ended <= set(expected)
+    assert {pk for pk, ending in found.items() if ending.stops} - ended <= set(expected)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_merchants_that_depend_on_a_key_are_those_that_a_send_gives_it_to(seed: int) -> None:
+    merchants = [row for row in estate.random_estate(seed) if row.active]
+    expected = defaultdict(set)
+    for merchant in organizations.listing().filter(pk__in=[row.pk for row in merchants]):
+        for row in used(merchant, resolution.candidates(merchant), at=NOW):
+            expected[row.pk].add(str(merchant))
+
+    for row in Credential.objects.select_related("slot", "organization"):
+        assert set(impact.dependents(row, now=NOW)) == expected[row.pk]
 
 
 def test_a_time_that_is_only_planned_makes_no_key_the_newest_of_its_slot() -> None:
@@ -98,4 +108,5 @@ def test_a_time_that_is_only_planned_makes_no_key_the_newest_of_its_slot() -> No
     again = estate.key(acme, state=State.RETIRING, **planned)
     estate.key(acme, state=State.RETIRED, slot=again.slot, activated_at=NOW - 8 * DAY)
 
-    assert asked_one_by_one([acme], NOW) == {meta.pk: [str(acme)]}
+    assert impact.dependents(meta, now=NOW) == [str(acme)]
+    assert asked_one_by_one([acme], NOW) == {again.pk: [str(acme)]}

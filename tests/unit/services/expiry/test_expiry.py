@@ -127,6 +127,21 @@ def test_a_newer_certificate_waits_with_the_key_whose_file_carried_it() -> None:
     assert found[ending.pk].stops == [str(acme)]
 
 
+@pytest.mark.parametrize(("days", "expected"), [(10, Successor.SCHEDULED), (100, Successor.NONE)])
+def test_a_certificate_that_comes_with_a_planned_key_counts_if_it_comes_in_time(
+    days: int, expected: Successor
+) -> None:
+    acme = estate.organization("acme")
+    old = estate.key(acme, days=660)
+    ending = estate.certificate(acme, days=20)
+    planned = estate.successor(old, activate_at=NOW + days * DAY)
+    estate.certificate(acme, days=700, credential=planned, in_use=False)
+
+    found = {item.subject: item for item in ends()}
+
+    assert found[ending.pk].successor == expected
+
+
 def test_a_merchant_that_never_asks_for_encrypted_replies_needs_no_response_key(
     settings: Any,
 ) -> None:

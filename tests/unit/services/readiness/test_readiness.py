@@ -513,39 +513,45 @@ class World:
         return sorted(moment for moment in moments if moment > NOON)
 
 
-Parts = tuple[Credential | None, Credential | None, bool]
+Parts = tuple[Credential | None, Credential | None, GatewayCertificate | None]
 
 
 def asked_alone(name: str, now: datetime) -> Parts:
-    """What one merchant's message would be made with: signing key, response key, request MLE."""
+    """What one merchant's message would be made with: two keys and a valid certificate."""
     merchant = organizations.find(name)
     rows = resolution.candidates(merchant)
     try:
         signing = resolution.signing_key(merchant, rows, now=now)
     except KeyResolutionError:
-        return None, None, False
+        return None, None, None
     owner = signing.organization
     if not owner.active:
-        return None, None, False
+        return None, None, None
     response = None
     with contextlib.suppress(KeyResolutionError):
         if merchant.response_mle != "never":
             response = resolution.response_key(merchant, owner, rows, now=now)
     chosen = gateway_certificates.choose(gateway_certificates.candidates(owner), now=now)
     valid = chosen is not None and chosen.not_before <= now < chosen.not_after
-    return signing, response, valid
+    return signing, response, chosen if valid else None
 
 
 def first_stop(name: str, events: Iterable[datetime]) -> datetime | None:
+    """The first end of something that was used then, and that nothing replaces."""
     before = asked_alone(name, NOON)
     if before[0] is None:
         return None
     for moment in events:
         after = asked_alone(name, moment)
-        if any(then and not now for then, now in zip(before, after, strict=True)):
+        pairs = zip(before, after, strict=True)
+        if any(end_of(then) == moment and now is None for then, now in pairs):
             return moment
         before = after
     return None
+
+
+def end_of(part: Credential | GatewayCertificate | None) -> datetime | None:
+    return part.expires_at if isinstance(part, Credential) else part and part.not_after
 
 
 @settings(max_examples=60, deadline=None)
@@ -564,12 +570,12 @@ def test_the_report_says_of_each_merchant_what_resolution_says_of_it_alone(seed:
             assert one.owner == (signing.organization.org_id if signing else "")
             assert one.algorithm == (signing.algorithm if signing else "")
             assert one.response_mle == (response is not None)
-            assert one.request_mle == request_mle
+            assert one.request_mle == (request_mle is not None)
             wanted = organizations.find(name).response_mle != "never"
             needed = (signing, response) if wanted else (signing,)
             accepted = [row and row.verify_outcome == "accepted" for row in needed]
             assert one.verified == all(accepted)
-            assert one.ready == (all(accepted) and request_mle)
+            assert one.ready == (all(accepted) and request_mle is not None)
             assert bool(one.missing) == (not one.ready)
             stop = first_stop(name, world.events())
             assert one.days_left == ((stop - NOON).days if stop else None)
