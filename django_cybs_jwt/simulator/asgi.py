@@ -25,7 +25,7 @@ CONNECTION: Final = "simulator.connection"
 def app(gateway: Gateway, *, run: Runner = asyncio.to_thread) -> Application:
     """Serve *gateway*; *run* calls it off the event loop, as its registry may block.
 
-    Resets and truncation need a server that puts the connection into the scope's state, as
+    Resets, garbage and truncation need a server that puts the connection into the scope's state, as
     `simulator.server` does; under another one a ConnectionResetError leaves the application.
     """
 
@@ -37,10 +37,10 @@ def app(gateway: Gateway, *, run: Runner = asyncio.to_thread) -> Application:
             return
         answer = await run(gateway.handle, _request(scope, body))
         await asyncio.sleep(answer.delay)
-        if answer.wire is not Wire.RESET:
+        if answer.wire in (Wire.COMPLETE, Wire.TRUNCATED):
             await _send(answer, send)
         if answer.wire is not Wire.COMPLETE:
-            await _break(scope, receive, abort=answer.wire is Wire.RESET)
+            await _break(scope, receive, answer.wire)
 
     return application
 
@@ -81,11 +81,13 @@ async def _send(answer: SimAnswer, send: Send) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": truncated})
 
 
-async def _break(scope: Scope, receive: Receive, *, abort: bool) -> None:
+async def _break(scope: Scope, receive: Receive, wire: Wire) -> None:
     connection = scope.get("state", {}).get(CONNECTION)
     if connection is None:
         raise ConnectionResetError("a fault asked for it")
-    if abort:
+    if wire is Wire.GARBAGE:
+        connection.write(b"HTTP/really? not now\r\n\r\n")
+    if wire is Wire.RESET:
         # Lingering for zero seconds makes the kernel send RST in place of FIN.
         linger = struct.pack("ii", 1, 0)
         connection.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

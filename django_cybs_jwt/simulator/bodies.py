@@ -22,6 +22,20 @@ _APPLICATIONS = {
 }
 
 
+# What the search says of a transaction: reasonCode and rCode by flag. An E is an error, after
+# which nobody knows; a D may be a decline, a refusal, or an authorization that was held back.
+FLAGS = {
+    "SOK": ("100", "1"),
+    "DCARDREFUSED": ("203", "0"),
+    "DAVSNO": ("200", "0"),
+    "DMISSINGFIELD": ("101", "0"),
+    "DINVALIDDATA": ("102", "0"),
+    "ESYSTEM": ("150", "-1"),
+    "ETIMEOUT": ("151", "-1"),
+}
+_SHOWN = {"SOK": "TRANSMITTED", "DCARDREFUSED": "DECLINED"}
+
+
 def new_id() -> str:
     """A request id as the gateway makes them: 22 digits."""
     return str(10**21 + secrets.randbelow(9 * 10**21))
@@ -106,8 +120,9 @@ def details(entry: Entry, *, undone: bool) -> dict[str, Any]:
     """One transaction in full."""
     found = summary(entry)
     found["submitTimeUTC"] = found.pop("submitTimeUtc")
-    status = "VOIDED" if undone else "TRANSMITTED" if entry.succeeded else "DECLINED"
-    found["applicationInformation"]["status"] = status
+    status = "VOIDED" if undone else _SHOWN.get(_flag(entry))
+    if status is not None:
+        found["applicationInformation"]["status"] = status
     return found
 
 
@@ -123,6 +138,9 @@ def amount_details(entry: Entry) -> dict[str, Any]:
 
 
 def _verdict(entry: Entry) -> dict[str, Any]:
-    if entry.succeeded:
-        return {"reasonCode": "100", "rCode": "1", "rFlag": "SOK"}
-    return {"reasonCode": "203", "rCode": "0", "rFlag": "DCARDREFUSED"}
+    reason, code = FLAGS[_flag(entry)]
+    return {"reasonCode": reason, "rCode": code, "rFlag": _flag(entry)}
+
+
+def _flag(entry: Entry) -> str:
+    return entry.flag or ("SOK" if entry.succeeded else "DCARDREFUSED")

@@ -22,7 +22,10 @@ _WHOLE = re.compile(r"\d{1,6}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """An operation, who asks for it, and its decrypted body."""
+    """An operation, who asks for it, and its decrypted body.
+
+    *flag* is what the search is to show of it, where a fault asks for that.
+    """
 
     operation: Operation
     collection: str
@@ -32,6 +35,7 @@ class Call:
     request_encrypted: bool
     response_encrypted: bool
     now: datetime
+    flag: str = ""
 
     def value(self, path: str, default: str = "") -> str:
         """The body's text or number at a dotted *path*, as text."""

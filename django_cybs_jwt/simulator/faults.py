@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from .bodies import FLAGS
 from .ledger import Operation
 
 
@@ -25,6 +26,8 @@ class FaultKind(StrEnum):
     | reset_before | the connection is reset, nothing was processed | |
     | reset_after | the connection is reset after the ledger was written | |
     | truncate | half of the body that Content-Length promised | |
+    | garbage | processed, and the answer has no status line | |
+    | page | 200 with a page of whoever stands in between, nothing was processed | |
     | plain_reply | a plain reply although an encrypted one was asked for | |
     | broken_jwe | an encrypted reply that does not open | |
     | unknown_kid | an encrypted reply under a key id nobody registered | |
@@ -37,6 +40,8 @@ class FaultKind(StrEnum):
     RESET_BEFORE = "reset_before"
     RESET_AFTER = "reset_after"
     TRUNCATE = "truncate"
+    GARBAGE = "garbage"
+    PAGE = "page"
     PLAIN_REPLY = "plain_reply"
     BROKEN_JWE = "broken_jwe"
     UNKNOWN_KID = "unknown_kid"
@@ -61,6 +66,7 @@ _MEMBERS: Final[Mapping[str, type | tuple[type, ...]]] = {
     "reason": str,
     "retry_after": int,
     "processed": bool,
+    "flag": str,
 }
 
 
@@ -69,7 +75,8 @@ class Fault:
     """One fault, for *times* requests (1 by default) or with *probability* until cleared.
 
     *org_id* and *operation* narrow it down. *processed* lets a status fault write the ledger
-    first; *reason* is the gateway's word in its body; *retry_after* is in seconds.
+    first, *flag* is what the search then shows of it, like ETIMEOUT; *reason* is the gateway's
+    word in its body; *retry_after* is in seconds.
     Raises ValueError when it makes no sense.
     """
 
@@ -83,6 +90,7 @@ class Fault:
     reason: str = ""
     retry_after: int | None = None
     processed: bool = False
+    flag: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", FaultKind(self.kind))
@@ -109,6 +117,8 @@ class Fault:
             raise ValueError("The clock is read before the operation is known: give org_id only.")
         if self.kind is FaultKind.STATUS and self.status not in _STATUSES:
             raise ValueError("A status is 200, 201, or a known one from 400 to 599.")
+        if self.flag and (self.flag not in FLAGS or not self.processed):
+            raise ValueError(f"A flag is of what was processed: {', '.join(FLAGS)}.")
         if self.kind is FaultKind.REDIRECT and self.status not in _REDIRECTS:
             raise ValueError("A redirect is 301, 302, 303, 307 or 308.")
 

@@ -132,8 +132,11 @@ class Gateway:
         if fault := self._take(FaultKind.REDIRECT, call.caller, call.operation):
             # To itself: who follows brings the same jti again and is refused.
             return SimAnswer(fault.status, {"location": request.target})
+        if self._take(FaultKind.PAGE, call.caller, call.operation):
+            return bodies.edge_page(200)
         fault = self._take(FaultKind.STATUS, call.caller, call.operation)
         if fault is None or fault.processed:
+            call = replace(call, flag=fault.flag if fault else "")
             status, document = operations.perform(call, self.ledger)
         return _faulted(fault, call.now) if fault else json_answer(status, document)
 
@@ -163,6 +166,8 @@ class Gateway:
             answer = replace(answer, wire=Wire.RESET)
         elif self._take(FaultKind.TRUNCATE, caller, operation):
             answer = replace(answer, wire=Wire.TRUNCATED)
+        elif self._take(FaultKind.GARBAGE, caller, operation):
+            answer = replace(answer, wire=Wire.GARBAGE)
         return answer
 
     def _take(self, kind: FaultKind, caller: Caller, operation: Operation) -> Fault | None:

@@ -45,7 +45,10 @@ UNDOES = frozenset({Operation.REVERSAL, Operation.VOID})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One processed operation. *original* is the id of the entry that it follows."""
+    """One operation. *original* is the id of the entry that it follows.
+
+    *flag* is what the search shows of it, where that is not what its status says.
+    """
 
     id: str
     org_id: str
@@ -57,6 +60,7 @@ class Entry:
     amount: str = ""
     currency: str = ""
     original: str = ""
+    flag: str = ""
     request_encrypted: bool
     response_encrypted: bool
     signed_by: str
@@ -70,11 +74,15 @@ class Entry:
 
 
 class Ledger:
-    """Entries in order; *index_lag* is how many seconds the search takes to see one."""
+    """Entries in order; *index_lag* is how many seconds the search takes to see one.
+
+    What was refused is no entry, but the search shows it too, as the gateway's does.
+    """
 
     def __init__(self, *, index_lag: float = 0.0) -> None:
         self.index_lag = index_lag
         self._entries: dict[str, Entry] = {}
+        self._refused: dict[str, Entry] = {}
         self._codes: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
         self._transaction_ids: dict[tuple[str, str], Entry] = {}
         self._undone: set[str] = set()
@@ -100,10 +108,22 @@ class Ledger:
             self._entries[entry.id] = entry
             self._codes[entry.org_id, entry.code].append(entry)
 
+    def refuse(self, entry: Entry) -> None:
+        """Let the search show *entry*, of which nothing was processed."""
+        with self._lock:
+            self._refused[entry.id] = entry
+            self._codes[entry.org_id, entry.code].append(entry)
+
     def find(self, org_id: str, entry_id: str) -> Entry | None:
         """The merchant's entry with this id."""
         with self._lock:
             entry = self._entries.get(entry_id)
+        return entry if entry is not None and entry.org_id == org_id else None
+
+    def find_shown(self, org_id: str, entry_id: str) -> Entry | None:
+        """The same, or what was refused under this id."""
+        with self._lock:
+            entry = self._entries.get(entry_id) or self._refused.get(entry_id)
         return entry if entry is not None and entry.org_id == org_id else None
 
     def find_by_transaction_id(self, org_id: str, transaction_id: str) -> Entry | None:
@@ -112,9 +132,9 @@ class Ledger:
             return self._transaction_ids.get((org_id, transaction_id))
 
     def search(self, org_id: str, code: str, now: datetime) -> list[Entry]:
-        """The merchant's indexed entries with this reference code, newest first."""
+        """The merchant's indexed entries with this reference code, oldest first."""
         with self._lock:
-            found = self._codes.get((org_id, code), [])[::-1]
+            found = list(self._codes.get((org_id, code), []))
         return [entry for entry in found if self.is_indexed(entry, now)]
 
     def is_indexed(self, entry: Entry, now: datetime) -> bool:

@@ -14,10 +14,11 @@ JSON_TYPE = "application/json"
 
 
 class Wire(Enum):
-    """How an answer leaves: complete, cut in half, or not at all."""
+    """How an answer leaves: complete, cut in half, as no HTTP, or not at all."""
 
     COMPLETE = "complete"
     TRUNCATED = "truncated"
+    GARBAGE = "garbage"
     RESET = "reset"
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
 from . import bodies
 from .calls import CODE, CURRENCY, TRANSACTION_ID, Call
-from .ledger import Entry, Ledger, Operation
+from .ledger import MONEY, UNDOES, Entry, Ledger, Operation
 from .refusals import Refusal, RefusalError
 
+NEWEST_FIRST: Final = "submitTimeUtc:desc"
 DECLINED_AMOUNT: Final = Decimal("13.13")
 """A payment of this amount, in any currency, is declined."""
 
@@ -51,7 +54,19 @@ Reply = tuple[int, dict[str, Any]]
 
 def perform(call: Call, ledger: Ledger) -> Reply:
     """Process *call* and return status and document, or raise RefusalError."""
-    return _HANDLERS[call.operation](call, ledger)
+    try:
+        return _HANDLERS[call.operation](call, ledger)
+    except RefusalError as error:
+        if call.operation in MONEY | UNDOES:
+            _show_refused(call, ledger, error)
+        raise
+
+
+def _show_refused(call: Call, ledger: Ledger, error: RefusalError) -> None:
+    flag = "DMISSINGFIELD" if error.refusal is Refusal.MISSING_FIELD else "DINVALIDDATA"
+    # What is not even text has no reference to be found by.
+    with contextlib.suppress(RefusalError):
+        ledger.refuse(_entry(replace(call, flag=flag), status="INVALID_REQUEST"))
 
 
 def _pay(call: Call, ledger: Ledger) -> Reply:
@@ -108,6 +123,8 @@ def _search(call: Call, ledger: Ledger) -> Reply:
             Refusal.INVALID_DATA, f'the simulator searches {CODE}:"..." only', field="query"
         )
     hits = ledger.search(call.caller.merchant, found[1] or found[2] or "", call.now)
+    if call.value("sort", NEWEST_FIRST) == NEWEST_FIRST:
+        hits.reverse()
     limit, offset = call.whole("limit", 20), call.whole("offset", 0)
     page = [bodies.summary(entry) for entry in hits[offset : offset + limit]]
     return 201, {
@@ -124,7 +141,7 @@ def _search(call: Call, ledger: Ledger) -> Reply:
 
 
 def _transaction(call: Call, ledger: Ledger) -> Reply:
-    entry = ledger.find(call.caller.merchant, call.resource)
+    entry = ledger.find_shown(call.caller.merchant, call.resource)
     if entry is None or not ledger.is_indexed(entry, call.now):
         raise RefusalError(Refusal.NOT_FOUND, "no such transaction, or it is not indexed yet")
     return 200, bodies.details(entry, undone=ledger.is_undone(entry))
@@ -171,6 +188,9 @@ def _original(call: Call, ledger: Ledger) -> Entry:
         entry = ledger.find(merchant, call.resource)
     else:
         entry = ledger.find_by_transaction_id(merchant, call.required(TRANSACTION_ID))
+        if entry is None and call.operation is Operation.VOID:
+            # The guide's own example of a time-out void that is declined; it names no field.
+            reason = "INVALID_DATA"
     if entry is None or entry.operation not in allowed or not entry.succeeded:
         raise RefusalError(
             Refusal.NO_SUCH_ORIGINAL,
@@ -194,6 +214,7 @@ def _entry(
         amount=amount,
         currency=call.value(CURRENCY, original.currency if original else ""),
         original=original.id if original else "",
+        flag=call.flag,
         request_encrypted=call.request_encrypted,
         response_encrypted=call.response_encrypted,
         signed_by=call.caller.issuer,

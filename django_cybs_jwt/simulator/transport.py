@@ -32,7 +32,8 @@ class SimulatorTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     *run* calls the gateway off the event loop; pass another one where the registry must be
     asked in a thread of its own. Faults raise what a socket would: ReadError for a reset,
-    ReadTimeout for an answer later than the client waits, RemoteProtocolError for half a body.
+    ReadTimeout for an answer later than the client waits, RemoteProtocolError for half a body
+    and for what is no HTTP.
     """
 
     def __init__(self, gateway: Gateway, *, run: Runner = asyncio.to_thread) -> None:
@@ -107,6 +108,8 @@ def _error(answer: SimAnswer, request: httpx.Request) -> httpx.TransportError | 
         return httpx.ReadTimeout("timed out", request=request)
     if answer.wire is Wire.RESET:
         return httpx.ReadError("Connection reset by peer", request=request)
+    if answer.wire is Wire.GARBAGE:
+        return httpx.RemoteProtocolError("illegal status line", request=request)
     return None
 
 

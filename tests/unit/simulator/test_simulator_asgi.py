@@ -95,7 +95,10 @@ def test_a_header_that_comes_twice_is_not_a_token(gateway: Gateway, shop: Caller
     assert dict(start["headers"])[b"x-simulator-refusal"] == b"BAD_TOKEN"
 
 
-@pytest.mark.parametrize(("kind", "sent"), [(FaultKind.RESET_AFTER, 0), (FaultKind.TRUNCATE, 2)])
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    [(FaultKind.RESET_AFTER, 0), (FaultKind.GARBAGE, 0), (FaultKind.TRUNCATE, 2)],
+)
 def test_a_server_that_hides_its_connection_gets_an_error_to_break_it_on(
     gateway: Gateway, shop: Caller, kind: FaultKind, sent: int
 ) -> None:

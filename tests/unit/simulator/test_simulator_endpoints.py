@@ -172,7 +172,7 @@ def test_a_lost_reply_is_undone_by_its_transaction_id(
             order(transaction_id="x"),
             (Refusal.NO_SUCH_ORIGINAL, "MISSING_AUTH"),
         ),
-        ("/pts/v2/voids", order(transaction_id="x"), (Refusal.NO_SUCH_ORIGINAL, "NOT_VOIDABLE")),
+        ("/pts/v2/voids", order(transaction_id="x"), (Refusal.NO_SUCH_ORIGINAL, "INVALID_DATA")),
         ("/pts/v2/payments/1/voids", {}, (Refusal.NO_SUCH_ORIGINAL, "NOT_VOIDABLE")),
         ("/pts/v2/payments/1/captures", order(), (Refusal.NO_SUCH_ORIGINAL, "MISSING_AUTH")),
         ("/pts/v2/payments/1/refunds", order(), (Refusal.NO_SUCH_ORIGINAL, "INVALID_DATA")),
@@ -300,13 +300,47 @@ def test_a_search_understands_the_usual_spellings(
     assert search(gateway, shop, query)["totalCount"] == 1
 
 
-def test_a_search_pages(gateway: Gateway, shop: Caller) -> None:
+@pytest.mark.parametrize(("sort", "last"), [("submitTimeUtc:desc", 0), ("submitTimeUtc:asc", 2)])
+def test_a_search_pages_in_the_order_asked_for(
+    gateway: Gateway, shop: Caller, sort: str, last: int
+) -> None:
     for _ in range(3):
         call(gateway, shop, PAYMENTS, order())
 
-    found = search(gateway, shop, limit=2, offset=2)
+    found = search(gateway, shop, limit=2, offset=2, sort=sort)
 
     assert (found["count"], found["totalCount"]) == (1, 3)
+    (shown,) = found["_embedded"]["transactionSummaries"]
+    assert shown["id"] == gateway.ledger.entries()[last].id
+
+
+def test_a_search_shows_what_was_refused_and_the_ledger_does_not(
+    gateway: Gateway, shop: Caller
+) -> None:
+    for _ in range(2):
+        gateway.handle(shop.request("POST", PAYMENTS, order(transaction_id="tx-1")))
+    gateway.handle(shop.request("POST", "/pts/v2/voids", order(transaction_id="none")))
+
+    shown = search(gateway, shop, sort="submitTimeUtc:asc")["_embedded"]["transactionSummaries"]
+
+    flags = [each["applicationInformation"]["rFlag"] for each in shown]
+    assert flags == ["SOK", "DINVALIDDATA", "DINVALIDDATA"]
+    assert shown[2]["applicationInformation"]["applications"][0]["name"] == "ics_void"
+    assert len(gateway.ledger.entries()) == 1
+    for each in shown:
+        path = f"/tss/v2/transactions/{each['id']}"
+        answer = json.loads(gateway.handle(shop.request("GET", path)).body)
+        assert answer["applicationInformation"].get("status") in ("TRANSMITTED", None)
+
+
+def test_what_was_refused_is_followed_by_nothing(gateway: Gateway, shop: Caller) -> None:
+    for _ in range(2):
+        gateway.handle(shop.request("POST", PAYMENTS, order(transaction_id="tx-1")))
+    twin = search(gateway, shop)["_embedded"]["transactionSummaries"][0]["id"]
+
+    answer = refused(gateway, shop, f"{PAYMENTS}/{twin}/captures", order())
+
+    assert answer[0] is Refusal.NO_SUCH_ORIGINAL
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,34 @@ def test_truncation_has_processed(gateway: Gateway, shop: Caller) -> None:
     assert len(gateway.ledger.entries()) == 1
 
 
+def test_garbage_has_processed(gateway: Gateway, shop: Caller) -> None:
+    answer = strike(gateway, shop, kind="garbage")
+
+    assert answer.wire is Wire.GARBAGE
+    assert len(gateway.ledger.entries()) == 1
+
+
+def test_a_page_of_somebody_else_is_a_200_in_clear_and_processes_nothing(
+    gateway: Gateway, portfolio: Caller
+) -> None:
+    answer = strike(gateway, portfolio, kind="page")
+
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/html")
+    assert answer.body.startswith(b"<html>")
+    assert gateway.ledger.entries() == []
+
+
+def test_what_nobody_knows_is_shown_by_its_flag(gateway: Gateway, shop: Caller) -> None:
+    strike(gateway, shop, kind="status", status=201, processed=True, flag="ETIMEOUT")
+    (entry,) = gateway.ledger.entries()
+
+    answer = gateway.handle(shop.request("GET", f"/tss/v2/transactions/{entry.id}"))
+
+    told = json.loads(answer.body)["applicationInformation"]
+    assert (told["rFlag"], told["rCode"], told["reasonCode"]) == ("ETIMEOUT", "-1", "151")
+    assert "status" not in told
+
+
 @pytest.mark.parametrize(
     ("status", "reason"),
     [(201, "PROCESSOR_TIMEOUT"), (500, "SYSTEM_ERROR"), (502, "SYSTEM_ERROR")],
@@ -266,6 +294,8 @@ WRONG_FAULTS: list[dict[str, Any]] = [
     {"kind": "clock_skew", "seconds": 1, "operation": "sale"},
     {"kind": "truncate", "operation": "payments"},
     {"kind": "truncate", "times": 0},
+    {"kind": "status", "status": 201, "processed": True, "flag": "EUNHEARD"},
+    {"kind": "status", "status": 201, "flag": "ETIMEOUT"},
     {"kind": "truncate", "times": True},
     {"kind": "truncate", "probability": 0},
     {"kind": "truncate", "probability": 1.1},

@@ -117,10 +117,11 @@ def test_a_truncated_body_is_shorter_than_promised(
     assert 0 < len(short.value.partial) < int(response.headers["content-length"])
 
 
-def test_httpx_sees_a_truncated_body_as_it_does_in_process(
-    address: Address, gateway: Gateway, shop: Caller
+@pytest.mark.parametrize("kind", [FaultKind.TRUNCATE, FaultKind.GARBAGE])
+def test_httpx_sees_what_is_no_answer_as_it_does_in_process(
+    address: Address, gateway: Gateway, shop: Caller, kind: FaultKind
 ) -> None:
-    gateway.faults.add(Fault(kind=FaultKind.TRUNCATE))
+    gateway.faults.add(Fault(kind=kind))
 
     with pytest.raises(httpx.RemoteProtocolError):
         send(address, shop.request())
@@ -240,7 +241,7 @@ def test_tls_is_verified_with_the_bundle_and_refused_without(
     assert not address.ca_bundle.parent.exists()
 
 
-@pytest.mark.parametrize("kind", [FaultKind.RESET_AFTER, FaultKind.TRUNCATE])
+@pytest.mark.parametrize("kind", [FaultKind.RESET_AFTER, FaultKind.TRUNCATE, FaultKind.GARBAGE])
 def test_connections_break_under_tls_too(gateway: Gateway, shop: Caller, kind: FaultKind) -> None:
     with running(gateway, tls=True) as address:
         context = ssl.create_default_context(cafile=str(address.ca_bundle))

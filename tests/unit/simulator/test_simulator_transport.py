@@ -95,8 +95,11 @@ def test_a_reset_is_a_read_error(
     assert len(gateway.ledger.entries()) == processed
 
 
-def test_a_truncated_body_is_a_protocol_error(gateway: Gateway, shop: Caller, post: Post) -> None:
-    gateway.faults.add(Fault(kind=FaultKind.TRUNCATE))
+@pytest.mark.parametrize("kind", [FaultKind.TRUNCATE, FaultKind.GARBAGE])
+def test_what_is_no_whole_answer_is_a_protocol_error(
+    gateway: Gateway, shop: Caller, post: Post, kind: FaultKind
+) -> None:
+    gateway.faults.add(Fault(kind=kind))
 
     with pytest.raises(httpx.RemoteProtocolError):
         post(gateway, httpx_request(shop.request()))
