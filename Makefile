@@ -11,10 +11,13 @@ demo: $(VENV)/.demo
 serve: $(VENV)/.demo
 	@$(RUN) example_project/serve.py
 
+# Every stage runs and any failure counts, so that one red stage hides no other.
 test: $(VENV)/.dev
-	$(RUN) -m pytest -c example_project/pytest.toml --rootdir example_project example_project
-	$(RUN) -m pytest -m alone
-	$(RUN) -m pytest -m "not alone" --numprocesses auto
+	@worst=0; set -x; \
+	$(RUN) -m pytest -m "not alone" --numprocesses auto || worst=$$?; \
+	$(RUN) -m pytest -c example_project/pytest.toml --rootdir example_project example_project || worst=$$?; \
+	$(RUN) -m pytest -m alone || worst=$$?; \
+	set +x; exit $$worst
 
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .

@@ -56,7 +56,7 @@ def pythons(session: nox.Session) -> None:
     session.run("pytest", *SIDE_BY_SIDE, *PURE_SIDE, *session.posargs, env=NO_SERVICES)
 
 
-@nox.session(python="3.11")
+@nox.session
 def pure(session: nox.Session) -> None:
     """Without Django and Celery: keys, messages, sealing, clients and the simulator."""
     session.install("cryptography", "pyjwt", "joserfc", "httpx")
