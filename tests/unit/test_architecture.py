@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import statistics
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import django_cybs_jwt
-from django_cybs_jwt import conf, exceptions
+from django_cybs_jwt import conf, exceptions, services
 
 PACKAGE = Path(django_cybs_jwt.__file__).parent
 ROOT = PACKAGE.parent
@@ -48,6 +49,22 @@ def test_module__stays_within_the_size_budget(path: Path) -> None:
 
     assert len(lines) <= LONGEST_MODULE
     assert longest <= LONGEST_FUNCTION
+
+
+def test_modules_are_mostly_a_page_or_two() -> None:
+    sizes = [len([line for line in path.read_text().splitlines() if line.strip()])
+             for path in MODULES if path.name != "__init__.py"]  # fmt: skip
+
+    assert 60 <= statistics.median(sizes) <= 100
+
+
+def test_functions_are_mostly_short() -> None:
+    sizes = sorted(
+        (node.end_lineno or 0) - node.lineno + 1 for path in MODULES for node in functions(path)
+    )
+
+    assert statistics.median(sizes) <= 10
+    assert sizes[len(sizes) * 9 // 10] <= 30
 
 
 def test_no_module_is_a_drawer() -> None:
@@ -113,6 +130,25 @@ def test_tour__names_functions_that_exist() -> None:
         assert resolve(name) is not None
 
 
+PARTS = "admin|cybs|client|conf|management|models|protocol|sealing|services|simulator|tasks|testing"
+OTHERS = {"cybs.requests", "cybs.attempt.duration", "cybs.break_glass"}  # metrics, a webhook
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=str)
+def test_page__names_code_that_exists(page: Path) -> None:
+    found = re.findall(rf"`((?:{PARTS})(?:\.[A-Za-z_]\w*)+)[`(]", page.read_text())
+
+    for name in set(found) - OTHERS:
+        assert resolve(name) is not None, name
+
+
+def test_services__are_all_where_their_table_of_contents_says() -> None:
+    named = re.findall(r"`(\w+)`", services.__doc__ or "")
+
+    for name in named:
+        assert resolve(f"services.{name}") is not None
+
+
 def test_settings_page__lists_every_setting() -> None:
     listed = set(re.findall(r"^\| `([A-Z_0-9]+)`", (DOCS / "settings.md").read_text(), re.M))
 
@@ -134,13 +170,33 @@ def test_commands_page__lists_every_command() -> None:
 
 def test_error_tree__is_drawn_as_it_is() -> None:
     drawn = set(re.findall(r"\b([A-Z]\w+(?:Error|[a-z]))\b", exceptions.__doc__ or ""))
-    classes = {
-        name
-        for name, value in vars(exceptions).items()
+
+    assert {child for child, _ in _tree()} <= drawn
+
+
+def test_error_tree__is_drawn_under_the_right_parents() -> None:
+    path: list[str] = []
+    drawn = set()
+    for line in (exceptions.__doc__ or "").splitlines():
+        found = re.match(r"((?:│   |    )*)(?:├── |└── )?([A-Z]\w+(?:, [A-Z]\w+)*)(?:  |$)", line)
+        if found:
+            depth = len(line[: found.start(2)]) // 4
+            names = found[2].split(", ")
+            path[depth:] = names[:1]
+            drawn |= {(name, path[depth - 1]) for name in names if depth}
+
+    assert drawn == {(child, parent) for child, parent in _tree() if parent}
+
+
+def _tree() -> set[tuple[str, str]]:
+    """Every error with the error above it; CybsError has none."""
+    errors = {
+        value
+        for value in vars(exceptions).values()
         if isinstance(value, type) and issubclass(value, exceptions.CybsError)
     }
-
-    assert classes <= drawn
+    above = {error: next((b for b in error.__bases__ if b in errors), None) for error in errors}
+    return {(error.__name__, base.__name__ if base else "") for error, base in above.items()}
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=str)

@@ -36,10 +36,25 @@ def activate_slowly(key: Credential, under_way: threading.Event) -> None:
             row = lifecycle.locked(key.pk)
             lifecycle.move(row, Action.ACTIVATE, actor="slow", now=timezone.now(), reason="first")
             under_way.set()
-            time.sleep(1)
+            until_somebody_waits()
     finally:
         under_way.set()
         connection.close()
+
+
+def until_somebody_waits() -> None:
+    """Until PostgreSQL says that a session of this database waits for a lock."""
+    deadline = time.monotonic() + 30
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone()[0]:
+                return
+            time.sleep(0.01)
+    raise AssertionError("nobody waited for the activation")
 
 
 def test_activation_under_way__is_waited_for_and_its_outcome_is_ended(
@@ -49,10 +64,10 @@ def test_activation_under_way__is_waited_for_and_its_outcome_is_ended(
     under_way = threading.Event()
     thread = threading.Thread(target=activate_slowly, args=(key, under_way))
     thread.start()
-    under_way.wait(10)
+    assert under_way.wait(30)
 
     offboarding.offboard("acme", actor="alice", now=timezone.now(), reason="over")
-    thread.join(10)
+    thread.join(30)
 
     told = KeyEvent.objects.filter(credential=key.pk, outcome="done").order_by("seq")
     assert list(told.values_list("action", "from_state", "to_state")) == [
