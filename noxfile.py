@@ -1,4 +1,4 @@
-"""The matrix: which Python with which Django, the pure half alone, and the oldest dependencies."""
+"""The matrix: which Python with which Django, each half alone, PostgreSQL, the oldest of all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ DJANGO_SIDE = [
     "tests/unit/test_conf.py",
     "tests/unit/test_checks.py",
     "tests/unit/test_architecture.py",
+    "tests/unit/test_no_leaks.py",
+    "tests/unit/test_tasks.py",
+    "tests/unit/test_logs.py",
+    "tests/acceptance",
 ]
+EXAMPLE = ["-c", "example_project/pytest.toml", "--rootdir", "example_project", "example_project"]
 PURE_SIDE = [
     "tests/unit/protocol",
     "tests/unit/sealing",
@@ -47,6 +52,16 @@ def tests(session: nox.Session, django: str) -> None:
     """The Django side of the unit suite, on SQLite."""
     session.install("-e", ".", f"django=={django}.*", *TEST)
     session.run("pytest", *SIDE_BY_SIDE, *DJANGO_SIDE, *session.posargs, env=NO_SERVICES)
+    session.run("pytest", "-q", *EXAMPLE, env=NO_SERVICES)
+
+
+@nox.session
+def postgresql(session: nox.Session) -> None:
+    """The Django side of the unit suite on PostgreSQL, where DATABASE_URL says it is."""
+    session.install("-e", ".", *TEST)
+    url = session.env.get("DATABASE_URL") or "postgres://postgres@127.0.0.1:5432/cybs_jwt_suite"
+    line = ["pytest", *SIDE_BY_SIDE, *DJANGO_SIDE, *session.posargs]
+    session.run(*line, env={"DATABASE_URL": url})
 
 
 @nox.session(python=["3.12", "3.13"])
