@@ -48,7 +48,7 @@ class _Bench:
     def __init__(self, stack: ExitStack) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="queued-")))
         self.gateways = stack.enter_context(closing(Gateways({})))
-        database = stack.enter_context(scratch_postgresql(f"cybs_queued_{os.getpid()}"))
+        database = stack.enter_context(scratch_postgresql("cybs_queued"))
         self.queue = f"cybs-queued-{os.getpid()}"
         os.environ.update(
             DJANGO_SETTINGS_MODULE="tests.faults.settings",

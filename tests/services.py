@@ -6,9 +6,12 @@ as in CI, a test whose service is missing fails instead of skipping.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
-import socket
-from collections.abc import Iterator
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -22,35 +25,53 @@ REDIS = "redis://127.0.0.1:6379/0"
 
 def requires_postgresql() -> str:
     """Its URL, or skip; fail where services are required."""
-    pytest.importorskip("psycopg")
-    return _reachable("PostgreSQL", "POSTGRESQL_URL", POSTGRESQL, port=5432)
+    return _at("PostgreSQL", "POSTGRESQL_URL", POSTGRESQL, _log_in_to_postgresql)
 
 
 def requires_rabbitmq() -> str:
     """Its URL, or skip; fail where services are required."""
-    return _reachable("RabbitMQ", "RABBITMQ_URL", RABBITMQ, port=5672)
+    return _at("RabbitMQ", "RABBITMQ_URL", RABBITMQ, _log_in_to_rabbitmq)
 
 
 def requires_redis() -> str:
     """Its URL, or skip; fail where services are required."""
-    return _reachable("Redis", "REDIS_URL", REDIS, port=6379)
+    return _at("Redis", "REDIS_URL", REDIS, _log_in_to_redis)
+
+
+def requires_module(name: str) -> Any:
+    """That module, or skip; fail where services are required."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        missing(f"{name} is not installed: pip install --group test.")
+
+
+def requires_program(name: str) -> str:
+    """Its path, or skip; fail where services are required."""
+    return shutil.which(name) or missing(f"{name} is not installed.")
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip for that reason; fail where services are required."""
+    if os.environ.get("CYBS_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{reason} CYBS_REQUIRE_SERVICES=1 asks for it.", pytrace=False)
+    pytest.skip(reason)
 
 
 @contextmanager
 def scratch_postgresql(name: str) -> Iterator[str]:
-    """The URL of a new, empty database of that name; dropped at the end."""
+    """The URL of a new, empty database whose name begins so; dropped at the end."""
     import psycopg
 
-    server = urlsplit(requires_postgresql())
+    server, own = urlsplit(requires_postgresql()), _unique(name)
     admin = server._replace(path="/postgres").geturl()
     with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {own}")
     try:
-        yield server._replace(path=f"/{name}").geturl()
+        yield server._replace(path=f"/{own}").geturl()
     finally:
         with psycopg.connect(admin, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            connection.execute(f"DROP DATABASE {own} WITH (FORCE)")
 
 
 @contextmanager
@@ -83,7 +104,7 @@ def postgresql_as_default() -> Iterator[None]:
 
 def _database(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
-    name = f"{parts.path.lstrip('/')}_{os.getpid()}"
+    name = _unique(parts.path.lstrip("/"))
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": name,
@@ -95,17 +116,51 @@ def _database(url: str) -> dict[str, Any]:
     }
 
 
-def _reachable(name: str, variable: str, default: str, *, port: int) -> str:
+def _unique(name: str) -> str:
+    """No run meets what another left, in whatever container it has the same process id."""
+    return f"{name}_{uuid.uuid4().hex[:12]}"
+
+
+def _at(name: str, variable: str, default: str, log_in: Callable[[str], str]) -> str:
     url = os.environ.get(variable) or default
-    parts = urlsplit(url)
-    try:
-        socket.create_connection((parts.hostname or "", parts.port or port), timeout=1).close()
-    except OSError as error:
-        _missing(f"{name} is not reachable at {parts.hostname}:{parts.port or port} ({error}).")
+    if refused := log_in(url):
+        parts = urlsplit(url)
+        missing(f"{name} at {parts.hostname}:{parts.port} lets nobody in ({refused}).")
     return url
 
 
-def _missing(reason: str) -> NoReturn:
-    if os.environ.get("CYBS_REQUIRE_SERVICES") == "1":
-        pytest.fail(f"{reason} CYBS_REQUIRE_SERVICES=1 asks for it.", pytrace=False)
-    pytest.skip(reason)
+# What each says to a log-in is asked once; its errors name no password, but the type is enough.
+
+
+@functools.cache
+def _log_in_to_postgresql(url: str) -> str:
+    psycopg = requires_module("psycopg")
+    admin = urlsplit(url)._replace(path="/postgres").geturl()
+    try:
+        psycopg.connect(admin, connect_timeout=5).close()
+    except psycopg.Error as error:
+        return type(error).__name__
+    return ""
+
+
+@functools.cache
+def _log_in_to_rabbitmq(url: str) -> str:
+    from kombu import Connection
+
+    with Connection(url, connect_timeout=5) as connection:
+        try:
+            connection.connect()
+        except (*connection.connection_errors, *connection.channel_errors) as error:
+            return type(error).__name__
+    return ""
+
+
+@functools.cache
+def _log_in_to_redis(url: str) -> str:
+    redis = requires_module("redis")
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as store:
+            store.ping()
+    except redis.RedisError as error:
+        return type(error).__name__
+    return ""

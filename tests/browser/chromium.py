@@ -6,9 +6,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-import pytest
+from tests.services import missing
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -31,7 +31,7 @@ def running() -> Iterator[Browser]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        _missing("Playwright is not installed: pip install --group browser.")
+        missing("Playwright is not installed: pip install --group browser.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable(), args=FLAGS)
         yield browser
@@ -42,11 +42,5 @@ def executable() -> str:
     """CHROMIUM, or where Debian puts it."""
     found = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not found:
-        _missing("Chromium is not installed: apt-get install chromium, or set CHROMIUM.")
+        missing("Chromium is not installed: apt-get install chromium, or set CHROMIUM.")
     return found
-
-
-def _missing(reason: str) -> NoReturn:
-    if os.environ.get("CYBS_REQUIRE_SERVICES") == "1":
-        pytest.fail(f"{reason} CYBS_REQUIRE_SERVICES=1 asks for it.", pytrace=False)
-    pytest.skip(reason)

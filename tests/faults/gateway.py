@@ -1,6 +1,8 @@
 """A gateway that fails by lot, and keeps a list of what it did to whom. A process of the runs.
 
-python -m tests.faults.gateway PORT '{"reset_after": 0.01, ...}'
+python -m tests.faults.gateway '{"reset_after": 0.01, ...}'
+
+It takes a free port and prints its address.
 """
 
 from __future__ import annotations
@@ -77,13 +79,13 @@ class Broken(Gateway):
         self.injected.append({**fault, "jti": self.listed.current.jti})
 
 
-def main(port: int, plan: dict[str, Any]) -> None:
+def main(plan: dict[str, Any]) -> None:
     late, lag = plan.pop("late", 0.0), plan.pop("index_lag", 0.0)
     gateway = Broken(seed=plan.pop("seed", 0), late=late, index_lag=lag)
     for document in plan.pop("faults", []):
         gateway.faults.add(Fault.from_json(document))
-    serve(gateway, port=port)
+    serve(gateway, port=0, ready=lambda address: print(address.base_url, flush=True))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), json.loads(sys.argv[2]))
+    main(json.loads(sys.argv[1]))

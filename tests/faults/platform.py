@@ -32,19 +32,16 @@ class Gateways:
     """One simulator for each host, in processes of their own."""
 
     def __init__(self, plan: Mapping[str, Any]) -> None:
-        self.ports = {host: _free_port() for host in HOSTS}
         self._processes = [
             _start(
-                "-m",
-                "tests.faults.gateway",
-                str(port),
-                json.dumps({**plan, "seed": number}),
+                *("-m", "tests.faults.gateway", json.dumps({**plan, "seed": number})),
                 env=dict(os.environ),
+                log=subprocess.PIPE,
             )
-            for number, port in enumerate(self.ports.values())
+            for number in range(len(HOSTS))
         ]
-        for port, process in zip(self.ports.values(), self._processes, strict=True):
-            _wait_for(port, process)
+        ports = map(_announced_port, self._processes)
+        self.ports = dict(zip(HOSTS, ports, strict=True))
 
     @property
     def base_urls(self) -> dict[str, str]:
@@ -278,7 +275,7 @@ def _pem(file: material.P12File) -> str:
 
 
 def _start(
-    *arguments: str, env: Mapping[str, str], log: IO[bytes] | None = None
+    *arguments: str, env: Mapping[str, str], log: IO[bytes] | int | None = None
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, *arguments],
@@ -286,9 +283,17 @@ def _start(
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=log,
-        stderr=log,
+        stderr=None if log == subprocess.PIPE else log,
         start_new_session=True,
     )
+
+
+def _announced_port(process: subprocess.Popen[bytes]) -> int:
+    assert process.stdout is not None
+    address = process.stdout.readline().decode().strip()
+    if not address:
+        raise RuntimeError("A gateway of the run did not start.")
+    return int(address.rpartition(":")[2])
 
 
 def _free_port() -> int:

@@ -60,6 +60,7 @@ class Run:
     skew: bool = True
     control: str = ""
     seconds: float = 900.0
+    until_struck: bool = False  # order on until every kind of harm was done
     plan: dict[str, Any] = field(default_factory=lambda: dict(PLAN))
 
     def __call__(self) -> Counts:
@@ -75,7 +76,8 @@ class _Course:
         self.gateways = stack.enter_context(closing(Gateways(plan)))
         self.database = stack.enter_context(_database(run.database, self.folder))
         self.proxy = stack.enter_context(_broker(run.broker, self.folder))
-        self.queue = f"cybs-faults-{os.getpid()}"
+        self.queue = f"cybs-faults-{uuid.uuid4().hex[:12]}"
+        self.ordered = 0
         self._environment()
         import django
         from django.core.management import call_command
@@ -97,7 +99,10 @@ class _Course:
         from django.db import connection
 
         chaos = self._chaos()
-        self._order()
+        self._order(self.run.orders)
+        while self.run.until_struck and not all(each.count for each in chaos.values()):
+            self._order(10)
+            time.sleep(1)
         self._drain(until_calm=False)
         for each in chaos.values():
             each.close()
@@ -110,7 +115,7 @@ class _Course:
         time.sleep(5)  # what the gateway processes late
         injected = self.gateways.told("injected")
         counts = counting.count(
-            codes=[platform.code(number) for number in range(self.run.orders)],
+            codes=[platform.code(number) for number in range(self.ordered)],
             ledger=self.gateways.told("ledger"),
             injected=injected,
             refusals=self.gateways.told("refusals"),
@@ -138,12 +143,12 @@ class _Course:
                 acts["doubled rings"] = Every(0.2, self._double)
         return acts
 
-    def _order(self) -> None:
+    def _order(self, count: int) -> None:
         from django.db import transaction
 
         from django_cybs_jwt import cybs
 
-        for number in range(self.run.orders):
+        for number in range(self.ordered, self.ordered + count):
             org_id, _ = self.merchants[number % len(self.merchants)]
             if self.run.control == "naive":
                 from tests.faults.celeryapp import naive
@@ -164,6 +169,7 @@ class _Course:
             )
             if number % 50 == 0:
                 self.workers.tend()
+        self.ordered += count
 
     def _order_again(self) -> int:
         """What the shop does: a charge that is proved absent or undone is made again."""
@@ -314,7 +320,7 @@ def _database(kind: str, folder: Path) -> Iterator[str]:
     if kind == "sqlite":
         yield f"sqlite:///{folder / 'db.sqlite3'}"
         return
-    with scratch_postgresql(f"cybs_faults_{os.getpid()}") as url:
+    with scratch_postgresql("cybs_faults") as url:
         yield url
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import threading
+import uuid
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.faults.platform import Gateways, Workers
 
 
 def main(broker: str, database: str, folder: str, pool: str) -> None:
-    queue = f"cybs-stage-{os.getpid()}"
+    queue = f"cybs-stage-{uuid.uuid4().hex[:12]}"
     with closing(Gateways({})) as gateways:
         os.environ.update(
             DJANGO_SETTINGS_MODULE="tests.faults.settings",
@@ -62,23 +63,22 @@ def _answer(
     match question.pop("act"):
         case "order":
             _order(question["count"], merchants)
-            return None
-        case "states":
-            return _states()
         case "slow":
             for host in platform.HOSTS:
                 fault = {"kind": "latency", "probability": 1.0, "seconds": question["seconds"]}
                 gateways.tell(host, "faults", fault)
-            return None
         case "signal":
             for pid in workers.live:
                 os.kill(pid, question["number"])
-            return None
+        case "states":
+            return _states()
         case "alive":
             return bool(workers.live)
+        case "waiting":
+            return {"ids": _queued(), "text": _messages(events.app)}
         case "leftovers":
             return {"events": len(events.seen), "text": events.text() + _stored(events.app)}
-    raise ValueError(question)
+    return None
 
 
 class Events:
@@ -98,17 +98,36 @@ class Events:
             receiver.capture(limit=None, timeout=None, wakeup=False)
 
 
+def _messages(app: Any) -> str:
+    """Every message that waits, whole and decoded; it stays where it is."""
+    from django.conf import settings
+    from kombu import Queue
+
+    found = []
+    with app.connection_for_read() as connection:
+        channel = connection.channel()
+        for name in settings.CYBS_JWT["TASK_QUEUES"].values():
+            while message := Queue(name, channel=channel).get(no_ack=False):
+                body = message.body.decode() if isinstance(message.body, bytes) else message.body
+                found += [body, json.dumps([message.headers, message.properties], default=str)]
+        channel.close()
+    return " ".join(found)
+
+
 def _stored(app: Any) -> str:
-    """Everything that a Redis broker and result backend hold."""
+    """Every key and value of a Redis that is broker and result backend, as it is stored."""
     if not app.conf.broker_url.startswith("redis"):
         return ""
     import redis
 
-    found = []
-    with redis.Redis.from_url(app.conf.broker_url) as store:
-        for key in store.scan_iter():
-            found += [key, store.dump(key) or b""]
-    return b" ".join(found).decode("latin-1")
+    readers = {"string": "get {}", "list": "lrange {} 0 -1", "set": "smembers {}",
+               "hash": "hgetall {}", "zset": "zrange {} 0 -1"}  # fmt: skip
+    with redis.Redis.from_url(app.conf.broker_url, decode_responses=True) as store:
+        found = [
+            (key, store.execute_command(*readers[store.type(key)].format(key).split()))
+            for key in store.scan_iter()
+        ]
+    return str(found)
 
 
 def _order(count: int, merchants: list[tuple[str, str]]) -> None:
@@ -126,6 +145,13 @@ def _order(count: int, merchants: list[tuple[str, str]]) -> None:
                 idempotency_key=platform.code(number),
             )
     tasks.ring.flush(10)
+
+
+def _queued() -> list[str]:
+    from django_cybs_jwt.models import OutboundRequest
+
+    waiting = OutboundRequest.objects.filter(state="QUEUED").values_list("pk", flat=True)
+    return list(map(str, waiting))
 
 
 def _states() -> dict[str, int]:

@@ -6,10 +6,9 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,13 +27,12 @@ class Platform:
 
     def __init__(self, folder: Path, database_url: str) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = 0
         self.env = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "example.settings",
             "DATABASE_URL": database_url,
             "CYBS_KEYRING_FILE": str(folder / "keyring.json"),
-            "CYBS_BASE_URLS": json.dumps({HOST: f"http://127.0.0.1:{self.port}"}),
             "PYTHONPATH": f"{ROOT}:{ROOT / 'example_project'}",
         }
 
@@ -45,6 +43,7 @@ class Platform:
             env={**self.env, **(env or {})},
             capture_output=True,
             text=True,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, f"{arguments}: {done.stderr}"
@@ -65,9 +64,12 @@ class Platform:
 
     @contextmanager
     def simulator(self) -> Iterator[None]:
-        process = self.start(str(MANAGE), "cybs_simulator", "--port", str(self.port))
+        """While open, the gateway; it takes a free port and says which."""
+        process = self.start(str(MANAGE), "cybs_simulator", "--port", "0")
         with process, _killed([process]):
-            _wait_for(self.port, process)
+            url = announced(process)
+            self.port = int(url.rpartition(":")[2])
+            self.env["CYBS_BASE_URLS"] = json.dumps({HOST: url})
             certificate = self.folder / "gateway.crt"
             certificate.write_bytes(get(self.port, "/__simulator/certificate"))
             self.command("cybs_gateway_cert", "add", str(certificate), "--host", HOST, "--prefer")
@@ -90,8 +92,7 @@ class Platform:
             processes = [stack.enter_context(self.start(str(SENDER), org_id)) for _ in range(count)]
             stack.enter_context(_killed(processes))
             for process in processes:
-                assert process.stdout is not None
-                assert process.stdout.readline() == "sending\n"
+                assert next_line(process) == "sending\n"
             yield Senders(processes)
 
 
@@ -101,6 +102,12 @@ class Senders:
     def __init__(self, processes: list[subprocess.Popen[str]]) -> None:
         self._processes = processes
 
+    def until_each_tells(self, what: str) -> None:
+        """Wait until every one has told *what*: a key it signs with or opens with, an error."""
+        for process in self._processes:
+            while next_line(process) != f"{what}\n":
+                pass
+
     def stop(self) -> list[dict[str, Any]]:
         for process in self._processes:
             process.send_signal(signal.SIGTERM)
@@ -108,7 +115,7 @@ class Senders:
         for process in self._processes:
             out, err = process.communicate(timeout=60)
             assert process.returncode == 0, err
-            reports.append(json.loads(out))
+            reports.append(json.loads(out.splitlines()[-1]))
         return reports
 
 
@@ -121,23 +128,22 @@ def _killed(processes: list[subprocess.Popen[str]]) -> Iterator[None]:
             process.kill()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def announced(process: subprocess.Popen[str]) -> str:
+    """The address at which a simulator says that it listens."""
+    return next_line(process).split()[2].rstrip(";")
 
 
-def _wait_for(port: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[1]
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError("the simulator did not start")
+def next_line(process: subprocess.Popen[str], *, seconds: float = 60.0) -> str:
+    """The next line of its output; fail where it ends or is silent for that long."""
+    assert process.stdout is not None
+    alarm = threading.Timer(seconds, process.kill)
+    alarm.start()
+    try:
+        line = process.stdout.readline()
+    finally:
+        alarm.cancel()
+    assert line, process.stderr.read() if process.stderr else "it says nothing more"
+    return line
 
 
 def get(port: int, path: str) -> bytes:

@@ -1,4 +1,8 @@
-"""Send payments without pause until SIGTERM, then print what happened. A process of the tests."""
+"""Send payments without pause until SIGTERM, then print what happened. A process of the tests.
+
+It says `sending` after the first, and then each key it signs or opens with, and each failure,
+when that is another than before.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +28,31 @@ def main(org_id: str) -> None:
     failures: Counter[str] = Counter()
     last_success = 0.0
     number = 0
+    told: dict[str, str] = {}
+
+    def tell(what: str, value: str) -> None:
+        if told.get(what) != value:
+            told[what] = value
+            print(value, flush=True)
+
     while not stopping:
         number += 1
         try:
             reply = cybs.send(org_id, "POST", "/pts/v2/payments", json=payment(number))
         except CybsError as error:
             failures[type(error).__name__] += 1
+            tell("failure", type(error).__name__)
             time.sleep(0.02)
             continue
         if reply.status_code == 201 and reply.encrypted:
             keys[reply.key_id] += 1
             kids[str(reply.exchange.response_kid)] += 1
             last_success = time.time()
+            tell("state", "sending")
+            tell("signed by", reply.key_id)
+            tell("opened by", str(reply.exchange.response_kid))
         else:
             failures[f"HTTP {reply.status_code}"] += 1
-        if number == 1:
-            print("sending", flush=True)
     print(
         json.dumps(
             {

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.integration.processes import HOST, Platform, get
-from tests.services import requires_postgresql
+from tests.services import scratch_postgresql
 
 pytestmark = pytest.mark.services
 
@@ -43,17 +41,8 @@ def platform(
     if request.param == "sqlite":
         yield from enrolled(Platform(folder, f"sqlite:///{folder / 'db.sqlite3'}"))
         return
-    import psycopg
-
-    server, name = requires_postgresql(), f"cybs_queue_{os.getpid()}"
-    admin = urlsplit(server)._replace(path="/postgres").geturl()
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    try:
-        yield from enrolled(Platform(folder, urlsplit(server)._replace(path=f"/{name}").geturl()))
-    finally:
-        with psycopg.connect(admin, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with scratch_postgresql("cybs_queue") as url:
+        yield from enrolled(Platform(folder, url))
 
 
 def enrolled(platform: Platform) -> Iterator[Platform]:

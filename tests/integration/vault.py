@@ -2,8 +2,9 @@
 
 `fill N` makes N organizations with a P12 each: an RSA key, and 3 KB as its original file.
 `import` stores shared secrets until SIGTERM and names each when it is committed.
-`rewrap KEK_ID` proves every secret and says how many moves were cut off before, makes a new key
-the primary, moves all to it, and says when the first batch has moved.
+`rewrap KEK_ID POINT BATCH` proves every secret, makes a new key the primary and moves all to it,
+until it dies as by a power cut: `begun`, or in that batch when its rows are `read`, `written` or
+`committed`, or `moved`, when all are and the end is not told.
 `sign SECONDS` signs 200 times a second, until SIGTERM if that is earlier, and prints how many
 and how many milliseconds half, 99 and 99.9 in a hundred took at most.
 """
@@ -17,6 +18,7 @@ import signal
 import sys
 import time
 import uuid
+from collections import Counter
 from typing import Any
 
 import django
@@ -100,29 +102,54 @@ def import_without_pause() -> None:
         time.sleep(0.01)
 
 
-def rewrap(kek_id: str) -> None:
+def rewrap(kek_id: str, point: str, batch: int) -> None:
     from django.core.management import call_command
+    from django.db import connection
     from django.utils import timezone
 
-    from django_cybs_jwt.services.sealed import proof, rewrap
+    from django_cybs_jwt.services.sealed import proof
+    from django_cybs_jwt.services.sealed import rewrap as service
 
-    findings = [str(finding) for finding in proof.prove().findings()]
-    print(json.dumps({"findings": findings, "cut_off": _cut_off()}), flush=True)
+    print(json.dumps([str(finding) for finding in proof.prove().findings()]), flush=True)
     call_command("cybs_keyring", "add", kek_id, stdout=sys.stderr)
     call_command("cybs_keyring", "promote", kek_id, stdout=sys.stderr)
-    rewrap.run(actor="tests", now=timezone.now(), size=50, after_batch=_say_moving)
+    death = Death(point, batch)
+    with connection.execute_wrapper(death.watch):
+        service.run(
+            actor="tests",
+            now=timezone.now(),
+            size=50,
+            after_batch=lambda _report: death.reached("committed"),
+        )
 
 
-def _cut_off() -> int:
-    """How many re-wraps began and never ended."""
-    from django_cybs_jwt.models import KeyEvent
+class Death:
+    """A power cut at one point of a re-wrap, seen from the statements that it runs."""
 
-    actions = list(KeyEvent.objects.values_list("action", flat=True))
-    return actions.count("rewrap-begin") - actions.count("rewrap-end")
+    def __init__(self, point: str, batch: int) -> None:
+        self.point, self.batch = point, batch
+        self.passed: Counter[str] = Counter()
+        self.moves = False
 
+    def reached(self, name: str) -> None:
+        self.passed[name] += 1
+        if name == self.point and self.passed[name] == self.batch:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def _say_moving(_report: object) -> None:
-    print("moving", flush=True)
+    def watch(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        told = str(params)
+        reads = self.moves and sql.startswith("SELECT") and "sealed_" in sql
+        if reads:
+            self.reached("begun")
+        elif "rewrap-end" in told:
+            self.reached("moved")
+        result = execute(sql, params, many, context)
+        if reads:
+            self.reached("read")
+        elif many and sql.startswith("UPDATE"):
+            self.reached("written")
+        self.moves |= "rewrap-begin" in told
+        return result
 
 
 def sign(seconds: float) -> None:
@@ -155,7 +182,7 @@ if __name__ == "__main__":
             fill(int(count))
         case ["import"]:
             import_without_pause()
-        case ["rewrap", kek_id]:
-            rewrap(kek_id)
+        case ["rewrap", kek_id, point, batch]:
+            rewrap(kek_id, point, int(batch))
         case ["sign", seconds]:
             sign(float(seconds))

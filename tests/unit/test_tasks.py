@@ -24,6 +24,7 @@ from django_cybs_jwt import tasks
 from django_cybs_jwt.exceptions import ConfigurationError
 from django_cybs_jwt.models import ExpiryAlert, JobRun
 from django_cybs_jwt.services.queue import working
+from tests.services import requires_module
 from tests.unit.services import estate
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
@@ -174,7 +175,7 @@ def test_ring__never_holds_up_a_caller_whose_broker(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     if scheme.startswith("redis"):
-        pytest.importorskip("redis")
+        requires_module("redis")
     port = silent_port if how == "hangs" else closed_port()
     host_app.conf.broker_url = f"{scheme}127.0.0.1:{port}/0"
     tasks.ring.bell.flush(10)

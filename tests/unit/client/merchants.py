@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
@@ -106,9 +106,17 @@ class Sender(Protocol):
         """Send *calls* one after the other through one client."""
 
     def together(
-        self, keys: MerchantKeys, settings: Config, calls: Sequence[Call]
+        self,
+        keys: MerchantKeys,
+        settings: Config,
+        calls: Sequence[Call],
+        *,
+        ended: Callable[[], object] = bool,
     ) -> list[Outcome]:
-        """Send *calls* at the same time; what is raised takes the reply's place."""
+        """Send *calls* at the same time; what is raised takes the reply's place.
+
+        *ended* is called whenever one has ended.
+        """
 
     def stream(self, keys: MerchantKeys, settings: Config, call: Call) -> tuple[int, list[bytes]]:
         """The status and the parts of a streamed reply."""
@@ -129,13 +137,20 @@ class Sync:
             return [client.request(call.method, call.path, **call.options) for call in calls]
 
     def together(
-        self, keys: MerchantKeys, settings: Config, calls: Sequence[Call]
+        self,
+        keys: MerchantKeys,
+        settings: Config,
+        calls: Sequence[Call],
+        *,
+        ended: Callable[[], object] = bool,
     ) -> list[Outcome]:
         with Client(lambda: keys, settings) as client, ThreadPoolExecutor(len(calls)) as pool:
             futures = [
                 pool.submit(client.request, call.method, call.path, **call.options)
                 for call in calls
             ]
+            for future in futures:
+                future.add_done_callback(lambda _future: ended())
             return [future.exception() or future.result() for future in futures]
 
     def stream(self, keys: MerchantKeys, settings: Config, call: Call) -> tuple[int, list[bytes]]:
@@ -171,13 +186,21 @@ class Async:
         return asyncio.run(run())
 
     def together(
-        self, keys: MerchantKeys, settings: Config, calls: Sequence[Call]
+        self,
+        keys: MerchantKeys,
+        settings: Config,
+        calls: Sequence[Call],
+        *,
+        ended: Callable[[], object] = bool,
     ) -> list[Outcome]:
         async def run() -> list[Outcome]:
             async with AsyncClient(_provider(keys), settings) as client:
                 requests = [
-                    client.request(call.method, call.path, **call.options) for call in calls
+                    asyncio.ensure_future(client.request(call.method, call.path, **call.options))
+                    for call in calls
                 ]
+                for request in requests:
+                    request.add_done_callback(lambda _request: ended())
                 return await asyncio.gather(*requests, return_exceptions=True)
 
         return asyncio.run(run())

@@ -52,7 +52,7 @@ def unknown_to_dns() -> Iterator[str]:
 
 @contextlib.contextmanager
 def with_a_full_backlog() -> Iterator[str]:
-    """A port that drops every further SYN."""
+    """A port that drops every further SYN: two connections fill a backlog of 0."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):
@@ -87,7 +87,8 @@ def without_tls() -> Iterator[str]:
 )
 def test_what_never_connected_was_not_sent(sender: Sender, unreachable: Any, kind: str) -> None:
     with unreachable() as url:
-        settings = config(url, timeout=Timeout(connect=0.3, read=2.0))
+        patience = 0.3 if kind == "ConnectTimeout" else 30.0
+        settings = config(url, timeout=Timeout(connect=patience, read=2.0))
         with pytest.raises(NotSent) as caught:
             sender.send(keys_of(), settings, [PAY])
     assert caught.value.facts == {"error": kind}
@@ -97,23 +98,22 @@ def test_what_never_connected_was_not_sent(sender: Sender, unreachable: Any, kin
 def test_a_request_that_found_no_free_connection_was_not_sent(
     sender: Sender, server: RawServer
 ) -> None:
-    begun = threading.Event()
+    refused = threading.Semaphore(0)
 
-    def slow(connection: socket.socket, _: object) -> bool:
-        begun.set()
-        time.sleep(0.6)
+    def held(connection: socket.socket, _: object) -> bool:
+        for _other in range(2):
+            assert refused.acquire(timeout=30)
         connection.sendall(http())
         return True
 
-    server.behave = slow
+    server.behave = held
     settings = config(
-        server.url, timeout=Timeout(pool=0.2, read=5.0), route=Route(max_connections=1)
+        server.url, timeout=Timeout(pool=0.2, read=60.0), route=Route(max_connections=1)
     )
-    outcomes = sender.together(keys_of(), settings, [PAY] * 3)
+    outcomes = sender.together(keys_of(), settings, [PAY] * 3, ended=refused.release)
     errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     assert [type(error) for error in errors] == [NotSent, NotSent]
     assert all(error.facts == {"error": "PoolTimeout"} for error in errors)  # type: ignore[attr-defined]
-    assert begun.is_set()
     assert len(server.received) == 1
 
 
@@ -180,8 +180,11 @@ def test_a_connection_that_was_closed_between_two_requests_is_replaced(
     server.behave = breaks_off(after=http())
 
     def later() -> datetime:
-        """Signing takes a while, so that the server's farewell is there before the request."""
-        time.sleep(0.05)
+        """Signing takes until the server's farewell is there."""
+        deadline = time.monotonic() + 30
+        while any(each.fileno() != -1 for each in server._connections):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
         return datetime.now(UTC)
 
     responses = sender.send(keys_of(), config(server.url, clock=later), [PAY, PAY, PAY])

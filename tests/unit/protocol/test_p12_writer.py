@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from datetime import UTC, datetime
 from functools import cache
@@ -17,6 +16,7 @@ from django_cybs_jwt.protocol import der
 from django_cybs_jwt.protocol.p12 import load_p12
 from django_cybs_jwt.protocol.p12_writer import write_p12
 from django_cybs_jwt.testing import material
+from tests.services import requires_program
 
 KEY: Final = material.rsa_key(name="p12 writer")
 OWN: Final = material.certificate(KEY, common_name="acme", kid="1757695744950028980655")
@@ -99,11 +99,11 @@ def test_a_password_with_nul_is_refused() -> None:
         write_p12(KEY, OWN, [], "battery\0staple")
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_openssl_reads_it_and_names_the_same_protection(tmp_path: Path) -> None:
     path = tmp_path / "acme.p12"
     path.write_bytes(written())
-    line = ["openssl", "pkcs12", "-in", str(path), "-passin", "stdin", "-info", "-noout"]
+    openssl = [requires_program("openssl"), "pkcs12", "-in", str(path)]
+    line = [*openssl, "-passin", "stdin", "-info", "-noout"]
     told = subprocess.run(line, input=PASSWORD, capture_output=True, text=True, check=True).stderr
     assert "MAC: sha256, Iteration 250000" in told
     assert told.count("PBES2, PBKDF2, AES-256-CBC, Iteration 250000, PRF hmacWithSHA256") == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,7 +9,6 @@ from uuid import UUID
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.exceptions import (
@@ -24,7 +22,7 @@ from django_cybs_jwt.exceptions import (
     QueueError,
 )
 from django_cybs_jwt.models import OutboundRequest
-from django_cybs_jwt.services.queue import payloads
+from django_cybs_jwt.services.queue import database_clock, payloads
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.services.queue import rows
 from tests.unit.services.queue.rows import CARD, PAYMENTS, payment
@@ -178,21 +176,21 @@ def test_the_fingerprint_does_not_give_a_card_number_away(acme: Simulation) -> N
 
 
 def test_it_is_not_due_before_send_after(acme: Simulation, clock: rows.Clock) -> None:
-    row = rows.enqueue(send_after=timezone.now() + timedelta(hours=1))
+    row = rows.enqueue(send_after=database_clock.now() + timedelta(hours=1))
     assert rows.work(row).state == "QUEUED"
     clock.forward(3601)
     assert rows.work(row).state == "ANSWERED"
 
 
 def test_nothing_leaves_after_its_deadline(acme: Simulation, clock: rows.Clock) -> None:
-    row = rows.enqueue(deadline=timezone.now() + timedelta(seconds=60))
+    row = rows.enqueue(deadline=database_clock.now() + timedelta(seconds=60))
     clock.forward(61)
     assert rows.work(row).state == "EXPIRED"
     assert acme.ledger == []
 
 
 def test_what_would_be_sent_after_its_deadline_is_refused(acme: Simulation) -> None:
-    soon = timezone.now() + timedelta(seconds=60)
+    soon = database_clock.now() + timedelta(seconds=60)
     with pytest.raises(QueueError, match="deadline"):
         rows.enqueue(send_after=soon, deadline=soon)
 
@@ -253,7 +251,7 @@ def test_it_rings_once_for_a_key_and_not_before_send_after(
     order = payment()
     for _ in range(2):
         rows.enqueue(key="order-1", json=order)
-    rows.enqueue(send_after=timezone.now() + timedelta(hours=1))
+    rows.enqueue(send_after=database_clock.now() + timedelta(hours=1))
     assert len(bell) == 1
 
 
@@ -268,27 +266,3 @@ def test_a_doorbell_that_fails_fails_no_commit_and_tells_no_password(
         row = rows.enqueue()
     assert OutboundRequest.objects.get().pk == row.pk
     assert "password" not in caplog.text
-
-
-@pytest.mark.django_db(transaction=True)
-def test_50_threads_with_one_key_make_one_row(acme: Simulation) -> None:
-    if connection.vendor == "sqlite":
-        pytest.skip("SQLite in memory has one connection")
-    order, found, failed = payment(), [], []
-
-    def one() -> None:
-        try:
-            found.append(rows.enqueue(key="order-1", json=order).pk)
-        except Exception as error:  # noqa: BLE001
-            failed.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=one) for _ in range(50)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
-    assert len(found) == 50
-    assert len(set(found)) == OutboundRequest.objects.count() == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from datetime import timedelta
 from typing import Any
 
@@ -117,28 +116,6 @@ def test_what_was_claimed_by_another_meanwhile_is_not_sent(acme: Simulation) -> 
     assert executing.take(other, now=now) is not None
     assert executing.take(mine, now=now) is None
     assert acme.ledger == []
-
-
-@pytest.mark.django_db(transaction=True)
-def test_16_workers_at_once_send_it_once(acme: Simulation) -> None:
-    """c3."""
-    if connection.vendor == "sqlite":
-        pytest.skip("SQLite in memory has one connection")
-    row = rows.enqueue()
-    barrier = threading.Barrier(16)
-
-    def one() -> None:
-        barrier.wait()
-        working.work(row.pk)
-        connection.close()
-
-    threads = [threading.Thread(target=one) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(acme.ledger) == 1
-    assert OutboundRequest.objects.get().state == "ANSWERED"
 
 
 def test_each_attempt_signs_anew(acme: Simulation, clock: rows.Clock) -> None:

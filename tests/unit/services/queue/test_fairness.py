@@ -9,13 +9,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.utils import timezone
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.models import OutboundRequest, RequestState
 from django_cybs_jwt.services import signing
 from django_cybs_jwt.services.doorbell import RESOLVE
-from django_cybs_jwt.services.queue import breakers, bulkheads, sweeping, working
+from django_cybs_jwt.services.queue import breakers, bulkheads, database_clock, sweeping, working
 from django_cybs_jwt.services.queue.breakers import Breaker, Patience
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
@@ -66,8 +65,8 @@ def on_the_wire(count: int) -> list[OutboundRequest]:
             state=RequestState.SENDING,
             attempt=1,
             jti=f"jti-{number}",
-            fence_at=timezone.now(),
-            due_at=timezone.now() + timedelta(minutes=3),
+            fence_at=database_clock.now(),
+            due_at=database_clock.now() + timedelta(minutes=3),
         )
     return held
 
@@ -220,7 +219,7 @@ def test_three_refusals_in_a_row_pause_that_merchant_alone(other: Simulation) ->
     waits = work(rows.enqueue())
     assert (waits.state, waits.attempt, waits.failures) == (RequestState.QUEUED, 0, 0)
     assert waits.reason == "breaker_open"
-    assert waits.due_at > timezone.now() + timedelta(seconds=50)
+    assert waits.due_at > database_clock.now() + timedelta(seconds=50)
     assert work(of_other()).state == RequestState.ANSWERED
 
 
@@ -253,7 +252,7 @@ def test_429_pauses_the_merchant_for_as_long_as_it_was_told(other: Simulation) -
     work(rows.enqueue())
     waits = work(rows.enqueue())
     assert waits.reason == "breaker_open"
-    assert 15 < (waits.due_at - timezone.now()).total_seconds() < 22
+    assert 15 < (waits.due_at - database_clock.now()).total_seconds() < 22
     assert work(of_other()).state == RequestState.ANSWERED
 
 
@@ -261,7 +260,7 @@ def test_waiting_never_goes_past_the_deadline(acme: Simulation, clock: rows.Cloc
     rows.fail(acme, "status", status=401, times=3)
     for _ in range(3):
         work(rows.enqueue())
-    soon = timezone.now() + timedelta(seconds=10)
+    soon = database_clock.now() + timedelta(seconds=10)
     waits = work(rows.enqueue(deadline=soon))
     assert waits.due_at == soon
     clock.forward(11)

@@ -165,7 +165,7 @@ def test_an_undoing_whose_reply_was_lost_is_done_once(
     acme.gateway.ledger.index_lag = 1e9
     row = in_doubt(acme, "reset_after", json=rows.payment(**SALE))
     rows.fail(acme, kind, operation="void")
-    row = wait(row, clock, FENCE)
+    row = wait(row, clock, FENCE + 15)
     assert row.state == "IN_DOUBT"
     acme.gateway.ledger.index_lag = 0.0
     row = wait(row, clock, 900)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -134,19 +135,29 @@ def test_it_is_refused_inside_a_transaction(acme: Simulation) -> None:
     assert not connection.in_atomic_block
 
 
-def test_a_cancelled_caller_aborts_no_charge(acme: Simulation) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_a_cancelled_caller_aborts_no_charge(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A closed browser tab."""
-    rows.fail(acme, "latency", seconds=0.3)
+    arrived, release, handle = threading.Event(), threading.Event(), acme.gateway.handle
+
+    def waiting(request: Any) -> Any:
+        arrived.set()
+        assert release.wait(30)
+        return handle(request)
+
+    monkeypatch.setattr(acme.gateway, "handle", waiting)
 
     async def closing() -> None:
         paying = cybs.asubmit("acme", "POST", PAYMENTS, json=payment(), idempotency_key="order-1")
         view = asyncio.ensure_future(paying)
-        await asyncio.sleep(0.15)
+        assert await asyncio.to_thread(arrived.wait, 30)
         view.cancel()
         with pytest.raises(asyncio.CancelledError):
             await view
-        while submitting._running:
-            await asyncio.sleep(0.02)
+        release.set()
+        await asyncio.gather(*submitting._running)
         await asyncio.gather(*submitting._closing)
 
     async_to_sync(closing)()
