@@ -105,6 +105,8 @@ def test_run__is_1_while_a_message_cannot_be_handed_over(
         assert told()[0] == 1, "it waits for its next try"
     AlertDelivery.objects.update(next_at=timezone.now())
     assert (told()[0], len(mail.outbox)) == (0, 1)
+
+
 def test_run__is_0_though_another_runner_ended_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     real = ticking.tick
 

@@ -43,7 +43,7 @@ from tests.unit.services.enrolment import HOST, OTHER_HOST
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
 
 DAY = timedelta(days=1)
-# Certificates made by the tests begin a day before the real now, and keys are imported at NOON - DAY.
+# Certificates made by the tests begin a day before the real now, keys are imported at NOON - DAY.
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) + DAY
 
 
