@@ -61,7 +61,9 @@ class Client(httpx.Client):
     @forgetful
     def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
         """Seal, send once, read, open."""
-        return self.dispatch(self.seal(request))
+        parcel = self.seal(request)
+        with parcel.trace.classified():
+            return self.dispatch(parcel)
 
     @forgetful
     def seal(self, request: httpx.Request) -> Parcel:
@@ -124,7 +126,9 @@ class AsyncClient(httpx.AsyncClient):
     @aforgetful
     async def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
         """See Client.send."""
-        return await self.dispatch(await self.seal(request))
+        parcel = await self.seal(request)
+        with parcel.trace.classified():
+            return await self.dispatch(parcel)
 
     @aforgetful
     async def seal(self, request: httpx.Request) -> Parcel:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import httpx
 
-from django_cybs_jwt.exceptions import NotSent, OutcomeUnknown, SendError
+from django_cybs_jwt.exceptions import CybsError, NotSent, OutcomeUnknown, SendError
 
 # Without trace events, as with a transport of the caller's own, only these prove it.
 _BEFORE_SENDING = (
@@ -146,6 +147,18 @@ class Trace:
             "Look the transaction up before sending it again.",
             error=kind,
         )
+
+    @contextmanager
+    def classified(self) -> Iterator[None]:
+        """Whatever fails inside once a byte may have left is an unknown outcome: a bug, too."""
+        try:
+            yield
+        except CybsError:
+            raise
+        except Exception as error:
+            if self.sent:
+                raise self.classify(error) from error
+            raise
 
     def _is_of_tunnel(self, name: str, info: Mapping[str, Any]) -> bool:
         """True for CONNECT, which goes to the proxy, and for what it answers: none is ours."""

@@ -10,6 +10,7 @@ import json
 from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
+from django.db import Error as DatabaseFault
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.exceptions import CybsError, OutcomeUnknown
@@ -57,7 +58,7 @@ class Command(CybsCommand):
         else:
             self._show(reply)
         if options["explain"]:
-            self.stderr.write(str(reply.explain()))
+            self.stderr.write(_explained(reply))
         if not reply.is_success:
             raise SystemExit(1)
 
@@ -127,6 +128,14 @@ def _send(options: dict[str, Any], body: bytes) -> cybs.Reply:
         raise OutcomeUnknown(
             "Interrupted: it may have been sent. Look the transaction up before sending it again."
         ) from None
+
+
+def _explained(reply: cybs.Reply) -> str:
+    try:
+        return str(reply.explain())
+    except (CybsError, DatabaseFault) as error:
+        # The answer stands: what fails now says nothing about it.
+        return f"The answer cannot be explained: {type(error).__name__}."
 
 
 def _facts(reply: cybs.Reply) -> dict[str, Any]:

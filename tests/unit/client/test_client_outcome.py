@@ -95,6 +95,22 @@ def test_what_never_connected_was_not_sent(sender: Sender, unreachable: Any, kin
     assert_shows_only_the_sealed_form(caught.value)
 
 
+def test_whatever_fails_once_a_byte_has_left_is_an_unknown_outcome(sender: Sender) -> None:
+    """A bug of ours, of a library or of a callback must not look as if nothing had been sent."""
+
+    def breaks(*_: object) -> None:
+        raise RuntimeError(CARD_NUMBER)
+
+    keys = keys_of()
+    with running(gateway(keys)) as address:
+        with pytest.raises(OutcomeUnknown) as caught:
+            sender.send(keys, config(address.base_url, opened=breaks), [PAY])
+        assert caught.value.facts == {"error": "RuntimeError"}
+        assert CARD_NUMBER not in str(caught.value)
+        with pytest.raises(RuntimeError):
+            sender.send(keys, config(address.base_url, signed=breaks), [PAY])
+
+
 def test_a_request_that_found_no_free_connection_was_not_sent(
     sender: Sender, server: RawServer
 ) -> None:

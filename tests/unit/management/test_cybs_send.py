@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
+from django_cybs_jwt.client import Reply
 from django_cybs_jwt.models import Credential, State
-from django_cybs_jwt.services import organizations, signing
+from django_cybs_jwt.services import organizations, sending, signing, usage
 from django_cybs_jwt.simulator.faults import Fault, FaultKind
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
@@ -190,6 +192,32 @@ def test_explain_on_a_401_names_the_suspect_and_shows_no_signature(
     assert "NTP" in ended.err
     assert "eyJ" not in ended.err
     assert CARD not in ended.err
+
+
+def test_a_database_that_fails_behind_the_answer_does_not_change_what_it_was(
+    simulator: Simulation, body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr(Reply, "explain", away)
+    ended = run(*PAYMENTS, "--data", body, "--explain", "--json")
+    assert (ended.code, ended.json["status_code"]) == (0, 201)
+    assert "cannot be explained: OperationalError" in ended.err
+
+
+def test_3_when_the_database_fails_between_the_request_and_its_answer(
+    simulator: Simulation, body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr(usage, "opened", away)
+    sending._counting.cache_clear()
+    ended = run(*PAYMENTS, "--data", body)
+    sending._counting.cache_clear()
+    assert (ended.code, len(simulator.ledger)) == (3, 1)
+    assert "OperationalError" in ended.err
 
 
 def test_explain_leaves_the_json_on_the_output_alone(simulator: Simulation, body: str) -> None:
