@@ -12,6 +12,8 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from django_cybs_jwt.card_numbers import has_check_digit
+
 EXTRA: Final = "cybs"
 """The attribute of a record that holds the facts of a request."""
 
@@ -78,10 +80,5 @@ def _message(record: logging.LogRecord) -> str:
 def _masked(found: re.Match[str]) -> str:
     if found["uuid"]:  # the id of a row
         return found[0]
-    digits = [int(letter) for letter in found[0] if letter.isdigit()]
-    return f"[card …{found[0][-4:]}]" if _is_card(digits) else found[0]
-
-
-def _is_card(digits: list[int]) -> bool:
-    doubled = [sum(divmod(digit * 2, 10)) for digit in digits[-2::-2]]
-    return len(set(digits)) > 1 and (sum(digits[::-2]) + sum(doubled)) % 10 == 0
+    digits = "".join(letter for letter in found[0] if letter.isdigit())
+    return f"[card …{found[0][-4:]}]" if has_check_digit(digits) else found[0]

@@ -12,6 +12,7 @@ from django.db.models.constants import OnConflict
 from django.db.models.sql import InsertQuery
 
 from django_cybs_jwt import conf, correlation
+from django_cybs_jwt.card_numbers import is_card_number
 from django_cybs_jwt.exceptions import (
     CybsError,
     EncryptionRequired,
@@ -179,4 +180,9 @@ def _check_key(key: str) -> None:
         raise QueueError(
             "An idempotency key has 1 to 128 printable ASCII characters, no space at either end. "
             "Use the id of your order; never card data: it is stored in clear."
+        )
+    if is_card_number(key):
+        raise QueueError(
+            "This idempotency key looks like a card number, and is stored in clear. Use the id of "
+            "your order; put letters before one that is all digits, like order-7."
         )

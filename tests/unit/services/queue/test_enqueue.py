@@ -134,6 +134,22 @@ def test_a_key_is_short_printable_ascii(acme: Simulation, key: str) -> None:
         cybs.enqueue("acme", "POST", PAYMENTS, json=payment(), idempotency_key=key)
 
 
+@pytest.mark.parametrize("submit", [cybs.enqueue, cybs.submit])
+@pytest.mark.parametrize("key", [CARD, "4111 1111 1111 1111", "3782-822463-10005"])
+def test_a_key_that_looks_like_a_card_number_is_refused_and_not_repeated(
+    acme: Simulation, submit: Any, key: str
+) -> None:
+    with pytest.raises(QueueError, match="like order-7") as caught:
+        submit("acme", "POST", PAYMENTS, json=payment(), idempotency_key=key)
+    assert key not in str(caught.value) + str(caught.value.facts)
+    assert not OutboundRequest.objects.exists()
+
+
+@pytest.mark.parametrize("key", ["1757695744950", "4111111111111112", f"order-{CARD}", "0" * 16])
+def test_an_order_number_is_no_card_number(acme: Simulation, key: str) -> None:
+    assert rows.enqueue(key=key).idempotency_key == key
+
+
 # The transactionId
 
 
