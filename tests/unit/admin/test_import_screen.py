@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -285,6 +286,55 @@ def test_one_of_file_and_secret_is_wanted(visitor: Client, both: bool) -> None:
 
     assert "Give either a file or a shared secret." in answer.content.decode()
     assert not Credential.objects.exists()
+
+
+FILE_NAMES = {
+    "a way out": "../../canary.p12",
+    "absolute": "/var/canary.p12",
+    "of Windows": "..\\..\\canary.p12",
+    "NUL": "canary\0.p12",
+    "4,096 characters": "canary" + "x" * 4_090,
+    "right to left": "canary\u202e21p.exe",
+    "markup": "<script>canary</script>.p12",
+    "line end": "canary\r\nx-injected: 1",
+    "dots alone": "..",
+    "empty": "",
+}
+
+
+def posted(visitor: Client, file_name: str, file: material.P12File) -> Any:
+    """An upload whose file name stands in the request exactly as given."""
+    fields = {"organization": "acme", "purpose": "signing", "password": file.password}
+    parts = [
+        f'--line\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
+    named = f'--line\r\ncontent-disposition: form-data; name="file"; filename="{file_name}"\r\n\r\n'
+    body = "".join(parts).encode() + named.encode() + file.data + b"\r\n--line--\r\n"
+    address = people.url("credential", "import")
+    content_type = "multipart/form-data; boundary=line"
+    answer = visitor.generic("POST", address, body, content_type=content_type)
+    return visitor.get(answer["location"]) if answer.status_code == 302 else answer
+
+
+@pytest.mark.parametrize("kind", FILE_NAMES)
+def test_b30_a_file_name_is_no_path_and_is_neither_kept_nor_shown(
+    visitor: Client, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrolment.organization()
+    monkeypatch.chdir(tmp_path)
+
+    answer = posted(visitor, FILE_NAMES[kind], material.p12("acme"))
+
+    # Django itself refuses a part whose header is that long, and takes no file without a name.
+    assert answer.status_code == (400 if kind == "4,096 characters" else 200)
+    without = kind in ("dots alone", "empty", "4,096 characters")
+    assert Credential.objects.count() == (0 if without else 1)
+    assert "canary" not in answer.content.decode()
+    assert not any("canary" in str(vars(event)) for event in KeyEvent.objects.all())
+    assert not any("canary" in str(vars(row)) for row in Credential.objects.all())
+    assert not list(tmp_path.iterdir())
+    assert not Path("/var/canary.p12").exists()
 
 
 @pytest.mark.parametrize("size", [64 * 1024 + 1, 3 * 1024 * 1024])

@@ -28,7 +28,7 @@ from django_cybs_jwt.exceptions import (
     WeakKey,
     WrongKeyFile,
 )
-from django_cybs_jwt.protocol import keys
+from django_cybs_jwt.protocol import der, keys
 from django_cybs_jwt.protocol.p12 import load_p12
 from django_cybs_jwt.protocol.pem import load_bundle, load_certificate, load_private_key
 from django_cybs_jwt.testing import material
@@ -402,6 +402,36 @@ def test_hostile_names_are_shown_short_and_without_hidden_characters(
     bundle = load_p12(hostile.good_p12(hostile.named(common_name)), PASSWORD, now=NOW)
     assert (bundle.common_name, bundle.describe()[0].common_name) == (shown, shown)
     assert keys.common_name(bundle.certificate) == common_name
+
+
+FRIENDLY_NAMES = {
+    "script": "<script>alert(1)</script>",
+    "direction": "acme\u202e\u2066",
+    "NUL": "ac\0me",
+    "10 KB": "x" * 5_120,
+    "SQL": "'; DROP TABLE x; --",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("kind", FRIENDLY_NAMES)
+def test_b25_a_hostile_friendly_name_is_not_even_read(kind: str) -> None:
+    name = FRIENDLY_NAMES[kind].encode("utf-16-be")
+    usual = f"serialNumber={'1' * 22},CN=acme".encode("utf-16-be")
+    data = hostile.reseal(hostile.replaced(GOOD, der.encode(0x1E, usual), der.encode(0x1E, name)))
+    assert usual not in data
+    bundle = load_p12(data, PASSWORD, now=NOW)
+    assert (bundle.common_name, bundle.kid) == ("acme", "1" * 22)
+    assert bundle.describe() == load_p12(GOOD, PASSWORD, now=NOW).describe()
+
+
+@pytest.mark.parametrize("odd", [b"\x1e\x01\xd8", b"\x1e\x04\xd8\x00\x00a", b"\x02\x01\x00"])
+def test_b25_a_friendly_name_that_is_no_text_changes_nothing_or_is_a_damaged_file(
+    odd: bytes,
+) -> None:
+    usual = der.encode(0x1E, f"serialNumber={'1' * 22},CN=acme".encode("utf-16-be"))
+    outcome = measured(p12(hostile.reseal(hostile.replaced(GOOD, usual, odd))))
+    assert outcome.error is None or str(outcome.error) == SAME
 
 
 def test_a_key_id_in_a_certificate_that_is_none_is_refused() -> None:
