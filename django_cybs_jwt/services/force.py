@@ -13,7 +13,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from django_cybs_jwt.models import Credential, Purpose, State
 from django_cybs_jwt.services import overlaps
-from django_cybs_jwt.services.resolution import STOPS
+from django_cybs_jwt.services.resolution import COUNTS, STOPS
 
 WAITING: Final = (State.STAGED, State.VERIFIED, State.RETIRING)
 """From these states a scheduled activation leads; beside ACTIVE they are the keys that end."""
@@ -72,7 +72,8 @@ def stopping(now: datetime) -> QuerySet[Credential]:
     rows = Credential.objects.filter(activated_at__isnull=False)
     newer = rows.filter(slot=OuterRef("slot"), activated_at__gt=OuterRef("activated_at"))
     return rows.filter(
-        ~Exists(newer.exclude(state=State.DESTROYED)),
+        COUNTS,
+        ~Exists(newer.filter(COUNTS)),
         ~overlaps.is_over(now),
         state__in=STOPS,
         retired_at=None,

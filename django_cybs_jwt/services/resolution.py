@@ -5,8 +5,10 @@
 3. the nearest ancestor's slot that covers all its descendants
 
 At a level the key that was activated last decides. Where it is suspended, compromised or ended
-that is an error: another key never takes over silently. A level with no key, or only staged and
-retired ones, is passed; what becomes of a retired key afterwards stops nobody.
+that is an error: another key never takes over silently. Nor does one because such a key was
+destroyed, which is the only way out of COMPROMISED: it stops the search until another is activated
+there, or until it is released. A level with no key, or only staged and retired ones, is passed;
+what becomes of a retired key afterwards stops nobody.
 """
 
 from __future__ import annotations
@@ -26,9 +28,31 @@ from django_cybs_jwt.services import overlaps
 logger = logging.getLogger(__name__)
 
 # A slot's newest activated key in one of these states stops the search: unless it was retired
-# before, or is RETIRING and its overlap is over.
-STOPS: Final = frozenset({State.SUSPENDED, State.COMPROMISED, State.RETIRING})
+# before, or is RETIRING and its overlap is over. Of those that are DESTROYED, whoever reads rows
+# reads only what COUNTS.
+STOPS: Final = frozenset({State.SUSPENDED, State.COMPROMISED, State.RETIRING, State.DESTROYED})
 OPENS_REPLIES: Final = frozenset({State.ACTIVE, State.RETIRING, State.RETIRED})
+
+STILL_STOPS: Final = Q(
+    Q(suspended_at__isnull=False) | Q(compromised_at__isnull=False),
+    state=State.DESTROYED,
+    activated_at__isnull=False,
+    retired_at=None,
+)
+"""Destroyed while it was suspended or compromised, and not released since."""
+
+COUNTS: Final = ~Q(state=State.DESTROYED) | STILL_STOPS
+"""The keys that the search looks at."""
+
+_CURES: Final = {
+    State.SUSPENDED: "Resume it, activate another key there, "
+    "or retire this one to let the next level sign.",
+    State.RETIRING: "Activate another key there, or retire this one to let the next level sign.",
+    State.COMPROMISED: "Import another key there and activate it. "
+    "To let the next level sign, destroy this one and release it.",
+    State.DESTROYED: "Import another key there and activate it, or let the next level sign: "
+    "`manage.py cybs_keys release ID`.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +74,10 @@ def candidates(merchant: Organization) -> list[Credential]:
         Credential.objects.order_by()
         .select_related("slot", "organization")
         .defer("sealed_p12", "certificate")
-        .exclude(state=State.DESTROYED)
         .filter(
+            COUNTS,
             Q(organization__in=[row.pk for row in merchant.chain()])
-            | Q(organization__in=selecting.values("organization"))
+            | Q(organization__in=selecting.values("organization")),
         )
         .annotate(selects=Exists(selecting.filter(pk=OuterRef("slot"))))
     )
@@ -143,10 +167,8 @@ def _search(levels: Iterable[Level], *, now: datetime) -> Credential | None:
         return None
     level, (row, *others) = found
     if not in_force(row, now):
-        raise KeyNotUsable(
-            f"{level.where}: {row.key_id} is {row.state}. "
-            "Activate another key there, or retire this one to let the next level sign."
-        )
+        cure = _CURES[State(row.state)]
+        raise KeyNotUsable(f"{level.where}: {row.key_id} is {row.state}. {cure}")
     if row.expires_at is not None and row.expires_at <= now:
         raise KeyNotUsable(
             f"{level.where}: {row.key_id} ended on {row.expires_at:%Y-%m-%d}. "

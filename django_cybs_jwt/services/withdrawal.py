@@ -1,4 +1,4 @@
-"""Take a key out of use: suspend and resume, compromise, retire, destroy, discard."""
+"""Take a key out of use: suspend and resume, compromise, retire, destroy, discard, release."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db import transaction
 
 from django_cybs_jwt.exceptions import InvalidTransition
 from django_cybs_jwt.models import Credential
-from django_cybs_jwt.services import approvals, audit, lifecycle, rotation
+from django_cybs_jwt.services import approvals, audit, epoch, lifecycle, resolution, rotation
 from django_cybs_jwt.services.lifecycle import TABLE, Action
 
 
@@ -46,6 +46,37 @@ def discard(credential: Credential, *, actor: str, now: datetime, reason: str) -
                 f"{credential.key_id} was uploaded by {by}, or was in use: destroy it instead."
             )
     return _withdraw(credential, Action.DISCARD, actor=actor, now=now, reason=reason)
+
+
+def release(credential: Credential, *, actor: str, now: datetime, reason: str) -> Credential:
+    """Let the next level sign where a destroyed key still stops it; takes one person, as retiring.
+
+    A key that was destroyed while suspended or compromised hands nothing over by that.
+    """
+    organization = credential.organization
+    with audit.denials("release", actor=actor, organization=organization), transaction.atomic():
+        if not reason:
+            raise InvalidTransition("release takes a reason.")
+        current = lifecycle.locked(credential.pk)
+        if not Credential.objects.filter(resolution.STILL_STOPS, pk=current.pk).exists():
+            raise InvalidTransition(
+                f"{current.key_id} is {current.state}; what is released was destroyed while it was "
+                "suspended or compromised. Others are retired."
+            )
+        current.retired_at = now
+        lifecycle.save(current)
+        entry = audit.Entry(
+            action="release",
+            actor=actor,
+            organization=str(current.organization),
+            credential=current,
+            from_state=current.state,
+            to_state=current.state,
+            reason=reason,
+        )
+        audit.record(entry, now=now)
+        epoch.bump()
+    return current
 
 
 def _withdraw(

@@ -17,6 +17,7 @@ VERBS: Final = {
     "compromise": (withdrawal.compromise, "Others know it. There is no way back."),
     "retire": (withdrawal.retire, "Sign no more; replies under its kid still open."),
     "destroy": (withdrawal.destroy, "Overwrite what is sealed; fingerprint and history stay."),
+    "release": (withdrawal.release, "Let the next level sign where a destroyed key stops it."),
     "discard": (withdrawal.discard, "Take your own upload back that was never in use."),
 }
 
@@ -24,7 +25,7 @@ VERBS: Final = {
 class Command(CybsCommand):
     """What keys there are, in which state, when they end, when they were used."""
 
-    help = "List keys; suspend, resume, compromise, retire or destroy one."
+    help = "List keys; suspend, resume, compromise, retire, destroy or release one."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """`list`, or a verb with the key's id and a reason."""

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 from django.db.models import Q, QuerySet
 
 from django_cybs_jwt import conf
-from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, State
+from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization
 from django_cybs_jwt.services import force, resolution
 from django_cybs_jwt.services.expiry import spans
 from django_cybs_jwt.services.expiry.endings import CHUNK, FAR, merchant_name
@@ -111,9 +111,9 @@ class BlastRadius:
         keys: dict[uuid.UUID, list[Credential]] = defaultdict(list)
         covering = KeySlot.objects.exclude(coverage=Coverage.OWN).values("organization")
         rows = Credential.objects.select_related("slot", "organization").filter(
-            Q(organization__in=covering) | Q(organization__in=self._changing)
+            Q(organization__in=covering) | Q(organization__in=self._changing), resolution.COUNTS
         )
-        for row in rows.defer(*SECRET).exclude(state=State.DESTROYED).order_by():
+        for row in rows.defer(*SECRET).order_by():
             keys[row.organization_id].append(row)
         return keys
 

@@ -15,7 +15,6 @@ from django_cybs_jwt.models import (
     KeySlot,
     Organization,
     Purpose,
-    State,
 )
 from django_cybs_jwt.services import force, resolution
 from django_cybs_jwt.services.batches import in_batches
@@ -57,7 +56,7 @@ class OwnKeys:
         rows = (
             Credential.objects.select_related("slot", "organization")
             .defer(*SECRET)
-            .exclude(state=State.DESTROYED)
+            .filter(resolution.COUNTS)
             .order_by("organization")
         )
         return {

@@ -18,9 +18,9 @@ from django_cybs_jwt.models import (
     GatewayCertificate,
     KeySlot,
     Organization,
-    State,
 )
 from django_cybs_jwt.models.organizations import DEEPEST
+from django_cybs_jwt.services import resolution
 
 AT_ONCE: Final = 2000
 
@@ -62,7 +62,7 @@ class Candidates:
     """All keys and request-MLE certificates that matter for some merchants.
 
     *selecting*: by merchant, the slots that select it and their owners. *keys*: by owner, those
-    not destroyed. *certificates*: by owner, and by host where they serve the whole host.
+    that count. *certificates*: by owner, and by host where they serve the whole host.
     """
 
     def __init__(
@@ -143,12 +143,11 @@ def _selecting(merchants: Sequence[Organization]) -> dict[UUID, dict[UUID, UUID]
 
 
 def _keys(owners: dict[UUID, Organization]) -> dict[UUID, list[Credential]]:
-    """By owner, every key that is not destroyed, without what is sealed."""
+    """By owner, every key that counts, without what is sealed."""
     rows = (
         Credential.objects.select_related("slot")
         .only(*KEY_COLUMNS)
-        .filter(organization__in=list(owners))
-        .exclude(state=State.DESTROYED)
+        .filter(resolution.COUNTS, organization__in=list(owners))
         .order_by()
     )
     found: dict[UUID, list[Credential]] = defaultdict(list)

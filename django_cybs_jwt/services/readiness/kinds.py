@@ -25,9 +25,8 @@ from django_cybs_jwt.models import (
     KeySlot,
     Organization,
     Purpose,
-    State,
 )
-from django_cybs_jwt.services import force, readiness
+from django_cybs_jwt.services import force, readiness, resolution
 from django_cybs_jwt.services.readiness import Readiness
 from django_cybs_jwt.services.readiness.candidates import (
     CERTIFICATE_COLUMNS,
@@ -164,10 +163,8 @@ class Kinds:
     def _keys(self) -> dict[uuid.UUID, list[Credential]]:
         rows = Credential.objects.select_related("slot", "organization").order_by()
         found: dict[uuid.UUID, list[Credential]] = defaultdict(list)
-        for row in (
-            rows.only(*KEY_COLUMNS, *_OWNER_COLUMNS)
-            .filter(organization__in=self._mattering())
-            .exclude(state=State.DESTROYED)
+        for row in rows.only(*KEY_COLUMNS, *_OWNER_COLUMNS).filter(
+            resolution.COUNTS, organization__in=self._mattering()
         ):
             found[row.organization_id].append(row)
         return dict(found)

@@ -179,8 +179,14 @@ def _random_versions(draw: random.Random, slot: KeySlot) -> None:
             overlap_until=NOW + draw.choice([-1, 1]) * DAY if draw.random() < 0.5 else None,
             activate_at=_plan(draw, state, days),
             verify_outcome=draw.choice(["", "accepted", "refused"]),
-            retired_at=NOW if _was_retired(draw, state) else None,
+            **_stamps(draw, state),
         )
+
+
+def _stamps(draw: random.Random, state: State) -> dict[str, datetime]:
+    if state == State.DESTROYED:
+        return random_end(draw)
+    return {"retired_at": NOW} if _was_retired(draw, state) else {}
 
 
 def _plan(draw: random.Random, state: State, days: float | None) -> datetime | None:
@@ -194,6 +200,12 @@ def _plan(draw: random.Random, state: State, days: float | None) -> datetime | N
 def _was_retired(draw: random.Random, state: State) -> bool:
     withdrawn = state in (State.SUSPENDED, State.COMPROMISED)
     return state == State.RETIRED or (withdrawn and draw.random() < 0.4)
+
+
+def random_end(draw: random.Random, *, now: datetime = NOW) -> dict[str, datetime]:
+    """The stamps of a key on its way to DESTROYED: some of them let the next level sign."""
+    stamps = draw.sample(["suspended_at", "compromised_at", "retired_at"], draw.choice([0, 1, 2]))
+    return {stamp: now - draw.uniform(0, 1) * DAY for stamp in stamps}
 
 
 def many_merchants(count: int, *, days: float, host: str = LIVE_HOST, now: datetime = NOW) -> None:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.exceptions import (
+    InvalidTransition,
     KeyNotUsable,
     LiveRefused,
     NoKey,
@@ -19,8 +20,15 @@ from django_cybs_jwt.exceptions import (
     OrganizationInactive,
     OrganizationNotFound,
 )
-from django_cybs_jwt.models import Credential, Organization, State
-from django_cybs_jwt.services import coverage, organizations, readiness, signing, withdrawal
+from django_cybs_jwt.models import Credential, KeyEvent, Organization, State
+from django_cybs_jwt.services import (
+    coverage,
+    organizations,
+    readiness,
+    rotation,
+    signing,
+    withdrawal,
+)
 from django_cybs_jwt.services.overview import impact
 from tests.unit.services import enrolment
 from tests.unit.services.enrolment import HOST, LIVE_HOST, OTHER_HOST
@@ -241,6 +249,123 @@ def test_no_other_portfolios_key_takes_over_from_the_newest_that_selects(state: 
             enrolment.put(key, state)
     with pytest.raises(KeyNotUsable, match="meta keys that select it"):
         signing.keys_for("acme")
+
+
+# Destroying hands nothing over
+
+
+def withdrawn(key: Credential, *steps: str) -> Credential:
+    for step in steps:
+        act = getattr(withdrawal, step)
+        key = act(key, actor="tests", now=timezone.now(), reason="stolen")
+    signing.forget()
+    return key
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ("compromise", "destroy"),
+        ("suspend", "compromise", "destroy"),
+        ("suspend", "destroy"),
+    ],
+    ids=" ".join,
+)
+def test_an_own_key_destroyed_while_it_might_not_be_used_stops_the_search_until_it_is_released(
+    steps: tuple[str, ...],
+) -> None:
+    _, account, acme = enrolment.family()
+    covering = meta_key(account, "all")
+    own = withdrawn(enrolment.shared_secret(acme), *steps)
+    with pytest.raises(KeyNotUsable, match=f"{own.key_id} is DESTROYED.*cybs_keys release"):
+        signing.keys_for("acme")
+    withdrawn(own, "release")
+    assert signing.keys_for("acme").signing.kid == covering.key_id
+
+
+@pytest.mark.parametrize("steps", [("compromise", "destroy"), ("suspend", "destroy")])
+def test_another_own_key_takes_its_place(steps: tuple[str, ...]) -> None:
+    _, account, acme = enrolment.family()
+    meta_key(account, "all")
+    withdrawn(enrolment.shared_secret(acme), *steps)
+    successor = enrolment.shared_secret(acme, activate=False)
+    now = timezone.now()
+    rotation.rotate(successor, actor="tests", now=now, force=True, reason="another")
+    signing.forget()
+    assert signing.keys_for("acme").signing.kid == successor.key_id
+    withdrawn(successor, "retire")
+    assert signing.keys_for("acme").signing.owner == "account"
+
+
+def test_a_meta_key_destroyed_like_that_stops_the_search_too() -> None:
+    portfolio, account, _ = enrolment.family()
+    meta_key(portfolio, "all")
+    nearer = withdrawn(meta_key(account, "all"), "compromise", "destroy")
+    with pytest.raises(KeyNotUsable, match="account's meta key"):
+        signing.keys_for("acme")
+    withdrawn(nearer, "release")
+    assert signing.keys_for("acme").signing.owner == "portfolio"
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [("retire", "destroy"), ("suspend", "retire", "destroy"), ("retire", "compromise", "destroy")],
+    ids=" ".join,
+)
+def test_a_key_that_was_retired_before_it_was_destroyed_passes_to_the_next_level(
+    steps: tuple[str, ...],
+) -> None:
+    _, account, acme = enrolment.family()
+    covering = meta_key(account, "all")
+    withdrawn(enrolment.shared_secret(acme), *steps)
+    assert signing.keys_for("acme").signing.kid == covering.key_id
+
+
+@pytest.mark.parametrize("steps", [("compromise", "destroy"), ("suspend", "destroy"), ("destroy",)])
+def test_a_destroyed_key_that_was_never_in_use_stops_nothing(steps: tuple[str, ...]) -> None:
+    _, account, acme = enrolment.family()
+    covering = meta_key(account, "all")
+    withdrawn(enrolment.shared_secret(acme, activate=False), *steps)
+    assert signing.keys_for("acme").signing.kid == covering.key_id
+
+
+@pytest.mark.parametrize(
+    "steps", [(), ("suspend",), ("compromise",), ("retire",), ("retire", "destroy")], ids=" ".join
+)
+def test_only_what_still_stops_the_search_is_released(steps: tuple[str, ...]) -> None:
+    key = withdrawn(enrolment.shared_secret(enrolment.organization()), *steps)
+    with pytest.raises(InvalidTransition, match="what is released was destroyed"):
+        withdrawn(key, "release")
+    denied = KeyEvent.objects.filter(action="release", outcome="denied")
+    assert denied.count() == 1
+
+
+def test_a_release_is_audited_and_takes_a_reason() -> None:
+    key = withdrawn(enrolment.shared_secret(enrolment.organization()), "compromise", "destroy")
+    with pytest.raises(InvalidTransition, match="takes a reason"):
+        withdrawal.release(key, actor="anna", now=timezone.now(), reason="")
+    withdrawal.release(key, actor="anna", now=timezone.now(), reason="the portfolio's serves it")
+    event = KeyEvent.objects.get(action="release", outcome="done")
+    assert (event.actor, event.reason) == ("anna", "the portfolio's serves it")
+    assert Credential.objects.get(pk=key.pk).state == State.DESTROYED
+    with pytest.raises(InvalidTransition):
+        withdrawal.release(key, actor="anna", now=timezone.now(), reason="again")
+
+
+@pytest.mark.parametrize(
+    ("steps", "cure"),
+    [
+        (("suspend",), "Resume it, activate another key there, or retire this one"),
+        (("compromise",), "Import another key there and activate it"),
+        (("compromise", "destroy"), "or let the next level sign: `manage.py cybs_keys release ID`"),
+    ],
+)
+def test_the_cure_is_one_that_the_keys_state_allows(steps: tuple[str, ...], cure: str) -> None:
+    withdrawn(enrolment.shared_secret(enrolment.organization()), *steps)
+    with pytest.raises(KeyNotUsable) as caught:
+        signing.keys_for("acme")
+    assert cure in str(caught.value)
+    assert ("retire this one" in str(caught.value)) is (steps == ("suspend",))
 
 
 def test_an_older_suspended_key_of_the_same_slot_does_not_stop_its_successor() -> None:

@@ -39,6 +39,7 @@ from django_cybs_jwt.services.readiness import Readiness, candidates
 from django_cybs_jwt.testing import material
 from tests.unit.services import enrolment
 from tests.unit.services.enrolment import HOST, OTHER_HOST
+from tests.unit.services.estate import random_end
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
 
@@ -183,7 +184,7 @@ def test_a_suspended_key_is_named_with_its_cure() -> None:
     enrolment.put(row, State.SUSPENDED)
     found = report()["acme"]
     assert not found.jwt_v2
-    assert f"{row.key_id} is SUSPENDED. Activate another key there" in found.missing[0]
+    assert f"{row.key_id} is SUSPENDED. Resume it, activate another key there" in found.missing[0]
 
 
 def test_a_destroyed_key_hides_none_that_stops_the_search() -> None:
@@ -478,6 +479,9 @@ class World:
         )
         if state not in {State.STAGED, State.VERIFIED} or self.draw.random() < 0.2:
             row.activated_at = self.moment(most=0)
+        if state == State.DESTROYED:
+            for stamp, moment in random_end(self.draw, now=NOON).items():
+                setattr(row, stamp, moment)
         if state in {State.STAGED, State.VERIFIED} and self.draw.random() < 0.5:
             row.activate_at = self.moment()
         if self.draw.random() < 0.7:
