@@ -3,12 +3,50 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import or_
+from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_cybs_jwt.exceptions import OrganizationConflict
+
 # Portfolio, account, merchant: no chain of parents is longer.
 DEEPEST = 3
+
+# What its keys were made for, and are sealed and named with.
+FIXED = frozenset({"org_id", "host", "live"})
+
+
+class Organizations(models.QuerySet["Organization"]):
+    """Organizations that stay who and where they are once they have a key."""
+
+    def update(self, **values: Any) -> int:
+        """Refuse, with OrganizationConflict, to move one that has a key."""
+        self.check_stay({name: value for name, value in values.items() if name in FIXED})
+        return super().update(**values)
+
+    def bulk_create(
+        self, objs: Iterable[Organization], *arguments: Any, **options: Any
+    ) -> list[Organization]:
+        """Refuse to move one that is there already, whether it has a key or not."""
+        if FIXED.intersection(options.get("update_fields") or ()):
+            raise OrganizationConflict(_MOVED)
+        return super().bulk_create(objs, *arguments, **options)
+
+    def check_stay(self, values: Mapping[str, Any]) -> None:
+        """OrganizationConflict where *values* are others than those of one that has a key."""
+        other = [~models.Q(**{name: value}) for name, value in values.items()]
+        if other and self.filter(reduce(or_, other), credentials__isnull=False).exists():
+            raise OrganizationConflict(_MOVED)
+
+
+_MOVED = (
+    "An organization with a key keeps its id, its host and its side, live or test. "
+    "Add another organization and import its keys there."
+)
 
 
 class Organization(models.Model):
@@ -38,6 +76,8 @@ class Organization(models.Model):
     )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
+    objects = Organizations.as_manager()
+
     class Meta:
         verbose_name = _("organization")
         verbose_name_plural = _("organizations")
@@ -48,6 +88,16 @@ class Organization(models.Model):
 
     def __str__(self) -> str:
         return f"{self.org_id}@{self.host}"
+
+    def save(self, *args: Any, **options: Any) -> None:
+        """Refuse, with OrganizationConflict, to move one that has a key."""
+        if not self._state.adding:
+            written = FIXED - self.get_deferred_fields()
+            if options.get("update_fields") is not None:
+                written &= set(options["update_fields"])
+            stored = type(self).objects.using(options.get("using") or self._state.db)
+            stored.filter(pk=self.pk).check_stay({name: getattr(self, name) for name in written})
+        super().save(*args, **options)
 
     def chain(self) -> list[Organization]:
         """This organization, its parent, and so on to the top."""

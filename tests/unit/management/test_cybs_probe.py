@@ -13,6 +13,7 @@ from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.management.running import Ended, run
+from tests.unit.services import enrolment
 
 pytestmark = pytest.mark.django_db
 
@@ -85,7 +86,7 @@ def test_an_idle_connection_is_tried_only_when_asked(acme: Simulation) -> None:
 @pytest.mark.parametrize("extra", [[], ["--money"]])
 def test_a_live_account_is_never_asked(acme: Simulation, settings: Any, extra: list[str]) -> None:
     settings.CYBS_JWT = {**settings.CYBS_JWT, "LIVE": True}
-    Organization.objects.update(live=True)
+    enrolment.move(Organization.objects.get(org_id="acme"), live=True)
     ended = probe(*extra)
     assert (ended.code, "never probed" in ended.err) == (2, True)
     assert acme.ledger == []

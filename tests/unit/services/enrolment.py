@@ -13,6 +13,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from django_cybs_jwt.models import Credential, Organization, State
@@ -165,6 +166,12 @@ def put(credential: Credential, state: State, **columns: Any) -> None:
 def change(credential: Credential, **columns: Any) -> None:
     """Write columns as somebody with a database client would."""
     Credential.objects.filter(pk=credential.pk).update(**columns)
+    signing.forget()
+
+
+def move(owner: Organization, **columns: Any) -> None:
+    """Write columns of an organization as somebody with a database client would."""
+    QuerySet(Organization).filter(pk=owner.pk).update(**columns)
     signing.forget()
 
 

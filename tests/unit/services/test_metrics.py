@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from django_cybs_jwt.models import AlertRecipient, JobRun, Organization, State
+from django_cybs_jwt.models import AlertRecipient, JobRun, State
 from django_cybs_jwt.sealing import KeyRing
 from django_cybs_jwt.services import alerts, metrics
 from tests import mail as outgoing
-from tests.unit.services import estate, prometheus
+from tests.unit.services import enrolment, estate, prometheus
 from tests.unit.services.estate import DAY, NOW
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
@@ -89,7 +89,7 @@ def test_job_alerts_and_deliveries_are_counted() -> None:
 @pytest.mark.parametrize("name", ['a"} 1\nevil 1', "back\\slash", "new\nline", 'quo"te', "ü\u2028"])
 def test_a_hostile_name_stays_inside_its_label(name: str) -> None:
     row = estate.key(estate.organization("acme"), days=20)
-    Organization.objects.filter(pk=row.organization_id).update(org_id=name)
+    enrolment.move(row.organization, org_id=name)
 
     text = metrics.render(NOW)
 

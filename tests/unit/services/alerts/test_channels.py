@@ -17,7 +17,7 @@ from django_cybs_jwt.services.alerts import channels, delivery, recipients
 from django_cybs_jwt.services.alerts import digest as alert_digest
 from django_cybs_jwt.services.alerts.digest import Digest, one_line
 from django_cybs_jwt.signals import key_ends_soon
-from tests.unit.services import estate, hands
+from tests.unit.services import enrolment, estate, hands
 from tests.unit.services.estate import NOW
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
@@ -55,7 +55,7 @@ def tick() -> int:
 def test_a_hostile_key_id_stays_on_its_line(name: str) -> None:
     """The gateway's serialNumber and an organization's id are other people's text."""
     row = estate.key(estate.organization("acme"), days=20, key_id=name[:128])
-    type(row.organization).objects.filter(pk=row.organization_id).update(org_id=name[:60])
+    enrolment.move(row.organization, org_id=name[:60])
     AlertRecipient.objects.create(channel="mail", address="ops@example.com")
 
     assert tick() == 1

@@ -22,7 +22,7 @@ from django_cybs_jwt.exceptions import (
     KeyUnavailable,
     SecretIntegrityError,
 )
-from django_cybs_jwt.models import Credential, KeySlot, Organization
+from django_cybs_jwt.models import Credential, KeySlot
 from django_cybs_jwt.sealing import open_blob, seal
 from django_cybs_jwt.services import inspection, key_payload, keys, opened_keys, signing
 from django_cybs_jwt.services.sealed import proof
@@ -136,10 +136,9 @@ def test_a_key_in_a_slot_of_another_owner_does_not_sign() -> None:
 
 
 def test_a_test_secret_is_of_no_use_once_its_row_says_live(settings: Any) -> None:
-    enrolment.shared_secret(enrolment.organization())
-    Organization.objects.update(live=True)
+    own = enrolment.shared_secret(enrolment.organization())
+    enrolment.move(own.organization, live=True)
     settings.CYBS_JWT = {**settings.CYBS_JWT, "LIVE": True}
-    signing.forget()
     with pytest.raises(SecretIntegrityError):
         signing.keys_for("acme")
 
