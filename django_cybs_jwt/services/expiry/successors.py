@@ -17,7 +17,7 @@ from django_cybs_jwt.services.expiry.moments import Moment
 
 
 class Ready(NamedTuple):
-    """Something the gateway accepted, or that is scheduled: it takes over by itself then."""
+    """Something the gateway accepted; where it is scheduled it takes over by itself."""
 
     begins: datetime | None
     ends: datetime | None
@@ -64,5 +64,6 @@ def best(ready: Iterable[Ready], ends: datetime) -> Successor:
 
 
 def _is_ready(now: datetime) -> Q:
-    accepted = Q(state=State.VERIFIED, verify_outcome=Verdict.ACCEPTED)
-    return accepted | Q(state__in=force.WAITING, activate_at__gt=now)
+    """Only what the gateway accepted calms anybody: a switch to another key may be the outage."""
+    scheduled = Q(state__in=force.WAITING, activate_at__gt=now)
+    return (Q(state=State.VERIFIED) | scheduled) & Q(verify_outcome=Verdict.ACCEPTED)

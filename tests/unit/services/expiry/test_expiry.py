@@ -239,6 +239,10 @@ def test_a_due_key_has_taken_over_whether_something_ticked_or_not() -> None:
         ({"not_before": NOW + 60 * DAY}, Successor.NONE),
         ({"activate_at": NOW + 2 * DAY}, Successor.SCHEDULED),
         ({"activate_at": NOW + 60 * DAY}, Successor.NONE),
+        ({"activate_at": NOW + 2 * DAY, "verify_outcome": "refused"}, Successor.NONE),
+        ({"activate_at": NOW + 2 * DAY, "verify_outcome": "inconclusive"}, Successor.NONE),
+        ({"activate_at": NOW + 2 * DAY, "verify_outcome": ""}, Successor.NONE),
+        ({"activate_at": NOW + 2 * DAY, "state": State.RETIRING}, Successor.SCHEDULED),
     ],
 )
 def test_a_successor_counts_when_it_can_take_over_in_time(
