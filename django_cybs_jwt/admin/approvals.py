@@ -19,16 +19,20 @@ from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences
 from django_cybs_jwt.models import Approval
 from django_cybs_jwt.services import approvals, coverage
 from django_cybs_jwt.services.overview import dashboard
+from django_cybs_jwt.services.people import person
 from django_cybs_jwt.services.permissions import Permission
 
 if TYPE_CHECKING:
     from django_cybs_jwt.admin.screens import Text
+
+_LONGEST: Final = 2_000
 
 _DOES: Final = {
     "activate": _("The key becomes active: requests are signed, or replies decrypted, with it."),
     "resume": _("The suspended key is used again as before."),
     "destroy": _("The key is overwritten. Nothing brings it back."),
     "export": _("The key may be written to a file outside of this system."),
+    "cover": _("The key may sign for more merchants than it does now."),
 }
 
 
@@ -146,7 +150,7 @@ class ApprovalAdmin(CybsAdmin):
     list_select_related = ["credential__organization", "credential__slot"]
     search_fields = ["credential__organization__org_id__istartswith", "credential__key_id"]
     search_help_text = _("The beginning of an organization ID, or a key ID.")
-    exclude = ["lock_version"]
+    exclude = ["lock_version", "requester", "decider"]
     sealed = ["credential__sealed_secret", "credential__sealed_p12", "credential__certificate"]
     screens = [ApproveScreen, RejectScreen]
 
@@ -173,7 +177,8 @@ def _waiting_for(request: HttpRequest) -> QuerySet[Approval]:
 
 
 def _may_reject(request: HttpRequest, row: Approval) -> bool:
-    return row.requested_by == actor(request) or request.user.has_perm(Permission.APPROVE)
+    mine = row.requester == person(actor(request))
+    return mine or request.user.has_perm(Permission.APPROVE)
 
 
 def _consequences(row: Approval, what: list[Text]) -> Consequences:
@@ -187,8 +192,9 @@ def _consequences(row: Approval, what: list[Text]) -> Consequences:
     }
     asked = now_("%(who)s asks: %(action)s of %(key)s.") % facts
     which = now_("Its fingerprint begins with %(fingerprint)s; %(uploader)s uploaded it.") % facts
+    detail = [now_("Exactly: %(detail)s") % {"detail": row.detail[:_LONGEST]}] if row.detail else []
     reasons = [now_("Reason given: %(reason)s") % {"reason": row.reason}] if row.reason else []
     return Consequences(
-        sentences=[asked, *what, which, *reasons],
+        sentences=[asked, *what, *detail, which, *reasons],
         merchants=[str(one) for one in coverage.affected(key)],
     )

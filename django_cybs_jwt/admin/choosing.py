@@ -159,6 +159,7 @@ class CoverageScreen(FormScreen):
             names=form.names(),
             actor=actor(self.request),
             scope=scope_of(self.request),
+            now=timezone.now(),
         )
         text = _("Saved: %(added)d merchants added, %(removed)d removed, %(kept)d as before.")
         counts = {"added": len(plan.added), "removed": len(plan.removed), "kept": plan.kept}

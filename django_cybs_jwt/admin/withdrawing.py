@@ -16,6 +16,7 @@ from django_cybs_jwt.models import Credential, Purpose, State
 from django_cybs_jwt.services import lifecycle, withdrawal
 from django_cybs_jwt.services.lifecycle import Action
 from django_cybs_jwt.services.overview import impact
+from django_cybs_jwt.services.people import person
 from django_cybs_jwt.services.permissions import Permission
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class DiscardScreen(WithdrawScreen):
     @classmethod
     def is_offered(cls, admin: Any, request: HttpRequest, row: Credential) -> bool:
         """To whoever uploaded it."""
-        mine = row.uploaded_by == request.user.get_username()
+        mine = person(row.uploaded_by) == person(request.user.get_username())
         return mine and row.activated_at is None and super().is_offered(admin, request, row)
 
     def initial(self) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from django_cybs_jwt.exceptions import (
 )
 from django_cybs_jwt.models import Approval, Credential, Organization
 from django_cybs_jwt.services import approvals, database_faults, keys
+from django_cybs_jwt.services.people import ACCOUNT
 from django_cybs_jwt.tracebacks import forgetful
 
 LONGEST_ACTOR: Final = 150
@@ -157,7 +158,7 @@ def account() -> str:
 
 def actor(options: Mapping[str, Any]) -> str:
     """Who the audit trail will name: --user, else the account on this machine."""
-    name = options["user"] or f"os:{account()}"
+    name = options["user"] or f"{ACCOUNT}{account()}"
     if len(name) > LONGEST_ACTOR:
         raise CommandError(f"--user has at most {LONGEST_ACTOR} characters.", returncode=2)
     return str(name)

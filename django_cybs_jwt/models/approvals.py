@@ -22,6 +22,7 @@ class Approval(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     credential = models.ForeignKey(Credential, models.PROTECT, related_name="approvals")
     action = models.CharField(_("action"), max_length=12)
+    detail = models.TextField(_("what exactly"), blank=True)
     fingerprint = models.CharField(_("fingerprint"), max_length=64)
     lock_version = models.PositiveIntegerField()
     status = models.CharField(
@@ -31,6 +32,9 @@ class Approval(models.Model):
     requested_at = models.DateTimeField(_("requested"))
     decided_by = models.CharField(_("decided by"), max_length=150, blank=True)
     decided_at = models.DateTimeField(_("decided"), null=True)
+    # The people behind the names, as `services.people` tells them: the database compares these.
+    requester = models.CharField(max_length=150, blank=True, editable=False)
+    decider = models.CharField(max_length=150, blank=True, editable=False)
     expires_at = models.DateTimeField(_("valid until"))
     break_glass = models.BooleanField(_("break glass"), default=False)
     reason = models.TextField(_("reason"), blank=True)
@@ -44,8 +48,8 @@ class Approval(models.Model):
             models.CheckConstraint(
                 name="cybs_nobody_approves_himself",
                 condition=models.Q(break_glass=True)
-                | ~models.Q(decided_by=models.F("requested_by"))
-                | models.Q(status="REJECTED"),
+                | models.Q(status__in=["REQUESTED", "REJECTED"])
+                | ~models.Q(decider="") & ~models.Q(decider=models.F("requester")),
             ),
         ]
 

@@ -7,11 +7,10 @@ is no user model here, so superusers have no bypass either.
 
 from __future__ import annotations
 
-import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from django.db import transaction
@@ -23,6 +22,7 @@ from django_cybs_jwt.models import Approval, Credential, KeyEvent, State
 from django_cybs_jwt.services import audit, lifecycle
 from django_cybs_jwt.services.alerts import paging
 from django_cybs_jwt.services.lifecycle import TABLE, Action
+from django_cybs_jwt.services.people import person
 
 LIFETIME: Final = timedelta(hours=24)
 BREAK_GLASS_LIFETIME: Final = timedelta(hours=1)
@@ -30,67 +30,87 @@ MOST_REFUSALS: Final = 5
 LOCKED_OUT_FOR: Final = timedelta(minutes=15)
 
 EXPORT: Final = "export"
-ACTIONS: Final = (*sorted(action for action in Action if TABLE[action].raises_exposure), EXPORT)
+COVER: Final = "cover"
+"""To let a key in force speak for more merchants; an approval's *detail* says for which."""
+
+ACTIONS: Final = (
+    *sorted(action for action in Action if TABLE[action].raises_exposure),
+    EXPORT,
+    COVER,
+)
 """What takes two people."""
 
 _OPEN: Final = (Approval.Status.REQUESTED, Approval.Status.GRANTED)
 
 
-def require(action: str, credential: Credential, *, now: datetime) -> None:
+def require(action: str, credential: Credential, *, now: datetime, detail: str = "") -> None:
     """Use up a granted approval in the caller's transaction, or raise ApprovalRequired.
 
+    It was asked for in the very words of *detail*.
     The request itself is stored by `request`, outside the transaction that this rolls back.
     """
-    require_all(action, [credential], now=now)
+    require_all(action, [credential], now=now, detail=detail)
 
 
-def require_all(action: str, credentials: Sequence[Credential], *, now: datetime) -> None:
+def require_all(
+    action: str, credentials: Sequence[Credential], *, now: datetime, detail: str = ""
+) -> None:
     """The same for several keys: all are approved, or none of the approvals is used up."""
     if not conf.current().FOUR_EYES:
         return
-    missing = [row for row in credentials if not _use_up(action, row, now=now)]
+    missing = [row for row in credentials if not _use_up(action, row, detail, now=now)]
     if missing:
         names = ", ".join(row.key_id for row in missing)
         raise ApprovalRequired(
             f"FOUR_EYES is on: {action} of {names} takes a second person. "
-            f"{_last_word(action, missing[0], now)}"
+            f"{_last_word(action, missing[0], detail, now)}"
             "Ask with `manage.py cybs_approvals request`, then repeat this.",
             action=str(action),
             credentials=[str(row.pk) for row in missing],
+            detail=detail,
         )
 
 
 def is_granted(action: str, credential: Credential, *, now: datetime) -> bool:
     """True when `require` would let it pass at *now*."""
-    return not conf.current().FOUR_EYES or _granted(action, credential, now).exists()
+    return not conf.current().FOUR_EYES or _granted(action, credential, "", now).exists()
 
 
 def request(
-    action: str, credential: Credential, *, actor: str, now: datetime, reason: str = ""
+    action: str,
+    credential: Credential,
+    *,
+    actor: str,
+    now: datetime,
+    reason: str = "",
+    detail: str = "",
 ) -> Approval:
-    """Ask for an approval, or return the open one for the same version and action.
+    """Ask for an approval, or return the open one for the same version, action and *detail*.
 
     Raises InvalidTransition for what takes one person only, or is impossible in the key's state.
     """
-    organization = credential.organization
     with (
-        audit.denials("request-approval", actor=actor, organization=organization),
+        audit.denials_of(credential, "request-approval", actor=actor, now=now),
         transaction.atomic(),
     ):
         _check_named(actor)
         current = lifecycle.locked(credential.pk)
-        _check_possible(action, current)
-        open_one = _bound(current, action).filter(status__in=_OPEN, expires_at__gt=now).first()
+        _check_possible(action, current, detail)
+        open_one = (
+            _bound(current, action, detail).filter(status__in=_OPEN, expires_at__gt=now).first()
+        )
         if open_one is not None:
             return open_one
         approval = Approval.objects.create(
             credential=current,
             action=str(action),
+            detail=detail,
             fingerprint=current.fingerprint,
             lock_version=current.lock_version,
             requested_by=actor,
+            requester=person(actor),
             requested_at=now,
-            expires_at=now + LIFETIME,
+            expires_at=now.astimezone(UTC) + LIFETIME,
             reason=reason,
         )
         _record("request-approval", approval, actor=actor, now=now, reason=reason)
@@ -104,13 +124,15 @@ def request_missing(
     wanted = Credential.objects.select_related("organization").filter(
         pk__in=refused.facts["credentials"]
     )
-    action = refused.facts["action"]
-    return [request(action, row, actor=actor, now=now, reason=reason) for row in wanted]
+    action, detail = refused.facts["action"], refused.facts["detail"]
+    return [
+        request(action, row, actor=actor, now=now, reason=reason, detail=detail) for row in wanted
+    ]
 
 
 def approve(approval_id: uuid.UUID, *, actor: str, now: datetime, reason: str = "") -> Approval:
     """Grant a request of somebody else, or raise ApprovalDenied; *reason* goes to the audit."""
-    with _deciding("approve", approval_id, actor=actor) as approval:
+    with _deciding("approve", approval_id, actor=actor, now=now) as approval:
         _check_not_locked_out(actor, now)
         _check_undecided(approval, (Approval.Status.REQUESTED,), now=now)
         _check_unchanged(approval)
@@ -122,7 +144,7 @@ def approve(approval_id: uuid.UUID, *, actor: str, now: datetime, reason: str = 
 
 def reject(approval_id: uuid.UUID, *, actor: str, now: datetime, reason: str = "") -> Approval:
     """Turn a request down, or take an unused approval back; the one who asked may do it too."""
-    with _deciding("reject", approval_id, actor=actor) as approval:
+    with _deciding("reject", approval_id, actor=actor, now=now) as approval:
         _check_undecided(approval, _OPEN, now=now)
         _decide(approval, Approval.Status.REJECTED, actor=actor, now=now)
         _record("reject", approval, actor=actor, now=now, reason=reason)
@@ -134,13 +156,13 @@ def break_glass(approval_id: uuid.UUID, *, actor: str, now: datetime, reason: st
 
     Only the command line calls this: it takes access to the machine.
     """
-    with _deciding("break-glass", approval_id, actor=actor) as approval:
+    with _deciding("break-glass", approval_id, actor=actor, now=now) as approval:
         if not reason:
             raise ApprovalDenied("Breaking the glass takes a reason.")
         _check_undecided(approval, (Approval.Status.REQUESTED,), now=now)
         _check_unchanged(approval)
         approval.break_glass = True
-        approval.expires_at = min(approval.expires_at, now + BREAK_GLASS_LIFETIME)
+        approval.expires_at = min(approval.expires_at, now.astimezone(UTC) + BREAK_GLASS_LIFETIME)
         _decide(approval, Approval.Status.GRANTED, actor=actor, now=now)
         _record("break-glass", approval, actor=actor, now=now, reason=reason)
         transaction.on_commit(
@@ -173,31 +195,34 @@ def usable(*, now: datetime) -> QuerySet[Approval]:
     )
 
 
-def _bound(credential: Credential, action: str) -> QuerySet[Approval]:
+def _bound(credential: Credential, action: str, detail: str) -> QuerySet[Approval]:
     return Approval.objects.filter(
         credential=credential,
         action=str(action),
+        detail=detail,
         fingerprint=credential.fingerprint,
         lock_version=credential.lock_version,
     )
 
 
-def _granted(action: str, credential: Credential, now: datetime) -> QuerySet[Approval]:
-    return _bound(credential, action).filter(status=Approval.Status.GRANTED, expires_at__gt=now)
+def _granted(action: str, credential: Credential, detail: str, now: datetime) -> QuerySet[Approval]:
+    bound = _bound(credential, action, detail)
+    return bound.filter(status=Approval.Status.GRANTED, expires_at__gt=now)
 
 
-def _use_up(action: str, credential: Credential, *, now: datetime) -> bool:
+def _use_up(action: str, credential: Credential, detail: str, *, now: datetime) -> bool:
     """Compare and set: of many at once, one sees the row change."""
-    granted = _granted(action, credential, now)
+    granted = _granted(action, credential, detail, now)
     return any(
         granted.filter(pk=pk).update(status=Approval.Status.USED)
         for pk in list(granted.values_list("pk", flat=True))
     )
 
 
-def _last_word(action: str, credential: Credential, now: datetime) -> str:
+def _last_word(action: str, credential: Credential, detail: str, now: datetime) -> str:
     """Why the newest request does not count, as a sentence and a space."""
-    last = Approval.objects.filter(credential=credential, action=str(action)).first()
+    asked = Approval.objects.filter(credential=credential, action=str(action), detail=detail)
+    last = asked.first()
     if last is None:
         return ""
     if last.status == Approval.Status.USED:
@@ -212,10 +237,12 @@ def _last_word(action: str, credential: Credential, now: datetime) -> str:
 
 
 @contextmanager
-def _deciding(action: str, approval_id: uuid.UUID, *, actor: str) -> Iterator[Approval]:
+def _deciding(
+    action: str, approval_id: uuid.UUID, *, actor: str, now: datetime
+) -> Iterator[Approval]:
     """The locked row in a transaction of its own, whose refusals are audited."""
-    organization = listing().get(pk=approval_id).credential.organization
-    with audit.denials(action, actor=actor, organization=organization), transaction.atomic():
+    credential = listing().get(pk=approval_id).credential
+    with audit.denials_of(credential, action, actor=actor, now=now), transaction.atomic():
         _check_named(actor)
         # No join: it would lock the key's row after this one, where `require` does the reverse.
         yield Approval.objects.select_for_update().get(pk=approval_id)
@@ -226,9 +253,11 @@ def _is_of(approval: Approval, credential: Credential) -> bool:
     return bound == (credential.lock_version, credential.fingerprint)
 
 
-def _check_possible(action: str, credential: Credential) -> None:
+def _check_possible(action: str, credential: Credential, detail: str) -> None:
     if action not in ACTIONS:
         raise InvalidTransition(f"{action!r} takes one person. Two take: {', '.join(ACTIONS)}.")
+    if action == COVER and not detail:
+        raise InvalidTransition("Which merchants? `cybs_meta add`, once it is refused, asks.")
     if credential.state == State.DESTROYED:
         raise InvalidTransition(f"{credential.key_id} is {credential.state}; nothing is left.")
     if action in (Action.ACTIVATE, Action.RESUME):
@@ -237,7 +266,7 @@ def _check_possible(action: str, credential: Credential) -> None:
 
 
 def _check_named(actor: str) -> None:
-    if not actor.strip():
+    if not person(actor):
         raise ApprovalDenied("Two people must have two names. Give yours with --user.")
 
 
@@ -258,8 +287,8 @@ def _check_unchanged(approval: Approval) -> None:
 
 
 def _check_second_person(approval: Approval, actor: str) -> None:
-    first = {_plain(approval.requested_by), _plain(approval.credential.uploaded_by)}
-    if _plain(actor) in first:
+    first = {approval.requester, person(approval.credential.uploaded_by)}
+    if person(actor) in first:
         raise ApprovalDenied(
             f"Request {approval.pk}: whoever asked for it or uploaded the key cannot approve it."
         )
@@ -267,26 +296,22 @@ def _check_second_person(approval: Approval, actor: str) -> None:
 
 def _check_not_locked_out(actor: str, now: datetime) -> None:
     refused = KeyEvent.objects.filter(
-        actor=actor,
         action="approve",
         outcome=KeyEvent.Outcome.DENIED,
-        at__gt=now - LOCKED_OUT_FOR,
+        at__gt=now.astimezone(UTC) - LOCKED_OUT_FOR,
     )
-    if refused.count() >= MOST_REFUSALS:
+    names = refused.values_list("actor", flat=True)
+    if sum(person(name) == person(actor) for name in names.iterator()) >= MOST_REFUSALS:
         minutes = LOCKED_OUT_FOR // timedelta(minutes=1)
         raise ApprovalDenied(
             f"{MOST_REFUSALS} refused approvals within {minutes} minutes. Wait, or ask another."
         )
 
 
-def _plain(name: str) -> str:
-    """Alice, alice and a full-width Alice are one person."""
-    return unicodedata.normalize("NFKC", name).strip().casefold()
-
-
 def _decide(approval: Approval, status: str, *, actor: str, now: datetime) -> None:
     approval.status = status
     approval.decided_by = actor
+    approval.decider = person(actor)
     approval.decided_at = now
     approval.save()
 
@@ -300,6 +325,6 @@ def _record(
         actor=actor,
         organization=str(credential.organization),
         credential=credential,
-        reason=f"{approval.action} {approval.pk} {reason}".rstrip(),
+        reason=" ".join(filter(None, (approval.action, str(approval.pk), approval.detail, reason))),
     )
     audit.record(entry, now=now)

@@ -55,6 +55,12 @@ class Plan:
         same = all(slot.coverage == self.covers for slot in self.slots)
         return same and not self.added and not self.removed
 
+    @property
+    def extends(self) -> bool:
+        """True where the key will speak for somebody it does not speak for now."""
+        widened = any(slot.coverage != self.covers for slot in self.slots)
+        return bool(self.added) or (self.covers == Coverage.ALL and widened)
+
 
 def plan(
     slot: KeySlot,
@@ -94,12 +100,18 @@ def choose(
     covers: str,
     names: Sequence[str],
     actor: str,
+    now: datetime,
     scope: Scope = EVERYTHING,
 ) -> Plan:
-    """Carry out what `plan` says, with its audit row; signing and response slots together."""
+    """Carry out what `plan` says, with its audit row; signing and response slots together.
+
+    Raises ApprovalRequired where that takes a second person: see `coverage.check_extension`.
+    """
     owner = slot.organization
-    with audit.denials("choose", actor=actor, organization=owner), transaction.atomic():
+    with audit.denials("choose", actor=actor, organization=owner, now=now), transaction.atomic():
         planned = _plan(slot, covers=covers, names=names, scope=scope)
+        if planned.extends:
+            coverage.check_extension(planned.slots, covers, planned.added, now=now)
         _apply(planned)
         reason = " ".join(
             [
@@ -109,7 +121,7 @@ def choose(
             ]
         )
         entry = audit.Entry(action="choose", actor=actor, organization=str(owner), reason=reason)
-        audit.record(entry)
+        audit.record(entry, now=now)
         epoch.bump()
     return planned
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Final
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from django_cybs_jwt.exceptions import OrganizationConflict
 from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, Purpose
-from django_cybs_jwt.services import audit, epoch, organizations
+from django_cybs_jwt.services import approvals, audit, epoch, force, organizations
 
 _LONGEST_NAME: Final = 60
 
@@ -41,16 +43,47 @@ def slot_for(
     return slot
 
 
-def add(owner: str, merchants: Sequence[str], *, actor: str, slot: str = "") -> list[Organization]:
-    """Let *owner*'s slots of that name serve *merchants*; returns all it serves then."""
-    return _change("cover", owner, merchants, actor=actor, slot=slot)
+def add(
+    owner: str,
+    merchants: Sequence[str],
+    *,
+    actor: str,
+    slot: str = "",
+    now: datetime | None = None,
+) -> list[Organization]:
+    """Let *owner*'s slots of that name serve *merchants*; returns all it serves then.
+
+    Raises ApprovalRequired where that takes a second person: see `check_extension`.
+    """
+    return _change("cover", owner, merchants, actor=actor, slot=slot, now=now)
 
 
 def remove(
-    owner: str, merchants: Sequence[str], *, actor: str, slot: str = ""
+    owner: str,
+    merchants: Sequence[str],
+    *,
+    actor: str,
+    slot: str = "",
+    now: datetime | None = None,
 ) -> list[Organization]:
     """Stop *owner*'s slots of that name from serving *merchants*."""
-    return _change("uncover", owner, merchants, actor=actor, slot=slot)
+    return _change("uncover", owner, merchants, actor=actor, slot=slot, now=now)
+
+
+def check_extension(
+    slots: Iterable[KeySlot], covers: str, added: Iterable[Organization], *, now: datetime
+) -> None:
+    """To let a key in force speak for more merchants raises exposure: it takes two people.
+
+    Raises ApprovalRequired while FOUR_EYES is on and nobody else has approved just these.
+    """
+    names = sorted(row.org_id for row in added) if covers == Coverage.SELECTED else []
+    signing = next(slot for slot in slots if slot.purpose == Purpose.SIGNING)
+    in_force = signing.credentials.filter(force.is_in_force(now))
+    # One that is due has taken over from the ACTIVE one.
+    for key in sorted(in_force, key=lambda row: row.activate_at is not None)[-1:]:
+        detail = " ".join([f"covers {covers}", *(f"+{name}" for name in names)])
+        approvals.require(approvals.COVER, key, now=now, detail=detail)
 
 
 def listing(owner: str, *, slot: str = "") -> list[Organization]:
@@ -66,24 +99,41 @@ def affected(credential: Credential) -> list[Organization]:
 
 
 def _change(
-    action: str, owner: str, merchants: Sequence[str], *, actor: str, slot: str
+    action: str,
+    owner: str,
+    merchants: Sequence[str],
+    *,
+    actor: str,
+    slot: str,
+    now: datetime | None,
 ) -> list[Organization]:
-    organization = organizations.find(owner)
-    with audit.denials(action, actor=actor, organization=organization), transaction.atomic():
+    organization, now = organizations.find(owner), now or timezone.now()
+    with (
+        audit.denials(action, actor=actor, organization=organization, now=now),
+        transaction.atomic(),
+    ):
         slots = _meta_slots(organization, slot)
         if any(item.coverage != Coverage.SELECTED for item in slots):
             raise OrganizationConflict(
                 f"{organization.org_id}'s key covers all its descendants; there is no list of them."
             )
         chosen = [_coverable(name, organization) for name in merchants]
+        if action == "cover" and (added := _added(slots, chosen)):
+            check_extension(slots, Coverage.SELECTED, added, now=now)
         for item in slots:
             (item.merchants.add if action == "cover" else item.merchants.remove)(*chosen)
         reason = " ".join(merchant.org_id for merchant in chosen)
-        audit.record(
-            audit.Entry(action=action, actor=actor, organization=str(organization), reason=reason)
-        )
+        owned = str(organization)
+        entry = audit.Entry(action=action, actor=actor, organization=owned, reason=reason)
+        audit.record(entry, now=now)
         epoch.bump()
     return _served(slots)
+
+
+def _added(slots: Iterable[KeySlot], chosen: Iterable[Organization]) -> list[Organization]:
+    """Those of *chosen* that not every slot serves yet."""
+    served = [set(slot.merchants.values_list("pk", flat=True)) for slot in slots]
+    return [row for row in chosen if not all(row.pk in known for known in served)]
 
 
 def _meta_slots(organization: Organization, name: str) -> list[KeySlot]:

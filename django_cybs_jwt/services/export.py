@@ -58,7 +58,7 @@ def export(
     Raises FileExistsError for a path that is taken, WeakKey or UnreadableKeyFile for the password,
     KeyMaterialError for a shared secret, InvalidTransition, ApprovalRequired, SealingError.
     """
-    with audit.denials("export", actor=actor, organization=credential.organization):
+    with audit.denials_of(credential, "export", actor=actor, now=now):
         _check_password(new_password)
         # Made before the key is opened: a wrong path uses no approval up.
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -62,7 +62,10 @@ def import_key(
     One transaction: a refused activation stores nothing, so the same file can be tried again.
     The network is never used.
     """
-    with audit.denials(ACTION, actor=actor, organization=organization), transaction.atomic():
+    with (
+        audit.denials(ACTION, actor=actor, organization=organization, now=now),
+        transaction.atomic(),
+    ):
         credential = keys.stage(
             organization, inspection, actor=actor, now=now, slot=slot, covers=covers
         )

@@ -46,7 +46,10 @@ def stage(
     Raises WrongKeyFile for another organization's file or a key of the other purpose,
     DuplicateKey for a key that is stored already. A refusal is audited and stores nothing.
     """
-    with audit.denials("import", actor=actor, organization=organization), transaction.atomic():
+    with (
+        audit.denials("import", actor=actor, organization=organization, now=now),
+        transaction.atomic(),
+    ):
         _check_owner(organization, inspection)
         place = coverage.slot_for(organization, inspection.purpose, name=slot, covers=covers)
         _take_turn(place)

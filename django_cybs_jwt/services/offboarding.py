@@ -1,15 +1,26 @@
-"""End an organization in one step: disabled, its keys destroyed, its history kept."""
+"""End an organization in one step: disabled, its keys destroyed, its history kept.
+
+What it has in the queue is cancelled where it was not sent; money in doubt keeps it here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from django.db import transaction
 
 from django_cybs_jwt.exceptions import InvalidTransition, KeyNotUsable, NoKey
-from django_cybs_jwt.models import Credential, KeySlot, Organization, Purpose, State
+from django_cybs_jwt.models import (
+    Credential,
+    KeySlot,
+    Organization,
+    OutboundRequest,
+    Purpose,
+    State,
+)
 from django_cybs_jwt.services import (
     approvals,
     audit,
@@ -20,6 +31,10 @@ from django_cybs_jwt.services import (
     resolution,
 )
 from django_cybs_jwt.services.lifecycle import TABLE, Action
+from django_cybs_jwt.services.queue import leaving
+from django_cybs_jwt.services.queue.leaving import Standing
+
+_MOST_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +51,15 @@ class Plan:
     """What ends with an organization.
 
     *keys* are its own versions that are not destroyed yet, *slots* those of others that select
-    it, *losing* the merchants that its meta keys serve, or served until they were suspended;
-    *steps* says all of it in the order in which it is done.
+    it, *losing* the merchants that its meta keys serve, or served until they were suspended,
+    *requests* what stands in the queue; *steps* says all of it in the order in which it is done.
     """
 
     organization: Organization
     keys: list[Credential]
     slots: list[KeySlot]
     losing: list[Organization]
+    requests: Standing
     steps: list[Step]
 
 
@@ -53,16 +69,24 @@ def plan(name: str, *, now: datetime) -> Plan:
 
 
 def offboard(
-    name: str, *, actor: str, now: datetime, reason: str, losing: Collection[str] = ()
+    name: str,
+    *,
+    actor: str,
+    now: datetime,
+    reason: str,
+    losing: Collection[str] = (),
+    abandon: bool = False,
 ) -> Plan:
     """Disable an organization, destroy its keys and take it out of other owners' meta keys.
 
     One transaction. With FOUR_EYES on, destroying each of its keys takes an approval.
-    Raises InvalidTransition unless *losing* names exactly the merchants whose key ends with it.
+    Requests that were not sent are cancelled. Raises InvalidTransition while others are in doubt,
+    unless *abandon* gives them up, and unless *losing* names exactly the merchants whose key ends
+    with it.
     """
     organization = organizations.find(name)
     with (
-        audit.denials("offboard", actor=actor, organization=organization),
+        audit.denials("offboard", actor=actor, organization=organization, now=now),
         transaction.atomic(),
     ):
         if not reason:
@@ -70,11 +94,15 @@ def offboard(
         _lock(organization)
         planned = _plan(organization, now)
         _check_losing(planned, losing)
+        if not abandon:
+            _check_nothing_in_doubt(planned)
         approvals.require_all(Action.DESTROY, planned.keys, now=now)
         _disable(planned, actor=actor, now=now, reason=reason)
+        told = f"offboard: {reason}"
+        leaving.cancel(planned.requests.unsent, actor=actor, now=now, reason=told)
         for row in planned.keys:
             for action in _ways_out(row):
-                lifecycle.move(row, action, actor=actor, now=now, reason=f"offboard: {reason}")
+                lifecycle.move(row, action, actor=actor, now=now, reason=told)
         for slot in planned.slots:
             _uncover(slot, organization, actor=actor, now=now)
         epoch.bump()
@@ -93,13 +121,27 @@ def _plan(organization: Organization, now: datetime) -> Plan:
     keys = list(own.order_by("staged_at", "pk"))
     slots = list(organization.selected_by.select_related("organization").order_by("pk"))
     losing = _losing(organization, now) if organization.active else []
+    requests = leaving.standing(organization, losing)
     steps = [
         *([Step("disable", str(organization))] if organization.active else []),
+        *(_request("cancel", row) for row in requests.unsent),
         *(_ending(row, now) for row in keys),
         *(Step("uncover", str(slot), f"selects {organization.org_id}") for slot in slots),
         *(Step("loses its key", str(merchant)) for merchant in losing),
+        *(_request("leave in doubt", row) for row in requests.in_doubt),
     ]
-    return Plan(organization=organization, keys=keys, slots=slots, losing=losing, steps=steps)
+    return Plan(
+        organization=organization,
+        keys=keys,
+        slots=slots,
+        losing=losing,
+        requests=requests,
+        steps=steps,
+    )
+
+
+def _request(step: str, row: OutboundRequest) -> Step:
+    return Step(step, f"request {row.pk}", f"{row.state} {row.operation} of {row.organization}")
 
 
 def _ending(row: Credential, now: datetime) -> Step:
@@ -141,6 +183,19 @@ def _check_losing(planned: Plan, named: Collection[str]) -> None:
         )
 
 
+def _check_nothing_in_doubt(planned: Plan) -> None:
+    in_doubt = planned.requests.in_doubt
+    if in_doubt:
+        named = ", ".join(str(row.pk) for row in in_doubt[:_MOST_NAMED])
+        more = f" and {len(in_doubt) - _MOST_NAMED} more" if len(in_doubt) > _MOST_NAMED else ""
+        raise InvalidTransition(
+            f"Nobody knows yet what became of {len(in_doubt)} requests, and to find out takes the "
+            f"keys: {named}{more}. Let them end, or settle them with `manage.py cybs_queue`; "
+            "--abandon gives them up.",
+            requests=[str(row.pk) for row in in_doubt],
+        )
+
+
 def _ways_out(row: Credential) -> list[Action]:
     if row.state in TABLE[Action.DESTROY].sources:
         return [Action.DESTROY]
@@ -150,12 +205,16 @@ def _ways_out(row: Credential) -> list[Action]:
 def _disable(planned: Plan, *, actor: str, now: datetime, reason: str) -> None:
     organization = planned.organization
     Organization.objects.filter(pk=organization.pk).update(active=False)
-    losing = " ".join(row.org_id for row in planned.losing)
+    facts = {
+        "lose their key": [row.org_id for row in planned.losing],
+        "left in doubt": [str(row.pk) for row in planned.requests.in_doubt],
+    }
+    told = (f"{what}: {' '.join(names)}" for what, names in facts.items() if names)
     entry = audit.Entry(
         action="offboard",
         actor=actor,
         organization=str(organization),
-        reason=f"{reason}; lose their key: {losing}" if losing else reason,
+        reason="; ".join([reason, *told]),
     )
     audit.record(entry, now=now)
 

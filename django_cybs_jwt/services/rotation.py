@@ -23,7 +23,7 @@ def activate(
     refused, else InvalidTransition.
     """
     with (
-        audit.denials(Action.ACTIVATE, actor=actor, organization=credential.organization),
+        audit.denials_of(credential, Action.ACTIVATE, actor=actor, now=now),
         transaction.atomic(),
     ):
         current = lifecycle.locked(credential.pk)
@@ -62,7 +62,7 @@ def rotate(
     # In UTC: a day added in a zone of its own would have 23 hours in spring.
     now, at = now.astimezone(UTC), at.astimezone(UTC) if at else None
     with (
-        audit.denials(Action.ACTIVATE, actor=actor, organization=credential.organization),
+        audit.denials_of(credential, Action.ACTIVATE, actor=actor, now=now),
         transaction.atomic(),
     ):
         settle(credential.slot, now=now)
@@ -86,7 +86,13 @@ def roll_back(slot: KeySlot, *, actor: str, now: datetime, reason: str = "") -> 
     """
     now = now.astimezone(UTC)
     with (
-        audit.denials(Action.ROLL_BACK, actor=actor, organization=slot.organization),
+        audit.denials(
+            Action.ROLL_BACK,
+            actor=actor,
+            organization=slot.organization,
+            credential=_newest(slot),
+            now=now,
+        ),
         transaction.atomic(),
     ):
         settle(slot, now=now)
@@ -109,7 +115,7 @@ def unschedule(
 ) -> Credential:
     """Take back a switch that is planned for later."""
     with (
-        audit.denials("unschedule", actor=actor, organization=credential.organization),
+        audit.denials_of(credential, "unschedule", actor=actor, now=now),
         transaction.atomic(),
     ):
         settle(credential.slot, now=now)
@@ -305,6 +311,11 @@ def _supersede(
         return
     credential.overlap_until = until
     lifecycle.move(credential, Action.SUPERSEDE, actor=actor, now=now, since=since, reason=reason)
+
+
+def _newest(slot: KeySlot) -> Credential | None:
+    used = slot.credentials.exclude(activated_at=None).defer("sealed_secret", "sealed_p12")
+    return used.order_by("-activated_at").first()
 
 
 def _open_overlap(slot: KeySlot, now: datetime) -> Credential | None:

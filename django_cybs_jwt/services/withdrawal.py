@@ -10,6 +10,7 @@ from django_cybs_jwt.exceptions import InvalidTransition
 from django_cybs_jwt.models import Credential
 from django_cybs_jwt.services import approvals, audit, epoch, lifecycle, resolution, rotation
 from django_cybs_jwt.services.lifecycle import TABLE, Action
+from django_cybs_jwt.services.people import person
 
 
 def suspend(credential: Credential, *, actor: str, now: datetime, reason: str) -> Credential:
@@ -39,9 +40,10 @@ def destroy(credential: Credential, *, actor: str, now: datetime, reason: str) -
 
 def discard(credential: Credential, *, actor: str, now: datetime, reason: str) -> Credential:
     """Destroy one's own upload that was never in use; takes one person."""
-    if credential.uploaded_by != actor or credential.activated_at is not None:
+    mine = person(credential.uploaded_by) == person(actor)
+    if not mine or credential.activated_at is not None:
         by = credential.uploaded_by or "somebody else"
-        with audit.denials(Action.DISCARD, actor=actor, organization=credential.organization):
+        with audit.denials_of(credential, Action.DISCARD, actor=actor, now=now):
             raise InvalidTransition(
                 f"{credential.key_id} was uploaded by {by}, or was in use: destroy it instead."
             )
@@ -82,8 +84,7 @@ def release(credential: Credential, *, actor: str, now: datetime, reason: str) -
 def _withdraw(
     credential: Credential, action: Action, *, actor: str, now: datetime, reason: str
 ) -> Credential:
-    organization = credential.organization
-    with audit.denials(action, actor=actor, organization=organization), transaction.atomic():
+    with audit.denials_of(credential, action, actor=actor, now=now), transaction.atomic():
         if not reason:
             raise InvalidTransition(f"{action} takes a reason.")
         rotation.settle(credential.slot, now=now)

@@ -27,6 +27,7 @@ COLUMNS: Final = (
     "key_id",
     "requested_by",
     "expires_at",
+    "detail",
     "reason",
 )
 
@@ -116,6 +117,7 @@ def _facts(row: Approval) -> dict[str, Any]:
         "id": row.id,
         "status": row.status,
         "action": row.action,
+        "detail": row.detail,
         "organization": key.organization.org_id,
         "host": key.organization.host,
         "purpose": key.slot.purpose,

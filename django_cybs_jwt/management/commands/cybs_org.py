@@ -47,6 +47,9 @@ class Command(CybsCommand):
             metavar="MID",
             help="Every merchant that loses its key with this one's meta key.",
         )
+        offboard.add_argument(
+            "--abandon", action="store_true", help="Give up requests that are in doubt."
+        )
         for verb in (add, listing, disable, policy, offboard):
             super().add_arguments(verb)
 
@@ -80,6 +83,7 @@ class Command(CybsCommand):
                 now=now,
                 reason=options["reason"],
                 losing=options["force"],
+                abandon=options["abandon"],
             )
         rows = [asdict(step) for step in planned.steps]
         if options["json"]:

@@ -8,9 +8,9 @@ import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,7 +49,7 @@ class Entry:
     action: str
     actor: str
     organization: str
-    credential: Credential | None = None
+    credential: Credential | None = field(default=None, repr=False)
     from_state: str = ""
     to_state: str = ""
     reason: str = ""
@@ -74,10 +74,18 @@ def take_turn() -> None:
 
 
 @contextmanager
-def denials(action: str, *, actor: str, organization: Organization) -> Iterator[None]:
+def denials(
+    action: str,
+    *,
+    actor: str,
+    organization: Organization,
+    credential: Credential | None = None,
+    now: datetime | None = None,
+) -> Iterator[None]:
     """Audit a refusal of ours inside the block as denied, then let it go on.
 
     Of nested blocks the outermost speaks: it stands outside the transaction that rolls back.
+    *credential* is the key it is about, where that is stored already.
     """
     if _watched.get():
         yield
@@ -86,13 +94,25 @@ def denials(action: str, *, actor: str, organization: Organization) -> Iterator[
     try:
         yield
     except CybsError as error:
-        reason = f"{type(error).__name__}: {error}"
-        record_denied(
-            Entry(action=action, actor=actor, organization=str(organization), reason=reason)
+        entry = Entry(
+            action=action,
+            actor=actor,
+            organization=str(organization),
+            credential=credential,
+            reason=f"{type(error).__name__}: {error}",
         )
+        record_denied(entry, now=now)
         raise
     finally:
         _watched.reset(token)
+
+
+def denials_of(
+    credential: Credential, action: str, *, actor: str, now: datetime
+) -> AbstractContextManager[None]:
+    """`denials` of what somebody wants with a key that is stored."""
+    owner = credential.organization
+    return denials(action, actor=actor, organization=owner, credential=credential, now=now)
 
 
 @contextmanager
@@ -107,39 +127,40 @@ def rehearsal() -> Iterator[None]:
         _watched.reset(token)
 
 
-def record_denied(entry: Entry) -> None:
+def record_denied(entry: Entry, *, now: datetime | None = None) -> None:
     """Append a denied row that stays when the caller's transaction rolls back.
 
     Where that transaction has the chain to itself the row shares its fate, and the log says so.
     """
     denied = replace(entry, outcome=KeyEvent.Outcome.DENIED)
     if not connection.in_atomic_block:
-        record(denied)
+        record(denied, now=now)
     # SQLite has one writer, and that is the transaction that is open.
-    elif connection.vendor == "sqlite" or not _is_recorded_apart(denied):
-        _record_within(denied)
+    elif connection.vendor == "sqlite" or not _is_recorded_apart(denied, now):
+        _record_within(denied, now)
 
 
-def _is_recorded_apart(entry: Entry) -> bool:
+def _is_recorded_apart(entry: Entry, now: datetime | None) -> bool:
     """Write on a connection of its own, so that the caller's rollback does not take it."""
     with ThreadPoolExecutor(max_workers=1) as executor:
         try:
-            executor.submit(_record_impatiently, entry).result()
+            executor.submit(_record_impatiently, entry, now).result()
         except DatabaseError:
             return False
     return True
 
 
-def _record_within(entry: Entry) -> None:
+def _record_within(entry: Entry, now: datetime | None) -> None:
     told = "Denied, not in the audit chain if the transaction around it rolls back"
-    logger.error("%s: %s", told, entry)
+    key_id = entry.credential.key_id if entry.credential else "no key"
+    logger.error("%s: %s of %s", told, entry, key_id)
     try:
-        record(entry)
+        record(entry, now=now)
     except DatabaseError as error:
         logger.error("It does: %s", type(error).__name__)  # the refusal goes on
 
 
-def _record_impatiently(entry: Entry) -> None:
+def _record_impatiently(entry: Entry, now: datetime | None) -> None:
     try:
         with transaction.atomic():
             if connection.vendor == "postgresql":
@@ -149,7 +170,7 @@ def _record_impatiently(entry: Entry) -> None:
             elif connection.vendor == "mysql":
                 with connection.cursor() as cursor:
                     cursor.execute("SET SESSION innodb_lock_wait_timeout = 2")
-            record(entry)
+            record(entry, now=now)
     finally:
         connection.close()
 

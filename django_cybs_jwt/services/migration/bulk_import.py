@@ -191,7 +191,10 @@ def _store(
     key = (str(named), inspected.purpose, inspected.fingerprint)
     if key in seen:
         raise DuplicateKey(f"Line {seen[key]} holds the same key for {named}. Leave one out.")
-    with audit.denials("import", actor=actor, organization=named), transaction.atomic():
+    with (
+        audit.denials("import", actor=actor, organization=named, now=now),
+        transaction.atomic(),
+    ):
         owner = known or add_organization(
             row.organization,
             actor=actor,

@@ -120,7 +120,10 @@ def _carry_out(
         return report
     try:
         label = _known(opened.owner, opened) or Organization(org_id=opened.owner, host=opened.host)
-        with audit.denials("import", actor=actor, organization=label), transaction.atomic():
+        with (
+            audit.denials("import", actor=actor, organization=label, now=now),
+            transaction.atomic(),
+        ):
             keys, covered = _store(opened, actor=actor, now=now, activate=activate)
     except ConfigurationError:
         raise

@@ -20,6 +20,7 @@ from django_cybs_jwt.models import (
     Verdict,
 )
 from django_cybs_jwt.services import approvals, force, overlaps
+from django_cybs_jwt.services.people import ACCOUNT, person
 from django_cybs_jwt.services.queue import numbers as queue_numbers
 from django_cybs_jwt.services.readiness.standing import Fact, Standing, joined
 from django_cybs_jwt.services.scope import Scope
@@ -131,7 +132,10 @@ def to_acknowledge(now: datetime) -> Q:
 
 def waits_for(actor: str) -> Q:
     """Requests that *actor* may decide: neither his own nor of a key he uploaded."""
-    return ~Q(requested_by__iexact=actor) & ~Q(credential__uploaded_by__iexact=actor)
+    who = person(actor)
+    uploaded = Q(credential__uploaded_by__iexact=who)
+    uploaded |= Q(credential__uploaded_by__iexact=f"{ACCOUNT}{who}")
+    return ~Q(requester=who) & ~uploaded
 
 
 def of(

@@ -116,7 +116,7 @@ def _take(request: OutboundRequest, step: Step, action: str, told: _Told, **chan
     """The step and its audit row in one transaction; a refusal is audited as denied."""
     organization, before = request.organization, request.state
     with (
-        audit.denials(action, actor=told.actor, organization=organization),
+        audit.denials(action, actor=told.actor, organization=organization, now=told.now),
         transaction.atomic(),
     ):
         if not told.reason.strip():
@@ -133,7 +133,8 @@ def _take(request: OutboundRequest, step: Step, action: str, told: _Told, **chan
                 from_state=before,
                 to_state=request.state,
                 reason=f"{request.pk}: {told.reason}",
-            )
+            ),
+            now=told.now,
         )
         if request.state in ACTED_ON:
             doorbell.ring_after_commit(request)

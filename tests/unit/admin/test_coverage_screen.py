@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from django_cybs_jwt.models import Credential, KeyEvent, KeySlot, Organization
-from django_cybs_jwt.services import choosing
+from django_cybs_jwt.models import Approval, Credential, KeyEvent, KeySlot, Organization
+from django_cybs_jwt.services import approvals, choosing
 from tests.unit.admin import people
 from tests.unit.services import enrolment
 
@@ -190,3 +190,22 @@ def test_a_merchants_key_covers_nobody_else(visitor: Client) -> None:
     )
     answer = post(visitor, row, covers="all", _save="1")
     assert "covers nobody else" in told(answer)[0]
+
+
+def test_with_four_eyes_more_merchants_wait_for_a_second_person(
+    visitor: Client, slot: KeySlot, settings: Any
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "FOUR_EYES": True}
+
+    answer = post(visitor, slot, merchants="garden shop", _save="1")
+
+    assert "takes a second person" in told(answer)[0]
+    assert served(slot) == ["garden"]
+    approval = Approval.objects.get()
+    other = people.client(people.staff("kim", "approvers"))
+    people.password_typed(other, timezone.now().timestamp())
+    page = other.get(people.url("approval", "approve", approval.pk)).content.decode()
+    assert "covers selected +shop" in page
+    approvals.approve(approval.pk, actor="kim", now=timezone.now())
+    post(visitor, slot, merchants="garden shop", _save="1")
+    assert served(slot) == ["garden", "shop"]

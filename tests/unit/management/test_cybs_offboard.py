@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from django_cybs_jwt.models import Credential, KeyEvent, Organization, State
+from django_cybs_jwt import cybs
+from django_cybs_jwt.models import Credential, KeyEvent, Organization, OutboundRequest, State
 from django_cybs_jwt.services import organizations
 from tests.unit.management.running import Ended, run
 from tests.unit.services import enrolment
+from tests.unit.services.queue.rows import payment
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cybs_ring")]
 
@@ -76,3 +78,17 @@ def test_reason__is_needed_unless_it_is_a_dry_run(mall: Organization) -> None:
 
 def test_organization_that_is_not_there__ends_with_2(mall: Organization) -> None:
     assert offboard(name="nobody").code == 2
+
+
+def test_requests_in_doubt__are_given_up_only_with_abandon(mall: Organization) -> None:
+    row = cybs.enqueue(
+        "garden", "POST", "/pts/v2/payments", json=payment(), idempotency_key="order-1"
+    )
+    OutboundRequest.objects.filter(pk=row.pk).update(state="IN_DOUBT", maybe_sent=True)
+    forced = ("--force", "garden", "harbour")
+
+    refused = offboard(*forced)
+
+    assert (refused.code, str(row.pk) in refused.err) == (1, True)
+    assert "--abandon" in refused.err
+    assert offboard(*forced, "--abandon").code == 0

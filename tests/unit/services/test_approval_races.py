@@ -96,7 +96,9 @@ def test_two_approvals__are_used_twice_by_eight_processes(key: Credential) -> No
             status=Approval.Status.GRANTED,
             requested_by=requester,
             requested_at=now,
+            requester=requester,
             decided_by="bob",
+            decider="bob",
             expires_at=now + approvals.LIFETIME,
         )
 

@@ -22,7 +22,7 @@ from django_cybs_jwt.exceptions import ApprovalDenied, ApprovalRequired, Invalid
 from django_cybs_jwt.models import AlertRecipient, Approval, Credential, KeyEvent, State
 from django_cybs_jwt.services import approvals, rotation, withdrawal
 from django_cybs_jwt.services.alerts import webhook
-from django_cybs_jwt.services.approvals import EXPORT
+from django_cybs_jwt.services.approvals import COVER, EXPORT
 from django_cybs_jwt.services.lifecycle import Action
 from django_cybs_jwt.signals import break_glass_used
 from tests import mail as outgoing
@@ -87,7 +87,8 @@ def test_require__says_which_action_of_which_key_is_missing(key: Credential) -> 
     with pytest.raises(ApprovalRequired, match=key.key_id) as caught:
         approvals.require(Action.DESTROY, key, now=NOW)
 
-    assert caught.value.facts == {"action": "destroy", "credentials": [str(key.pk)]}
+    facts = {"action": "destroy", "credentials": [str(key.pk)], "detail": ""}
+    assert caught.value.facts == facts
 
 
 def test_granted_step__is_taken_once_and_the_approval_is_used_up(key: Credential) -> None:
@@ -98,7 +99,8 @@ def test_granted_step__is_taken_once_and_the_approval_is_used_up(key: Credential
 
 
 def test_step__takes_an_approval_from_staging_to_export() -> None:
-    assert set(approvals.ACTIONS) == {Action.ACTIVATE, Action.RESUME, Action.DESTROY, EXPORT}
+    lifecycle = {Action.ACTIVATE, Action.RESUME, Action.DESTROY}
+    assert set(approvals.ACTIONS) == {*lifecycle, EXPORT, COVER}
 
 
 def test_rotation__takes_two_people(key: Credential) -> None:
@@ -226,7 +228,10 @@ def test_approval__ends_24_hours_after_it_was_asked_for(key: Credential) -> None
 # -- who may grant
 
 
-SAME_PERSON: Final = ["alice", "Alice", " alice ", "\uff41lice", "tests", "TESTS"]
+SAME_PERSON: Final = [
+    *("alice", "Alice", " alice ", "\uff41lice", "os:alice", "OS: Alice", "os:os:alice"),
+    *("tests", "TESTS", "os:tests"),
+]
 
 
 @pytest.mark.parametrize("name", SAME_PERSON)
@@ -248,7 +253,17 @@ def test_superuser__cannot_approve_his_own_request(key: Credential) -> None:
         approvals.approve(asked(key).pk, actor="alice", now=NOW)
 
 
-@pytest.mark.parametrize("name", ["", "  "])
+@pytest.mark.parametrize(("asks", "approves"), [("os:alice", "alice"), ("Alice", "os:alice")])
+def test_the_account_and_the_user_of_one_name__are_one_person(
+    key: Credential, asks: str, approves: str
+) -> None:
+    approval = approvals.request(Action.DESTROY, key, actor=asks, now=NOW)
+
+    with pytest.raises(ApprovalDenied, match="asked for it"):
+        approvals.approve(approval.pk, actor=approves, now=NOW)
+
+
+@pytest.mark.parametrize("name", ["", "  ", "os:", " os: "])
 def test_nobody__cannot_ask_or_approve(key: Credential, name: str) -> None:
     with pytest.raises(ApprovalDenied):
         approvals.request(Action.DESTROY, key, actor=name, now=NOW)
@@ -281,26 +296,27 @@ def test_database__refuses_a_row_that_its_own_requester_decided(key: Credential)
     approval = asked(key)
     row = Approval.objects.filter(pk=approval.pk)
 
-    with pytest.raises(IntegrityError), transaction.atomic():
-        row.update(status=Approval.Status.GRANTED, decided_by="alice")
+    for decider in ("alice", ""):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            row.update(status=Approval.Status.GRANTED, decided_by="Alice", decider=decider)
 
-    assert row.update(status=Approval.Status.GRANTED, decided_by="bob") == 1
+    assert row.update(status=Approval.Status.GRANTED, decided_by="bob", decider="bob") == 1
 
 
 def test_five_refused_approvals__lock_that_person_out_for_15_minutes(key: Credential) -> None:
     approval = asked(key)
-    for _ in range(5):
+    for name in ("tests", "Tests", "os:tests", "tests", "tests"):
         with pytest.raises(ApprovalDenied, match="asked for it"):
-            approvals.approve(approval.pk, actor="tests", now=NOW)
+            approvals.approve(approval.pk, actor=name, now=NOW)
     mine = approvals.request(EXPORT, key, actor="dora", now=NOW)
 
     with pytest.raises(ApprovalDenied, match="5 refused"):
-        approvals.approve(mine.pk, actor="tests", now=timezone.now())
-    later = timezone.now() + timedelta(minutes=16)
+        approvals.approve(mine.pk, actor="tests", now=NOW)
+    later = NOW + timedelta(minutes=16)
     with pytest.raises(ApprovalDenied, match="asked for it"):
         approvals.approve(approval.pk, actor="tests", now=later)
 
-    assert approvals.approve(mine.pk, actor="bob", now=timezone.now()).decided_by == "bob"
+    assert approvals.approve(mine.pk, actor="bob", now=NOW).decided_by == "bob"
 
 
 # -- asking

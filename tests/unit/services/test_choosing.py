@@ -47,7 +47,7 @@ def test_the_same_choice_again_changes_nothing(slot: KeySlot) -> None:
 
 def test_a_choice_bumps_the_epoch_and_is_audited(slot: KeySlot) -> None:
     before = epoch.value()
-    choosing.choose(slot, covers="selected", names=["acme"], actor="anna")
+    choosing.choose(slot, covers="selected", names=["acme"], actor="anna", now=NOW)
     assert epoch.value() != before
     assert KeyEvent.objects.get(action="choose", outcome="done").reason == (
         "covers selected; -account"
@@ -56,7 +56,9 @@ def test_a_choice_bumps_the_epoch_and_is_audited(slot: KeySlot) -> None:
 
 def test_a_refused_choice_is_audited_and_changes_nothing(slot: KeySlot) -> None:
     with pytest.raises(OrganizationNotFound, match="ACME, nobody"):
-        choosing.choose(slot, covers="selected", names=["acme", "ACME", "nobody"], actor="anna")
+        choosing.choose(
+            slot, covers="selected", names=["acme", "ACME", "nobody"], actor="anna", now=NOW
+        )
     assert KeyEvent.objects.get(action="choose").outcome == "denied"
     assert KeySlot.objects.get(pk=slot.pk).coverage == "all"
 

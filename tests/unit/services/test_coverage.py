@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 
-from django_cybs_jwt.exceptions import OrganizationConflict, OrganizationNotFound
-from django_cybs_jwt.models import KeyEvent, Organization
-from django_cybs_jwt.services import coverage
+from django_cybs_jwt.exceptions import (
+    ApprovalRequired,
+    InvalidTransition,
+    OrganizationConflict,
+    OrganizationNotFound,
+)
+from django_cybs_jwt.models import Approval, Credential, KeyEvent, KeySlot, Organization
+from django_cybs_jwt.services import approvals, choosing, coverage
 from tests.unit.services import enrolment
 from tests.unit.services.enrolment import HOST, OTHER_HOST
 
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("cybs_ring", "fresh_chain"),
@@ -113,3 +122,84 @@ def test_a_slots_name_is_short_and_printable(slot: str) -> None:
     owner, _, _ = enrolment.family()
     with pytest.raises(OrganizationConflict, match="60 printable"):
         enrolment.shared_secret(owner, slot=slot)
+
+
+# -- with FOUR_EYES on
+
+
+@pytest.fixture
+def four_eyes(settings: Any) -> Organization:
+    """A portfolio whose key signs already; from now on a second person is needed."""
+    owner = portfolio()
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "FOUR_EYES": True}
+    return owner
+
+
+def extend(*merchants: str) -> list[str]:
+    return names(coverage.add("portfolio", list(merchants), actor="alice", now=NOW))
+
+
+def ask(refused: pytest.ExceptionInfo[ApprovalRequired]) -> Approval:
+    (asked,) = approvals.request_missing(refused.value, actor="alice", now=NOW)
+    return asked
+
+
+def test_a_key_in_force_speaks_for_more_merchants_once_two_people_want_it(
+    four_eyes: Organization,
+) -> None:
+    with pytest.raises(ApprovalRequired, match="cover") as refused:
+        extend("acme")
+    assert coverage.listing("portfolio") == []
+    approval = ask(refused)
+    assert (approval.action, approval.detail) == ("cover", "covers selected +acme")
+    approvals.approve(approval.pk, actor="bob", now=NOW)
+
+    assert extend("acme") == ["acme"]
+    assert extend("acme") == ["acme"]
+    assert names(coverage.remove("portfolio", ["acme"], actor="alice", now=NOW)) == []
+    with pytest.raises(ApprovalRequired):
+        extend("acme")
+
+
+def test_an_approval_is_for_just_the_merchants_it_names(four_eyes: Organization) -> None:
+    enrolment.organization("other", parent="account")
+    with pytest.raises(ApprovalRequired) as refused:
+        extend("acme")
+    approvals.approve(ask(refused).pk, actor="bob", now=NOW)
+
+    for more in (("other",), ("acme", "other")):
+        with pytest.raises(ApprovalRequired):
+            extend(*more)
+    assert extend("acme") == ["acme"]
+
+
+def test_a_key_that_signs_nothing_yet_takes_one_person(settings: Any) -> None:
+    owner, _, _ = enrolment.family()
+    enrolment.shared_secret(owner, covers="selected", activate=False)
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "FOUR_EYES": True}
+
+    assert extend("acme") == ["acme"]
+
+
+@pytest.mark.parametrize("covers", ["all", "selected"])
+def test_a_choice_that_extends_takes_two_people_and_one_that_narrows_one(
+    four_eyes: Organization, covers: str
+) -> None:
+    slot = KeySlot.objects.get()
+
+    def choose(covers: str, *merchants: str) -> None:
+        choosing.choose(slot, covers=covers, names=merchants, actor="alice", now=NOW)
+
+    with pytest.raises(ApprovalRequired) as refused:
+        choose(covers, "acme")
+    approvals.approve(ask(refused).pk, actor="bob", now=NOW)
+    choose(covers, "acme")
+
+    assert "acme" in names(coverage.listing("portfolio"))
+    choose("own")
+    assert KeySlot.objects.get().coverage == "own"
+
+
+def test_nobody_asks_for_more_merchants_without_saying_which(four_eyes: Organization) -> None:
+    with pytest.raises(InvalidTransition, match="Which merchants"):
+        approvals.request("cover", Credential.objects.get(), actor="alice", now=NOW)

@@ -7,7 +7,13 @@ from typing import Any, Final
 import pytest
 from django.utils import timezone
 
-from django_cybs_jwt.exceptions import ApprovalRequired, InvalidTransition, OrganizationInactive
+from django_cybs_jwt import cybs
+from django_cybs_jwt.exceptions import (
+    ApprovalRequired,
+    InvalidTransition,
+    OrganizationInactive,
+    QueueError,
+)
 from django_cybs_jwt.models import (
     Approval,
     Credential,
@@ -15,6 +21,7 @@ from django_cybs_jwt.models import (
     KeyEvent,
     KeySlot,
     Organization,
+    OutboundRequest,
     State,
 )
 from django_cybs_jwt.services import (
@@ -28,7 +35,9 @@ from django_cybs_jwt.services import (
     withdrawal,
 )
 from django_cybs_jwt.services.lifecycle import Action
+from django_cybs_jwt.services.queue import leaving
 from tests.unit.services import enrolment
+from tests.unit.services.queue.rows import payment
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cybs_ring")]
 
@@ -373,3 +382,88 @@ class TestFourEyes:
             "ACTIVE",
             "STAGED, waits for a second person",
         ]
+
+
+# -- what stands in the queue
+
+
+def queued(state: str = "QUEUED", name: str = "acme", **columns: Any) -> OutboundRequest:
+    row = cybs.enqueue(
+        name, "POST", "/pts/v2/payments", json=payment(), idempotency_key=f"{name} {state}"
+    )
+    sending = {"jti": str(row.pk), "fence_at": NOW, "attempt": 1} if state == "SENDING" else {}
+    changes = {"state": state, **sending, **columns}
+    OutboundRequest.objects.filter(pk=row.pk).update(**changes)
+    return row
+
+
+IN_DOUBT: Final = [("SENDING", False), ("IN_DOUBT", True), ("PARKED", True), ("QUEUED", True)]
+
+
+def test_what_was_not_sent__is_cancelled_with_it_and_audited(acme: Organization) -> None:
+    rows = [queued(state) for state in ("QUEUED", "PARKED")]
+
+    planned = offboarding.plan("acme", now=NOW)
+    offboard()
+
+    assert [step for step in steps(planned) if step[0] == "cancel"] == [
+        ("cancel", f"request {row.pk}") for row in rows
+    ]
+    assert set(OutboundRequest.objects.values_list("state", flat=True)) == {"CANCELLED"}
+    assert KeyEvent.objects.filter(action="cancel-request", actor="alice").count() == 2
+
+
+@pytest.mark.parametrize(("state", "maybe_sent"), IN_DOUBT)
+def test_money_in_doubt__keeps_the_keys_that_could_clear_it_up(
+    acme: Organization, state: str, maybe_sent: bool
+) -> None:
+    enrolment.shared_secret(acme)
+    row = queued(state, maybe_sent=maybe_sent)
+    waiting = queued("QUEUED" if state != "QUEUED" else "PARKED")
+
+    assert ("leave in doubt", f"request {row.pk}") in steps(offboarding.plan("acme", now=NOW))
+    with pytest.raises(InvalidTransition, match=str(row.pk)):
+        offboard()
+
+    assert untouched(acme)
+    waiting.refresh_from_db()
+    assert waiting.state != "CANCELLED"
+
+
+def test_money_in_doubt__is_given_up_only_when_somebody_says_so(acme: Organization) -> None:
+    enrolment.shared_secret(acme)
+    row = queued("IN_DOUBT", maybe_sent=True)
+
+    offboard(abandon=True)
+
+    assert states(acme) == {State.DESTROYED}
+    assert str(row.pk) in KeyEvent.objects.get(action="offboard").reason
+    row.refresh_from_db()
+    assert row.state == "IN_DOUBT"
+
+
+def test_money_in_doubt__of_a_merchant_that_loses_its_key_keeps_the_meta_key() -> None:
+    portfolio, _, _ = enrolment.family()
+    enrolment.shared_secret(portfolio, covers="all")
+    queued("IN_DOUBT", maybe_sent=True)
+    waiting = queued()
+
+    with pytest.raises(InvalidTransition, match="Nobody knows yet what became of 1 requests"):
+        offboard("portfolio", losing=["account", "acme"])
+    offboard("portfolio", losing=["account", "acme"], abandon=True)
+
+    waiting.refresh_from_db()
+    assert waiting.state == "QUEUED"
+
+
+def test_too_many_requests__for_one_step_are_refused(
+    acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaving, "MOST", 1)
+    queued("QUEUED")
+    queued("PARKED")
+
+    with pytest.raises(QueueError, match="2 requests are waiting"):
+        offboard()
+
+    assert untouched(acme)

@@ -19,6 +19,7 @@ from django_cybs_jwt.services import readiness, scope
 from django_cybs_jwt.services.expiry import certificate_endings
 from django_cybs_jwt.services.expiry.blast_radius import BlastRadius
 from django_cybs_jwt.services.overview import dashboard
+from django_cybs_jwt.services.people import person
 from django_cybs_jwt.services.readiness.standing import Fact
 from django_cybs_jwt.services.scope import EVERYTHING
 from tests.unit.services import estate
@@ -146,6 +147,7 @@ def ask(key: Any, by: str) -> None:
         fingerprint=key.fingerprint,
         lock_version=key.lock_version,
         requested_by=by,
+        requester=person(by),
         requested_at=NOW,
         expires_at=NOW + DAY,
     )
@@ -156,8 +158,10 @@ def test_approvals_wait_for_everybody_but_requester_and_uploader() -> None:
     ask(estate.key(acme, name="a"), "kim")
     ask(estate.key(acme, name="b", uploaded_by="MARA"), "kim")
     ask(estate.key(acme, name="c"), "Mara")
+    ask(estate.key(acme, name="d", uploaded_by="os:mara"), "kim")
+    ask(estate.key(acme, name="e"), "os:mara")
     assert numbers().waiting == 1
-    assert numbers(actor="ann").waiting == 3
+    assert numbers(actor="ann").waiting == 5
     assert numbers(actor="ann", may_approve=False).waiting is None
 
 
