@@ -17,8 +17,8 @@ from django_cybs_jwt.admin.choices import ChoiceFilter
 from django_cybs_jwt.admin.requests import actor
 from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences
 from django_cybs_jwt.models import Approval
-from django_cybs_jwt.services import approvals, coverage
-from django_cybs_jwt.services.overview import dashboard
+from django_cybs_jwt.services import approvals
+from django_cybs_jwt.services.overview import dashboard, impact
 from django_cybs_jwt.services.people import person
 from django_cybs_jwt.services.permissions import Permission
 
@@ -196,5 +196,5 @@ def _consequences(row: Approval, what: list[Text]) -> Consequences:
     reasons = [now_("Reason given: %(reason)s") % {"reason": row.reason}] if row.reason else []
     return Consequences(
         sentences=[asked, *what, *detail, which, *reasons],
-        merchants=[str(one) for one in coverage.affected(key)],
+        merchants=impact.affected(row.action, key, now=timezone.now()),
     )

@@ -143,10 +143,7 @@ class ActivateScreen(FormScreen):
         if self.row.expires_at:
             end = date_format(timezone.localtime(self.row.expires_at), "DATE_FORMAT")
             sentences.append(now_("It ends on %(end)s.") % {"end": end})
-        merchants = (
-            impact.dependents(before, now=now) if before is not None else impact.covered(self.row)
-        )
-        return Consequences(sentences=sentences, merchants=merchants)
+        return Consequences(sentences=sentences, merchants=impact.served(self.row, now=now))
 
     def act(self, form: Any) -> Text | HttpResponse:
         """Switch, or plan it."""

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin.requests import actor
 from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences, ReasonForm
-from django_cybs_jwt.models import Credential, Purpose, State
+from django_cybs_jwt.models import Credential, Purpose
 from django_cybs_jwt.services import lifecycle, withdrawal
 from django_cybs_jwt.services.lifecycle import Action
 from django_cybs_jwt.services.overview import impact
@@ -63,7 +63,7 @@ class WithdrawScreen(ConfirmScreen):
 
     def consequences(self) -> Consequences:
         """The verb's effects, and whoever depends on the key now."""
-        merchants = impact.dependents(self.row, now=timezone.now())
+        merchants = impact.affected(self.action, self.row, now=timezone.now())
         depend = _DEPEND[self.purpose] if merchants else _("No merchant depends on it now.")
         return Consequences(sentences=[*self.effects[self.purpose], depend], merchants=merchants)
 
@@ -119,9 +119,7 @@ class ResumeScreen(WithdrawScreen):
 
     def consequences(self) -> Consequences:
         """Who gets it back."""
-        merchants: list[str] = []
-        if self.row.suspended_from == State.ACTIVE:
-            merchants = impact.covered(self.row)
+        merchants = impact.affected(self.action, self.row, now=timezone.now())
         return Consequences(sentences=self.effects[self.purpose], merchants=merchants)
 
 
@@ -143,6 +141,19 @@ class CompromiseScreen(WithdrawScreen):
         ],
     }
     told = _("Marked as compromised. Delete it in the Business Center now.")
+
+    def consequences(self) -> Consequences:
+        """Its file is trusted no more, and what was in it neither."""
+        found = super().consequences()
+        losing = impact.losing_certificate(self.row, now=timezone.now())
+        if not losing:
+            return found
+        text = _(
+            "Only its file carried the gateway's certificate: requests of these merchants "
+            "cannot be encrypted until a key file brings another, or one is added for the host."
+        )
+        merchants = sorted({*found.merchants, *losing})
+        return Consequences(sentences=[*found.sentences, text], merchants=merchants)
 
 
 class RetireScreen(WithdrawScreen):

@@ -92,12 +92,6 @@ def listing(owner: str, *, slot: str = "") -> list[Organization]:
     return _served(_meta_slots(organization, slot))
 
 
-def affected(credential: Credential) -> list[Organization]:
-    """The organizations a key speaks for: its owner, and whom its slot covers."""
-    slot, owner = credential.slot, credential.organization
-    return [owner, *covered(slot)]
-
-
 def _change(
     action: str,
     owner: str,

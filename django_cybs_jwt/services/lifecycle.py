@@ -75,9 +75,6 @@ TABLE: Final[dict[Action, Transition]] = {
     Action.DISCARD: Transition(frozenset({State.STAGED, State.VERIFIED}), State.DESTROYED),
 }
 
-_IN_USE: Final = frozenset({State.ACTIVE, State.RETIRING})
-"""What a key's file carried comes into use with it, and ends with anything but retirement."""
-
 _STAMPS: Final = {
     State.VERIFIED: "verified_at",
     State.ACTIVE: "activated_at",
@@ -131,9 +128,7 @@ def move(
     if after == State.DESTROYED:
         _shred(credential)
     save(credential)
-    if after != State.RETIRED:  # then it stays as it was: a key never used brings nothing into use
-        carried = GatewayCertificate.stored.filter(credential=credential)
-        carried.update(in_use=after in _IN_USE)
+    _carry(credential, after)
     entry = audit.Entry(
         action=action,
         actor=actor,
@@ -145,6 +140,18 @@ def move(
     )
     audit.record(entry, now=now)
     epoch.bump()
+
+
+def _carry(credential: Credential, after: State) -> None:
+    """The gateway's certificate in a key's file comes into use with the key.
+
+    It is public, and true whatever becomes of the key, unless the file cannot be trusted.
+    """
+    carried = GatewayCertificate.stored.filter(credential=credential)
+    if after == State.ACTIVE:
+        carried.update(in_use=True)
+    elif after == State.COMPROMISED:
+        carried.update(in_use=False)
 
 
 def _forget_plans(credential: Credential, action: Action, before: State) -> None:

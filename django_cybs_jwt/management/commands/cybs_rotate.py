@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from django_cybs_jwt.management.base import CybsCommand, actor, find_credential
 from django_cybs_jwt.models import Credential, KeySlot, Organization, Purpose, State
-from django_cybs_jwt.services import coverage, keys, organizations, overlaps, rotation
+from django_cybs_jwt.services import keys, organizations, overlaps, rotation
+from django_cybs_jwt.services.overview import impact
 
 IN_VAIN: Final = {
     "rollback": ("unschedule", "to", "at", "overlap", "force"),
@@ -75,7 +76,8 @@ class Command(CybsCommand):
         self._report(row, options)
 
     def _report(self, row: Credential, options: dict[str, Any]) -> None:
-        affected = [merchant.org_id for merchant in coverage.affected(row)]
+        merchants = impact.served(row, now=timezone.now())
+        affected = [merchant.partition("@")[0] for merchant in merchants]
         if options["json"]:
             self.say_json(
                 {

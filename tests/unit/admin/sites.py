@@ -14,7 +14,8 @@ from django_cybs_jwt.admin.bulk import BulkAction
 from django_cybs_jwt.admin.requests import actor
 from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences, Screen
 from django_cybs_jwt.models import Credential
-from django_cybs_jwt.services import coverage, withdrawal
+from django_cybs_jwt.services import withdrawal
+from django_cybs_jwt.services.overview import impact
 from django_cybs_jwt.services.permissions import Permission
 
 
@@ -34,7 +35,7 @@ class Suspend(ConfirmScreen):
     of_row = True
 
     def consequences(self) -> Consequences:
-        names = [str(row) for row in coverage.affected(self.row)]
+        names = impact.dependents(self.row, now=timezone.now())
         return Consequences(sentences=["Nothing is signed any more."], merchants=names)
 
     def act(self, form: Any) -> str | HttpResponse:

@@ -22,6 +22,9 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh
 def key() -> Credential:
     mall = estate.organization("mall", kind="portfolio")
     estate.organization("bakery", parent=mall)
+    estate.organization("closed", parent=mall, active=False)
+    estate.key(estate.organization("own", parent=mall), now=timezone.now())
+    estate.key(mall, covers="all", now=timezone.now())
     return estate.key(mall, covers="all", state=State.VERIFIED, uploaded_by="ursula")
 
 
@@ -74,6 +77,7 @@ def test_the_page_says_who_asks_what_of_which_key_and_whom_it_concerns(
         f"bakery@{estate.LIVE_HOST}",
     ):
         assert fact in content
+    assert not any(f"{other}@{estate.LIVE_HOST}" in content for other in ("own", "closed"))
     assert status(asked) == Approval.Status.REQUESTED
 
 

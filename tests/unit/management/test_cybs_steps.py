@@ -104,6 +104,21 @@ def test_days_that_are_none_are_named_in_a_sentence(acme: Organization) -> None:
         assert "argument --days: give a whole number of days from 0 up." in ended.err
 
 
+def test_a_rotation_names_the_merchants_whose_requests_it_changes(
+    cybs_simulator: Simulation,
+) -> None:
+    mall = cybs_simulator.merchant(
+        "mall", kind="portfolio", signs_with="shared_secret", covers="all", response_mle=False
+    )
+    cybs_simulator.merchant("garden", parent="mall", signs_with=None)
+    cybs_simulator.merchant("own", parent="mall", signs_with="shared_secret", response_mle=False)
+    cybs_simulator.import_shared_secret(mall, activate=False)
+    rotate = ("cybs_rotate", "mall", "--purpose", "signing", "--force", "--reason", "x", "--json")
+    planned = run(*rotate, "--at", "2036-01-01T03:00Z")
+    assert planned.json["merchants"] == ["garden"]
+    assert run(*rotate).json["merchants"] == ["garden"]
+
+
 def test_an_upload_is_discarded_by_the_name_that_uploaded_it(new: Credential) -> None:
     discard = ("cybs_keys", "discard", str(new.pk), "--reason", "not meant")
     refused = run(*discard, "--user", "olga")

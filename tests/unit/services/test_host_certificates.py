@@ -18,8 +18,8 @@ from django_cybs_jwt.exceptions import (
     WeakKey,
     WrongKeyFile,
 )
-from django_cybs_jwt.models import GatewayCertificate, KeyEvent, Organization
-from django_cybs_jwt.services import gateway_certificates, signing
+from django_cybs_jwt.models import Credential, GatewayCertificate, KeyEvent, Organization
+from django_cybs_jwt.services import gateway_certificates, rotation, signing, withdrawal
 from django_cybs_jwt.testing import material
 from tests.unit.services import enrolment
 from tests.unit.services.enrolment import HOST, OTHER_HOST
@@ -119,6 +119,44 @@ def test_a_certificate_in_one_merchants_upload_serves_no_other() -> None:
     merchant(made("own"))
     merchant(None, "other")
     assert used("other") is None
+
+
+def rotated_from(gateway: material.GatewayMaterial) -> Credential:
+    """The retired key whose file carried the only certificate; another one signs."""
+    owner, now = merchant(gateway), timezone.now()
+    old = Credential.objects.get(organization=owner)
+    new = enrolment.shared_secret(owner, activate=False)
+    rotation.rotate(new, actor="tests", now=now, overlap=0 * DAY, force=True, reason="test")
+    return old
+
+
+@pytest.mark.parametrize("verbs", [["suspend"], ["suspend", "resume"], ["destroy"]])
+def test_a_certificate_that_came_into_use_stays_whatever_becomes_of_its_key(
+    verbs: list[str],
+) -> None:
+    gateway = made("own")
+    old = rotated_from(gateway)
+    assert used() == gateway.kid
+    for verb in verbs:
+        getattr(withdrawal, verb)(old, actor="tests", now=timezone.now(), reason="tidied")
+        assert used() == gateway.kid
+
+
+def test_a_compromised_keys_file_is_trusted_no_more_nor_what_it_carried() -> None:
+    old = rotated_from(made("own"))
+    withdrawal.compromise(old, actor="tests", now=timezone.now(), reason="a forged upload")
+    assert used() is None
+    with pytest.raises(EncryptionImpossible, match="cybs_gateway_cert add"):
+        cybs.sign("acme", "POST", "/pts/v2/payments", b"{}", mle=True)
+
+
+@pytest.mark.parametrize("verb", ["suspend", "retire", "compromise"])
+def test_a_certificate_whose_key_was_never_used_comes_into_use_by_no_other_step(verb: str) -> None:
+    owner = merchant(None)
+    inspected = enrolment.rsa_inspection("acme", gateway=made("own").certificate)
+    row = enrolment.store(owner, inspected, activate=False)
+    getattr(withdrawal, verb)(row, actor="tests", now=timezone.now(), reason="not meant")
+    assert used() is None
 
 
 def test_under_a_meta_key_the_key_owners_certificate_is_used_not_the_merchants() -> None:
