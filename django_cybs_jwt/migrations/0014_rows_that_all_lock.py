@@ -30,7 +30,7 @@ def certificates_that_were_in_use(apps: Any, schema_editor: Any) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("cybs_jwt", "0010_key_standing"),
+        ("cybs_jwt", "0013_people_behind_approvals"),
     ]
 
     operations = [

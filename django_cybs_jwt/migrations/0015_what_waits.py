@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("cybs_jwt", "0013_people_behind_approvals"),
+        ("cybs_jwt", "0014_rows_that_all_lock"),
     ]
 
     operations = [

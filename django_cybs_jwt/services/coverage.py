@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from django_cybs_jwt.exceptions import OrganizationConflict
-from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, Purpose
+from django_cybs_jwt.models import Coverage, KeySlot, Organization, Purpose
 from django_cybs_jwt.services import approvals, audit, epoch, force, organizations
 
 _LONGEST_NAME: Final = 60

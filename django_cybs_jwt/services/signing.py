@@ -50,12 +50,14 @@ _cache = KeyCache()
 
 @forgetful
 def keys_for(org_id: str, *, now: datetime | None = None) -> MerchantKeys:
-    """The keys for a message of `ORG_ID` or `ORG_ID@HOST`.
+    """The keys for a message of `ORG_ID` or `ORG_ID@HOST`, now or as they would be at *now*.
 
     Raises OrganizationError, KeyResolutionError, SealingError, or LiveRefused.
     """
     moment = now or timezone.now()
     seen = _cache.look()
+    if now is not None:  # of another moment, perhaps: for whoever asked, and no send
+        return _checked(_assemble(org_id, moment))
     entry = key_cache.valid(_cache.shelf.signing, org_id, moment)
     if entry is None:
         shelf = _cache.shelf_of(seen)
@@ -83,6 +85,8 @@ def reply_keys(org_id: str, *, now: datetime | None = None) -> tuple[ReplyKeys, 
     """
     moment = now or timezone.now()
     seen = _cache.look()
+    if now is not None:
+        return _assemble_replies(org_id, moment).value
     entry = key_cache.valid(_cache.shelf.replies, org_id, moment)
     if entry is None:
         shelf = _cache.shelf_of(seen)

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,12 +21,14 @@ from django.utils import timezone
 from django_cybs_jwt import cybs
 from django_cybs_jwt.exceptions import KeyNotUsable, KeyUnavailable, SecretIntegrityError
 from django_cybs_jwt.models import Credential, Epoch, State
+from django_cybs_jwt.protocol import MerchantKeys
 from django_cybs_jwt.services import (
     coverage,
     epoch,
     gateway_certificates,
     key_cache,
     opened_keys,
+    rotation,
     signing,
     withdrawal,
 )
@@ -226,34 +228,52 @@ def test_the_epoch_is_one_row_that_differs_after_each_bump() -> None:
     assert Epoch.objects.count() == 1
 
 
-def test_keys_in_memory_are_not_used_past_the_end_of_the_signing_key() -> None:
+@pytest.fixture
+def keys_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], MerchantKeys]:
+    """What a send at that time gets for acme, by this process's clock."""
+
+    def asked(moment: datetime) -> MerchantKeys:
+        with monkeypatch.context() as patch:
+            patch.setattr(timezone, "now", lambda: moment)
+            return signing.keys_for("acme")
+
+    return asked
+
+
+def test_keys_in_memory_are_not_used_past_the_end_of_the_signing_key(
+    keys_at: Callable[[datetime], MerchantKeys],
+) -> None:
     end = timezone.now() + timedelta(seconds=100)
     enrolment.shared_secret(enrolment.organization(), expires_at=end)
-    signing.keys_for("acme", now=end - timedelta(seconds=1))
+    keys_at(end - timedelta(seconds=1))
     with pytest.raises(KeyNotUsable):
-        signing.keys_for("acme", now=end)
+        keys_at(end)
 
 
-def test_a_certificate_that_ends_makes_room_for_the_next_without_any_change() -> None:
+def test_a_certificate_that_ends_makes_room_for_the_next_without_any_change(
+    keys_at: Callable[[datetime], MerchantKeys],
+) -> None:
     acme = enrolment.organization()
     soon = timezone.now().replace(microsecond=0) + timedelta(seconds=100)
     own = material.gateway_certificate(not_after=soon)
     enrolment.rsa_key(acme, purpose="signing", gateway=own.certificate)
     add_host_certificate()
-    before = signing.keys_for("acme", now=soon - timedelta(seconds=1)).gateway_certificate
-    after = signing.keys_for("acme", now=soon).gateway_certificate
+    before = keys_at(soon - timedelta(seconds=1)).gateway_certificate
+    after = keys_at(soon).gateway_certificate
     assert before is not None
     assert after is not None
     assert before.kid == own.kid != after.kid
 
 
-def test_keys_are_read_again_after_five_minutes_even_when_the_epoch_stands_still() -> None:
+def test_keys_are_read_again_after_five_minutes_even_when_the_epoch_stands_still(
+    keys_at: Callable[[datetime], MerchantKeys],
+) -> None:
     enrolment.shared_secret(enrolment.organization())
     now = timezone.now()
-    first = signing.keys_for("acme", now=now)
+    first = keys_at(now)
     Credential.objects.update(expires_at=now + timedelta(days=1))  # past the services: no bump
-    assert signing.keys_for("acme", now=now + timedelta(seconds=299)) is first
-    assert signing.keys_for("acme", now=now + timedelta(seconds=300)).signing.not_after is not None
+    assert keys_at(now + timedelta(seconds=299)) is first
+    assert keys_at(now + timedelta(seconds=300)).signing.not_after is not None
 
 
 def test_a_retired_key_signs_no_more_after_the_next_look() -> None:
@@ -384,3 +404,15 @@ def test_a_forked_child_inherits_no_opened_key(opened: Credential) -> None:
     with os.fdopen(reading, "rb") as pipe:
         assert pipe.read() == b"0"
     os.waitpid(child, 0)
+
+
+def test_keys_of_another_moment_are_given_to_whoever_asked_and_to_no_send() -> None:
+    acme, now = enrolment.organization(), timezone.now()
+    old = enrolment.shared_secret(acme)
+    new = enrolment.shared_secret(acme, activate=False)
+    at = now + timedelta(days=3)
+    rotation.rotate(new, actor="tests", now=now, at=at, force=True, reason="test")
+    assert signing.keys_for("acme", now=at).signing.kid == new.key_id
+    assert signing.keys_for("acme").signing.kid == old.key_id
+    assert signing.keys_for("acme", now=at).signing.kid == new.key_id
+    assert cybs.sign("acme", "GET", "/tss/v2/transactions/1").key_id == old.key_id
