@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -23,21 +23,19 @@ from django_cybs_jwt.exceptions import (
     CybsError,
     InvalidTransition,
     MLEDecryptError,
-    NoKey,
     OrganizationInactive,
     SendError,
 )
-from django_cybs_jwt.models import Coverage, Credential, Organization, Purpose, State, Verdict
+from django_cybs_jwt.models import Credential, Organization, Purpose, State, Verdict
 from django_cybs_jwt.protocol import MerchantKeys
 from django_cybs_jwt.services import (
     audit,
     clocks,
-    coverage,
     doorbell,
     keys,
     lifecycle,
     opened_keys,
-    signing,
+    trial_keys,
 )
 from django_cybs_jwt.services.clocks import Clock
 from django_cybs_jwt.services.lifecycle import Action
@@ -72,11 +70,12 @@ def verify(
 ) -> Verification:
     """Try a key and store the outcome on its row; a STAGED key that is accepted is VERIFIED.
 
-    *acting_as* is the merchant to speak for; for a meta key the first one it signs for by default.
+    *acting_as* is the merchant to speak for; for a meta key by default the first that lives on it.
     A Response MLE key is tried with its owner's signing key. Sends one GET, changes nothing there.
     """
-    _check_allowed(credential, acting_as)
-    outcome = _try(credential, acting_as)
+    with audit.denials(Action.VERIFY, actor=actor, organization=credential.organization):
+        _check_allowed(credential, acting_as)
+    outcome = _try(credential, acting_as, now)
     _store(credential, outcome, actor=actor, now=now)
     return outcome
 
@@ -175,18 +174,19 @@ def _check_allowed(credential: Credential, acting_as: str | None) -> None:
         raise InvalidTransition(f"{credential.key_id} is {credential.state}; it signs nothing.")
     if not credential.organization.active:
         raise OrganizationInactive(f"{credential.organization} is disabled.")
-    owner = credential.organization
-    known = {row.org_id for slot in owner.slots.all() for row in coverage.covered(slot)}
-    if acting_as is not None and acting_as not in known | {owner.org_id}:
-        raise NoKey(f"{owner.org_id}'s key does not cover {acting_as}.")
+    if acting_as is not None:
+        trial_keys.check_speaks_for(credential, acting_as)
 
 
-def _try(credential: Credential, acting_as: str | None) -> Verification:
+def _try(credential: Credential, acting_as: str | None, now: datetime) -> Verification:
     try:
         _prove_offline(credential)
-        trial = _trial_keys(credential, acting_as)
     except CybsError as error:
         return Verification(verdict=Verdict.REFUSED, detail=f"{error}")
+    try:
+        trial = trial_keys.of(credential, acting_as, now=now)
+    except CybsError as error:
+        return Verification(verdict=Verdict.INCONCLUSIVE, detail=f"Nothing was asked. {error}")
     try:
         return _ask(credential, trial)
     except MLEDecryptError as error:
@@ -219,37 +219,6 @@ def _public_key(credential: Credential, material: RSAPrivateKey) -> RSAPublicKey
     if not isinstance(public, RSAPublicKey):
         raise CybsError("The certificate carries no RSA key.")
     return public
-
-
-def _trial_keys(credential: Credential, acting_as: str | None) -> MerchantKeys:
-    owner = credential.organization
-    signing.check_side(owner.live, owner.host)
-    merchant = acting_as or _speaks_for(credential)
-    if credential.slot.purpose == Purpose.SIGNING:
-        key = signing.signing_key(credential, owner)
-        return MerchantKeys(merchant=merchant, host=owner.host, signing=key, response_mle="never")
-    current = signing.keys_for(f"{merchant}@{owner.host}")
-    key_id = credential.key_id
-    return replace(
-        current,
-        response_keys={key_id: signing.response_key(credential, owner)},
-        response_kid=key_id,
-        response_mle="ask",
-    )
-
-
-def _speaks_for(credential: Credential) -> str:
-    """The owner, or for a portfolio or account a merchant that its own key signs for."""
-    owner = credential.organization
-    if owner.kind == owner.Kind.MERCHANT:
-        return owner.org_id
-    slots = owner.slots.filter(purpose=Purpose.SIGNING).exclude(coverage=Coverage.OWN)
-    covered = [merchant for slot in slots for merchant in coverage.covered(slot)]
-    return next((row.org_id for row in covered if _has_no_own_key(row)), owner.org_id)
-
-
-def _has_no_own_key(merchant: Organization) -> bool:
-    return not merchant.slots.filter(purpose=Purpose.SIGNING, coverage=Coverage.OWN).exists()
 
 
 def _ask(credential: Credential, trial: MerchantKeys) -> Verification:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
-from django_cybs_jwt.exceptions import InvalidTransition, NoKey
-from django_cybs_jwt.models import Credential, KeyEvent, Verdict
-from django_cybs_jwt.services import coverage, verification, withdrawal
+from django_cybs_jwt.exceptions import InvalidTransition, NoKey, OrganizationInactive
+from django_cybs_jwt.models import Credential, KeyEvent, Organization, Verdict
+from django_cybs_jwt.services import (
+    coverage,
+    organizations,
+    trial_keys,
+    verification,
+    withdrawal,
+)
 from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.services.hands import Hands
@@ -115,6 +122,19 @@ def test_active_key__keeps_its_state_and_its_version_when_verified(
     assert stored(row).lock_version == row.lock_version
 
 
+def test_response_key__without_a_signing_key_beside_it_is_not_refused_as_nothing_was_asked(
+    cybs_simulator: Simulation,
+) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_p12(organization, "response-mle", activate=False)
+
+    outcome = verification.verify(row, actor="anna", now=NOW)
+
+    assert outcome.verdict == Verdict.INCONCLUSIVE
+    assert outcome.detail.startswith("Nothing was asked. No active signing key for acme")
+    assert stored(row).state == "STAGED"
+
+
 def test_meta_key__speaks_for_a_merchant_that_it_covers(cybs_simulator: Simulation) -> None:
     portfolio = cybs_simulator.merchant("mall", kind="portfolio", signs_with=None)
     cybs_simulator.merchant("garden", parent="mall", signs_with=None)
@@ -124,7 +144,70 @@ def test_meta_key__speaks_for_a_merchant_that_it_covers(cybs_simulator: Simulati
     outcome = verification.verify(row, actor="anna", now=NOW)
 
     assert outcome.verdict == Verdict.ACCEPTED
-    assert verification._speaks_for(row) == "garden"
+    assert spoken_for(row) == "garden"
+
+
+def spoken_for(row: Credential) -> str:
+    return trial_keys.of(row, None, now=NOW).merchant
+
+
+@pytest.fixture
+def mall(cybs_simulator: Simulation) -> Organization:
+    """A portfolio whose key serves one merchant of many: the last one by its id."""
+    mall = cybs_simulator.merchant(
+        "mall", kind="portfolio", signs_with="shared_secret", covers="all", response_mle=False
+    )
+    add = partial(cybs_simulator.merchant, signs_with=None, response_mle=False)
+    add("a-disabled", parent="mall")
+    organizations.disable("a-disabled", actor="anna")
+    add("b-account", kind="account", parent="mall", signs_with="shared_secret", covers="all")
+    add("c-of-the-account", parent="b-account")
+    add("d-own-key", parent="mall", signs_with="shared_secret")
+    add("e-served", parent="mall")
+    return mall
+
+
+@pytest.mark.parametrize("purpose", ["signing", "response-mle"])
+@pytest.mark.parametrize("covers", [None, "all"])
+def test_meta_key__speaks_for_a_merchant_that_lives_on_its_owners_keys(
+    cybs_simulator: Simulation, mall: Organization, purpose: str, covers: str | None
+) -> None:
+    row = cybs_simulator.import_p12(mall, purpose, covers=covers, activate=False)
+
+    assert verification.verify(row, actor="anna", now=NOW).verdict == Verdict.ACCEPTED
+    assert spoken_for(row) == "e-served"
+
+
+def test_first_meta_key__speaks_for_whom_it_could_serve(cybs_simulator: Simulation) -> None:
+    mall = cybs_simulator.merchant("mall", kind="portfolio", signs_with=None)
+    cybs_simulator.merchant("a-own-key", parent="mall", signs_with="shared_secret")
+    cybs_simulator.merchant("b-lone", parent="mall", signs_with=None)
+    row = cybs_simulator.import_shared_secret(mall, covers="all", activate=False)
+
+    assert verification.verify(row, actor="anna", now=NOW).verdict == Verdict.ACCEPTED
+    assert spoken_for(row) == "b-lone"
+
+
+@pytest.mark.parametrize("merchant", ["c-of-the-account", "d-own-key", "e-served"])
+def test_response_key__is_tried_with_its_owners_key_whosever_key_signs_for_the_merchant(
+    cybs_simulator: Simulation, mall: Organization, merchant: str
+) -> None:
+    row = cybs_simulator.import_p12(mall, "response-mle", activate=False)
+
+    outcome = verification.verify(row, actor="anna", now=NOW, acting_as=merchant)
+
+    assert outcome.verdict == Verdict.ACCEPTED
+    trial = trial_keys.of(row, merchant, now=NOW)
+    assert (trial.merchant, trial.signing.owner) == (merchant, "mall")
+
+
+def test_disabled_merchant__is_not_spoken_for(
+    cybs_simulator: Simulation, mall: Organization
+) -> None:
+    row = cybs_simulator.import_shared_secret(mall, activate=False)
+
+    with pytest.raises(OrganizationInactive, match="a-disabled"):
+        verification.verify(row, actor="anna", now=NOW, acting_as="a-disabled")
 
 
 def test_tampered_row__is_refused_without_a_call(cybs_simulator: Simulation) -> None:
@@ -175,6 +258,8 @@ def test_key_out_of_use__signs_nothing_not_even_to_be_tried(
 
     with pytest.raises(InvalidTransition, match="signs nothing"):
         verification.verify(stored(row), actor="anna", now=NOW)
+    denied = KeyEvent.objects.get(action="verify", outcome="denied")
+    assert (denied.actor, denied.organization) == ("anna", str(organization))
 
 
 def test_merchant_that_the_key_does_not_cover__is_refused(cybs_simulator: Simulation) -> None:
