@@ -34,6 +34,7 @@ CybsError
 ├── LiveRefused                 a live host, and the setting LIVE is not True
 ├── QueueError                  the durable queue does not take this
 │   ├── IdempotencyConflict     the key was used before, with another payload
+│   ├── TransactionIdConflict   another request of the merchant has this transactionId
 │   ├── OpenTransaction         submit inside a transaction that may yet roll back
 │   └── WrongState              the request is where this cannot be done with it
 └── SendError
@@ -214,6 +215,13 @@ class QueueError(CybsError):
 
 class IdempotencyConflict(QueueError, ValueError):
     """This idempotency key was used before for another request. Give each order its own key."""
+
+
+class TransactionIdConflict(QueueError, ValueError):
+    """Another request of this merchant has this transactionId, and would be taken for this one.
+
+    Give each its own, never used again, or leave it out: one is made from the idempotency key.
+    """
 
 
 class OpenTransaction(QueueError, RuntimeError):

@@ -11,7 +11,7 @@ from django_cybs_jwt.models.organizations import Organization
 
 
 class RequestState(models.TextChoices):
-    """Where a request stands; services/sending_states.py holds the transitions."""
+    """Where a request stands; services/queue/states.py holds the transitions."""
 
     QUEUED = "QUEUED", _("Queued")
     SENDING = "SENDING", _("Sending")
@@ -58,8 +58,10 @@ class OutboundRequest(models.Model):
     safety = models.CharField(_("safety"), max_length=10, choices=Safety.choices)
     idempotency_key = models.CharField(_("idempotency key"), max_length=128)
     fingerprint = models.CharField(max_length=64, editable=False)
-    transaction_id = models.CharField(_("transactionId"), max_length=64, blank=True)
-    generation = models.PositiveSmallIntegerField(default=0, editable=False)
+    # None where it has none: of two that name one, the gateway's answer would be taken for both.
+    transaction_id = models.CharField(  # noqa: DJ001  # every database lets many have none
+        _("transactionId"), max_length=64, null=True, blank=True
+    )
     priority = models.PositiveSmallIntegerField(_("priority"), default=5)
     deadline = models.DateTimeField(_("deadline"), null=True, blank=True)
 
@@ -101,6 +103,9 @@ class OutboundRequest(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["organization", "idempotency_key"], name="cybs_request_once_per_key"
+            ),
+            models.UniqueConstraint(
+                fields=["organization", "transaction_id"], name="cybs_request_once_per_transaction"
             ),
             models.CheckConstraint(
                 name="cybs_request_is_looked_at",

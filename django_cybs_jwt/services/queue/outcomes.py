@@ -53,8 +53,7 @@ class Facts:
 class Verdict:
     """The class of a try, what follows, and at least how many seconds later.
 
-    *counts* is False for what says nothing against the gateway; *anew* asks for a transactionId
-    that the gateway has not seen.
+    *counts* is False for what says nothing against the gateway.
     """
 
     kind: Kind
@@ -62,7 +61,6 @@ class Verdict:
     reason: str
     after: float = 0.0
     counts: bool = True
-    anew: bool = False
     outcome: str = ""
     gateway_id: str = ""
 
@@ -170,7 +168,6 @@ def _of_400(facts: Facts, words: Mapping[str, Any], reason: str) -> Verdict | No
             then=Then.RETRY,
             reason="processor_unavailable",
             after=_A_MINUTE,
-            anew=True,
         )
     twin = reason == "DUPLICATE_REQUEST" or (
         reason == "INVALID_DATA" and (facts.earlier or _names_transaction_id(words))
@@ -192,6 +189,7 @@ def _seconds(retry_after: str | None, now: datetime) -> float:
     """What Retry-After asks for, in either of its forms; a minute where it says nothing."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
+        # Under the same transactionId: a new one would let a try that landed before be paid twice.
         return min(float(text), _LONGEST_WAIT)
     try:
         until = parsedate_to_datetime(text)

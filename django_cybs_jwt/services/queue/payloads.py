@@ -18,6 +18,7 @@ from django_cybs_jwt.protocol.bodies import decode_json, encode_json
 from django_cybs_jwt.sealing import MAX_PLAINTEXT, Context, open_blob, seal
 
 _LENGTH: Final = struct.Struct(">I")
+_LONGEST_ID: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,25 +119,27 @@ def fingerprint(payload: Payload) -> str:
 
 
 def transaction_id(request: OutboundRequest) -> str:
-    """26 letters and digits, the same whenever the same row is made again.
+    """26 letters and digits, the same at every try and whenever the same row is made again.
 
     So a row that a database lost in a failover, and its caller made again, sends the id that the
     gateway has seen, and is refused as its twin.
     """
-    named = [str(request.organization), request.idempotency_key, request.generation]
+    named = [str(request.organization), request.idempotency_key]
     return base64.b32encode(_keyed("transactionId", json.dumps(named)))[:26].decode()
 
 
 def given_transaction_id(payload: Payload) -> str:
-    """The caller's own transactionId, empty where there is none."""
+    """The caller's own transactionId, empty where there is none; InvalidBody for one too long."""
     information = payload.document.get("clientReferenceInformation")
     given = information.get("transactionId") if isinstance(information, dict) else None
+    if isinstance(given, str) and len(given) > _LONGEST_ID:
+        raise InvalidBody(f"A transactionId has at most {_LONGEST_ID} characters.")
     return given if isinstance(given, str) else ""
 
 
 def body_to_send(request: OutboundRequest, payload: Payload) -> bytes:
     """The body with what the resolver needs: a transactionId, and a code where there is none."""
-    if request.safety != Safety.GUARDED:
+    if request.safety != Safety.GUARDED or request.transaction_id is None:
         return payload.body
     document = payload.document
     information = document.get("clientReferenceInformation")
@@ -150,11 +153,10 @@ def check_guarded(payload: Payload) -> None:
     """InvalidBody for money that is no JSON object: it could not be given a transactionId."""
     document = _object(payload.body)
     information = document.get("clientReferenceInformation", {})
-    given = given_transaction_id(payload)
-    if not document or not isinstance(information, dict) or len(given) > 64:
+    if not document or not isinstance(information, dict):
         raise InvalidBody(
             "A queued payment is a JSON object whose clientReferenceInformation, where it has "
-            "one, is an object with a transactionId of at most 64 characters."
+            "one, is an object."
         )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import connection
+from django.db.models import QuerySet
 from django.db.models.constants import OnConflict
 from django.db.models.sql import InsertQuery
 
@@ -20,6 +21,7 @@ from django_cybs_jwt.exceptions import (
     InvalidBody,
     MessageError,
     QueueError,
+    TransactionIdConflict,
 )
 from django_cybs_jwt.models import Organization, OutboundRequest, RequestState, Safety
 from django_cybs_jwt.protocol.bodies import check_body, encode_json
@@ -57,7 +59,8 @@ def enqueue(
 
     The same *idempotency_key* with the same request returns the row that is there, with another
     one IdempotencyConflict. Nothing leaves after *deadline*. *priority* is from 0, soonest, to 9.
-    A call that moves money is given a `transactionId` where it has none. At most three queries.
+    A call that moves money is given a `transactionId` where it has none; one of your own is used
+    once, else TransactionIdConflict. At most three queries.
     Raises MessageError, OrganizationError or QueueError.
     """
     payload = payload_of(method, path, json=json, content=content, mle=mle, headers=headers)
@@ -138,18 +141,26 @@ def build(
         payloads.check_guarded(payload)
         given = payloads.given_transaction_id(payload)
         request.transaction_id = given or payloads.transaction_id(request)
+    elif request.safety == Safety.UNGUARDED:
+        # What was never announced to the gateway cannot be added: none is no reason to make one.
+        request.transaction_id = payloads.given_transaction_id(payload) or None
     request.sealed_payload = payloads.seal_payload(request, payload)
     return request
 
 
 def insert(request: OutboundRequest) -> OutboundRequest:
-    """Store *request*, or return the row that has its key; IdempotencyConflict for another's."""
+    """Store *request*, or return the row that has its key.
+
+    Raises IdempotencyConflict where that is another request's, TransactionIdConflict where
+    another row has its transactionId.
+    """
     if _insert_unless_there(request):
         return request
-    key = {"organization": request.organization, "idempotency_key": request.idempotency_key}
     lean = OutboundRequest.objects.defer("sealed_payload", "sealed_reply")
-    stored = lean.select_related("organization").filter(**key).first()
+    mine = lean.select_related("organization").filter(organization=request.organization)
+    stored = mine.filter(idempotency_key=request.idempotency_key).first()
     if stored is None:
+        _refuse_taken_id(request, mine)
         raise CybsError("The database did not take the row. Look at its log.")
     # Some collations of MySQL hold two keys for one: never take another order's row.
     same = stored.idempotency_key == request.idempotency_key
@@ -158,8 +169,15 @@ def insert(request: OutboundRequest) -> OutboundRequest:
     return stored
 
 
+def _refuse_taken_id(request: OutboundRequest, mine: QuerySet[OutboundRequest]) -> None:
+    named = request.transaction_id
+    other = mine.filter(transaction_id=named).first() if named is not None else None
+    if other is not None:
+        raise TransactionIdConflict(request=str(other.pk))
+
+
 def _insert_unless_there(request: OutboundRequest) -> bool:
-    """One statement that never fails on the key, and says whether it stored the row.
+    """One statement that fails on no unique column, and says whether it stored the row.
 
     An IntegrityError would spoil the caller's transaction on PostgreSQL, a savepoint around it
     costs two round trips, and `bulk_create(ignore_conflicts=True)` does not say what it did.

@@ -169,15 +169,7 @@ def again(request: OutboundRequest, verdict: Verdict, *, now: datetime) -> dict[
     if request.deadline is not None:
         # To be marked as expired then, not to be sent.
         due = min(due, max(request.deadline, now))
-    changes: dict[str, Any] = {"failures": failures, "due_at": due}
-    own = request.transaction_id and request.transaction_id == payloads.transaction_id(request)
-    if verdict.anew and own:
-        request.generation += 1
-        changes |= {
-            "generation": request.generation,
-            "transaction_id": payloads.transaction_id(request),
-        }
-    return changes
+    return {"failures": failures, "due_at": due}
 
 
 def _in_doubt(request: OutboundRequest, now: datetime) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _event(request: OutboundRequest, now: datetime) -> RequestEvent:
         host=request.host,
         operation=request.operation,
         idempotency_key=request.idempotency_key,
-        transaction_id=request.transaction_id,
+        transaction_id=request.transaction_id or "",
         state=str(request.state),
         reason=request.reason,
         outcome=request.outcome,

@@ -20,6 +20,7 @@ from django_cybs_jwt.exceptions import (
     MessageError,
     OrganizationNotFound,
     QueueError,
+    TransactionIdConflict,
 )
 from django_cybs_jwt.models import OutboundRequest
 from django_cybs_jwt.services.queue import database_clock, payloads
@@ -178,6 +179,47 @@ def test_what_the_caller_named_stays(acme: Simulation) -> None:
     assert (row.transaction_id, entry.transaction_id, entry.code) == ("mine-1", "mine-1", "order-9")
 
 
+def test_a_transaction_id_of_its_own_is_of_one_request_alone(acme: Simulation) -> None:
+    """Else the answer, or the undoing, of one order's payment would be taken for another's."""
+    mine = {"clientReferenceInformation": {"code": "c1", "transactionId": "mine"}}
+    order = payment(**mine)
+    first = rows.enqueue(key="order-1", json=order)
+    assert rows.enqueue(key="order-1", json=order).pk == first.pk
+    with transaction.atomic():
+        with pytest.raises(TransactionIdConflict, match="leave it out") as caught:
+            rows.enqueue(key="order-2", json=payment(**mine))
+        with pytest.raises(TransactionIdConflict):
+            rows.enqueue(key="order-3", path="/pts/v2/payouts", json=payment(**mine))
+        # The caller's transaction goes on.
+        assert OutboundRequest.objects.get().pk == first.pk
+    assert CARD not in str(caught.value) + str(caught.value.facts)
+    assert caught.value.facts == {"request": str(first.pk)}
+    rows.work(first)
+    with pytest.raises(TransactionIdConflict):
+        rows.enqueue(key="order-2", json=payment(**mine))
+
+
+def test_two_merchants_may_name_one_transaction_id(acme: Simulation) -> None:
+    acme.merchant("other", signs_with="shared_secret", response_mle=False)
+    mine = payment(clientReferenceInformation={"transactionId": "mine"})
+    for name in ("acme", "other"):
+        cybs.enqueue(name, "POST", PAYMENTS, json=mine, idempotency_key="order-1")
+    assert OutboundRequest.objects.filter(transaction_id="mine").count() == 2
+
+
+def test_many_have_no_transaction_id_at_all(acme: Simulation) -> None:
+    for key in ("read-1", "read-2"):
+        cybs.enqueue("acme", "GET", "/tss/v2/transactions/1", idempotency_key=key)
+        rows.enqueue("/pts/v2/payouts", key=f"payout-{key}")
+    assert OutboundRequest.objects.filter(transaction_id=None).count() == 4
+
+
+def test_money_that_is_not_given_an_id_keeps_the_one_it_carries(acme: Simulation) -> None:
+    mine = {"clientReferenceInformation": {"transactionId": "payout-1"}}
+    row = rows.enqueue("/pts/v2/payouts", json=payment(**mine))
+    assert (row.safety, row.transaction_id) == ("UNGUARDED", "payout-1")
+
+
 def test_the_fingerprint_does_not_give_a_card_number_away(acme: Simulation) -> None:
     """Keyed: whoever has the table cannot try all numbers."""
     row = rows.enqueue()
@@ -225,6 +267,10 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception]]] = {
     "no object": ({"json": [1]}, InvalidBody),
     "no JSON": ({"content": b"{"}, InvalidBody),
     "twice the same name": ({"content": b'{"a":1,"a":2}'}, InvalidBody),
+    "id too long": (
+        {"json": payment(clientReferenceInformation={"transactionId": "x" * 65})},
+        InvalidBody,
+    ),
     "reference is no object": ({"json": {"clientReferenceInformation": "x"}}, InvalidBody),
     "both": ({"json": {}, "content": b"{}"}, InvalidBody),
     "too long": ({"json": {"x": "x" * (1 << 20)}}, InvalidBody),

@@ -210,7 +210,7 @@ def test_a_401_carries_its_explanation_and_does_not_hammer(
     assert (row.state, row.reason, row.attempt) == ("PARKED", "unauthorized", 3)
 
 
-def test_processor_unavailable_comes_back_under_a_new_transaction_id(
+def test_processor_unavailable_comes_back_under_the_same_transaction_id(
     acme: Simulation, clock: rows.Clock
 ) -> None:
     row = rows.enqueue()
@@ -221,7 +221,22 @@ def test_processor_unavailable_comes_back_under_a_new_transaction_id(
     clock.forward(300)
     row = rows.work(row)
     assert row.state == "ANSWERED"
-    assert rows.money(acme) == [row.transaction_id] != [first]
+    assert rows.money(acme) == [row.transaction_id] == [first]
+
+
+def test_a_gateway_that_keeps_the_id_of_what_it_refused_costs_an_order_and_charges_nobody(
+    acme: Simulation, clock: rows.Clock
+) -> None:
+    row = rows.enqueue()
+    for reason in ("PROCESSOR_UNAVAILABLE", "DUPLICATE_REQUEST"):
+        rows.fail(acme, "status", status=400, reason=reason)
+        row = rows.work(row)
+        clock.forward(400)
+    assert (row.state, row.reason) == ("IN_DOUBT", "duplicate")
+    for _ in range(10):
+        clock.forward(60)
+        row = rows.work(row)
+    assert (row.state, row.attempt, rows.money(acme)) == ("ABSENT", 2, [])
 
 
 DOUBTS = [
@@ -264,11 +279,17 @@ def test_a_read_that_failed_is_read_again(
 
 
 def test_the_twin_of_a_payment_that_a_database_forgot_charges_nobody(
-    acme: Simulation, clock: rows.Clock
+    acme: Simulation, clock: rows.Clock, refused_before: bool
 ) -> None:
     """c14."""
     order = rows.payment()
-    rows.work(rows.enqueue(key="order-1", json=order))
+    row = rows.enqueue(key="order-1", json=order)
+    if refused_before:
+        rows.fail(acme, "status", status=400, reason="PROCESSOR_UNAVAILABLE")
+        rows.work(row)
+        clock.forward(400)
+    assert rows.work(row).state == "ANSWERED"
+@pytest.mark.parametrize("refused_before", [False, True])
     OutboundRequest.objects.all().delete()
     row = rows.work(rows.enqueue(key="order-1", json=order))
     assert (row.state, row.reason) == ("IN_DOUBT", "duplicate")
@@ -368,3 +389,40 @@ def test_no_log_attempt_or_error_shows_the_card(
         rows.work(row)
     assert CARD not in caplog.text
     assert CARD not in str(list(Attempt.objects.values()))
+def test_an_answer_in_hand_waits_for_a_database_that_is_away(
+    acme: Simulation, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 400 is judged by what was tried before, which only the database knows."""
+    row = rows.enqueue()
+    for reason in ("PROCESSOR_UNAVAILABLE", "INVALID_DATA"):
+        rows.fail(acme, "status", status=400, reason=reason)
+    rows.work(row)
+    clock.forward(400)
+    exists, calls = models.QuerySet.exists, []
+
+    def away(rows_asked_for: models.QuerySet[Any]) -> bool:
+        if rows_asked_for.model is Attempt:
+            calls.append(1)
+            if len(calls) == 1:
+                raise OperationalError("server closed the connection")
+        return exists(rows_asked_for)
+
+    monkeypatch.setattr(models.QuerySet, "exists", away)
+    monkeypatch.setattr(settling, "_PAUSE", 0)
+    monkeypatch.setattr(connection, "close", lambda: None)
+    row = rows.work(row)
+    assert (row.state, row.reason, len(calls)) == ("IN_DOUBT", "duplicate", 2)
+
+
+def test_what_fails_after_a_result_was_written_fails_nobody(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(_: OutboundRequest) -> None:
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr(bulkheads, "pass_on", away)
+    row = cybs.submit("acme", "POST", rows.PAYMENTS, json=rows.payment(), idempotency_key="s-1")
+    assert (row.state, rows.work(rows.enqueue()).state) == ("ANSWERED", "ANSWERED")
+    assert f"What follows from request {row.pk} failed" in caplog.text
+
+

@@ -95,9 +95,18 @@ def test_what_may_have_been_processed_is_not_sent_again_or_called_unsent(
     ]
 
 
-def test_even_forced_the_gateway_refuses_the_twin(acme: Simulation, clock: Clock) -> None:
+@pytest.mark.parametrize("refused_for_now", [False, True])
+def test_even_forced_the_gateway_refuses_the_twin(
+    acme: Simulation, clock: Clock, refused_for_now: bool
+) -> None:
+    """I8: also after the processor was away, as the transactionId stays."""
     row = parked_in_doubt(acme, clock, "reset_after")
-    row = rows.work(decide(operating.retry, row, clock, force=True))
+    row = decide(operating.retry, row, clock, force=True)
+    if refused_for_now:
+        rows.fail(acme, "status", status=400, reason="PROCESSOR_UNAVAILABLE")
+        row = rows.work(row)
+        clock.forward(400)
+    row = rows.work(row)
     assert (row.state, row.reason, len(rows.money(acme))) == ("IN_DOUBT", "duplicate", 1)
 
 

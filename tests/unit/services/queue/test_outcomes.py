@@ -190,9 +190,8 @@ def test_what_says_nothing_against_the_gateway_does_not_count() -> None:
     assert judge(facts(**ROWS["refused"][0]), now=NOW).counts
 
 
-def test_only_processor_unavailable_asks_for_a_new_transaction_id() -> None:
-    anew = {name for name, row in ROWS.items() if judge(facts(**row[0]), now=NOW).anew}
-    assert anew == {"processor unavailable"}
+def test_processor_unavailable_waits_a_minute_at_least() -> None:
+    assert judge(facts(**ROWS["processor unavailable"][0]), now=NOW).after == 60
 
 
 @given(

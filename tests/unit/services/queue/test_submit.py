@@ -19,6 +19,7 @@ from django_cybs_jwt.exceptions import (
     KeyNotUsable,
     MessageError,
     OpenTransaction,
+    TransactionIdConflict,
 )
 from django_cybs_jwt.models import Credential, OutboundRequest, State
 from django_cybs_jwt.services import signing
@@ -88,6 +89,16 @@ def test_the_same_key_again_returns_the_row_and_sends_nothing(
     assert len(acme.ledger) == 1
     with pytest.raises(IdempotencyConflict):
         submit(json=payment())
+
+
+def test_the_transaction_id_of_another_request_is_refused_and_nothing_sent(
+    acme: Simulation, submit: Submit
+) -> None:
+    mine = {"transactionId": "mine"}
+    submit(json=payment(clientReferenceInformation=mine))
+    with pytest.raises(TransactionIdConflict, match="leave it out"):
+        submit(key="order-2", json=payment(clientReferenceInformation=mine))
+    assert (len(acme.ledger), OutboundRequest.objects.count()) == (1, 1)
 
 
 def test_what_was_queued_under_the_key_is_sent_now(acme: Simulation, submit: Submit) -> None:
