@@ -1,4 +1,4 @@
-"""System checks cybs_jwt.W001 to W025: what is wrong before it costs a payment.
+"""System checks cybs_jwt.W001 to W026: what is wrong before it costs a payment.
 
 All are warnings, because an error would lock out `migrate` and `cybs_keyring generate`,
 which run before a ring exists. docs/checks.md says which of them are refused at first use.
@@ -69,7 +69,7 @@ def _unfailing(check: Check) -> Check:
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """W001, W005, W006, W009, W010."""
+    """W001, W005, W006, W009, W010, W026."""
     try:
         loaded = conf.current()
         conf.operations()
@@ -78,7 +78,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             loaded.profile(host)
     except ConfigurationError as error:
         return [_warn(1, str(error), "Correct settings.CYBS_JWT; docs/settings.md lists it.")]
-    return list(_settings_faults(loaded))
+    return [*_settings_faults(loaded), *_policies_in_vain(loaded)]
 
 
 def check_keyring(**_: Any) -> list[CheckMessage]:
@@ -208,6 +208,20 @@ def _settings_faults(loaded: conf.Settings) -> Iterator[CheckMessage]:
     if interpreter is not None and shutil.which(interpreter) is None:
         hint = "Give a Python that can import cryptography, or leave the setting out."
         yield _warn(10, f"P12_INTERPRETER {interpreter} cannot be run.", hint)
+
+
+def _policies_in_vain(loaded: conf.Settings) -> Iterator[CheckMessage]:
+    # Late: the models exist only once every app is loaded.
+    from django_cybs_jwt.services.queue import safety
+
+    for operation, policy in loaded.RESOLVE.items():
+        possible = safety.POLICIES[safety.of(operation)]
+        if policy in possible:
+            continue
+        hint = f"Possible: {', '.join(sorted(possible))}."
+        if not possible:
+            hint = "It can be sent again, and is. Leave it out."
+        yield _warn(26, f"RESOLVE cannot clear up {operation} by {policy!r}.", hint)
 
 
 def _broker_faults(broker: Broker) -> Iterator[CheckMessage]:

@@ -31,7 +31,7 @@ def person(name: str) -> str:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("cybs_jwt", "0010_key_standing")]
+    dependencies = [("cybs_jwt", "0011_one_request_per_transaction")]
 
     operations = [
         migrations.RemoveConstraint("approval", CONSTRAINT),

@@ -448,3 +448,27 @@ def test_w025__versions_of_what_is_sealed(healthy: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(options, "simple_history_manager_attribute", "history", raising=False)
     (message,) = found()
     assert "django-simple-history keeps versions of OutboundRequest." in message.msg
+
+
+@pytest.mark.parametrize(
+    ("operation", "policy"),
+    [
+        ("POST /pts/v2/payouts", "void"),
+        ("POST /pts/v2/payouts", "resend"),
+        ("POST /pts/v2/payments/{id}/voids", "search"),
+        ("GET /tss/v2/transactions/{id}", "manual"),
+    ],
+)
+def test_w026__a_policy_that_cannot_work(healthy: Any, operation: str, policy: str) -> None:
+    healthy(RESOLVE={operation: policy})
+    (message,) = found()
+    assert (message.id, "cannot clear up" in message.msg) == ("cybs_jwt.W026", True)
+
+
+def test_w026__policies_that_work_are_passed_over(healthy: Any) -> None:
+    guarded = "POST /pts/v2/payments/{id}/captures"
+    for policy in ("search", "void", "resend", "manual"):
+        healthy(RESOLVE={guarded: policy})
+        assert found() == []
+    healthy(RESOLVE={"POST /pts/v2/payouts": "search"})
+    assert found() == []

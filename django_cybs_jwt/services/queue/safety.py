@@ -35,6 +35,16 @@ _UNDOING: Final = frozenset(
 _READING: Final = frozenset({"POST /tss/v2/searches"})
 
 
+POLICIES: Final[dict[Safety, frozenset[Policy]]] = {
+    Safety.SAFE: frozenset(),
+    Safety.REPEATABLE: frozenset(),
+    # Money that the gateway is not known to undo by transactionId, nor to refuse the twin of.
+    Safety.UNGUARDED: frozenset({"search", "manual"}),
+    Safety.GUARDED: frozenset({"search", "void", "resend", "manual"}),
+}
+"""What RESOLVE can choose; for those that are repeated there is nothing to choose."""
+
+
 def of(operation: str) -> Safety:
     """The safety of `METHOD /path/{id}`; what is not known counts as money that nobody guards."""
     method = operation.partition(" ")[0]
@@ -51,13 +61,15 @@ def policy(request: OutboundRequest) -> Policy:
     repeat  send it again; search  look it up, absent is absent
     void    the same, and undo by transactionId before it is called absent
     resend  the same as search, and send it again when it is absent; manual  a person decides
+
+    One that cannot work, as without a transactionId, is left to a person.
     """
     if request.safety in (Safety.SAFE, Safety.REPEATABLE):
         return "repeat"
-    chosen = conf.current().RESOLVE.get(request.operation)
-    if chosen is not None:
-        return chosen
-    return "void" if request.safety == Safety.GUARDED else "manual"
+    default: Policy = "void" if request.safety == Safety.GUARDED else "manual"
+    chosen = conf.current().RESOLVE.get(request.operation, default)
+    works = request.transaction_id is not None and chosen in POLICIES[Safety(request.safety)]
+    return chosen if works else "manual"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +97,12 @@ def undo(request: OutboundRequest, document: dict[str, Any]) -> Undo:
 
 
 def reference_of(request: OutboundRequest, document: dict[str, Any]) -> str:
-    """The code that the gateway's search finds the request by."""
+    """The code that the gateway's search finds the request by; empty where it was sent without."""
     information = document.get("clientReferenceInformation")
     code = information.get("code") if isinstance(information, dict) else None
-    return code if isinstance(code, str) and code else request.transaction_id
+    if isinstance(code, str) and code:
+        return code
+    return request.transaction_id or "" if request.safety == Safety.GUARDED else ""
 
 
 def _captures(document: dict[str, Any]) -> bool:
