@@ -72,6 +72,18 @@ _UNDECIDED: Final = frozenset(
     {"PROCESSOR_TIMEOUT", "SERVER_TIMEOUT", "SERVICE_TIMEOUT", "SYSTEM_ERROR"}
 )
 _DEFINITE: Final = frozenset({400, 402, 403, 404, 405, 406, 409, 410, 412, 413, 415, 422, 424})
+# What a 2xx says of a payment, capture, refund or credit; all of it ends the request.
+_WORDS_FOR_MONEY: Final = frozenset(
+    {
+        *("AUTHORIZED", "PARTIAL_AUTHORIZED", "AUTHORIZED_PENDING_REVIEW"),
+        *("AUTHORIZED_RISK_DECLINED", "PENDING_AUTHENTICATION", "PENDING_REVIEW", "PENDING"),
+        *("TRANSMITTED", "ACCEPTED", "COMPLETED", "DECLINED", "REJECTED", "INVALID_REQUEST"),
+    }
+)
+UNREADABLE: Final = "unreadable"
+UNKNOWN_STATUS: Final = "unknown_status"
+TAKEN: Final = (UNREADABLE, UNKNOWN_STATUS)
+"""After such a 2xx it was processed, whatever it came to: neither sent again nor undone."""
 UNAUTHORIZED: Final = "unauthorized"
 _A_MINUTE: Final = 60.0
 _LONGEST_WAIT: Final = 3600.0
@@ -86,9 +98,19 @@ def judge(facts: Facts, *, now: datetime) -> Verdict:
     verdict = _by_status(facts, words, now)
     return replace(
         verdict,
-        outcome=_matching(_WORD, words.get("status")) or _matching(_WORD, words.get("reason")),
-        gateway_id=_matching(_ID, words.get("id")),
+        outcome=word(words.get("status")) or word(words.get("reason")),
+        gateway_id=identifier(words.get("id")),
     )
+
+
+def word(told: object) -> str:
+    """One of the gateway's own words; nothing that could quote the request gets into a column."""
+    return told if isinstance(told, str) and _WORD.match(told) else ""
+
+
+def identifier(told: object) -> str:
+    """An id of the gateway's, empty for what is none."""
+    return told if isinstance(told, str) and _ID.match(told) else ""
 
 
 def maybe(reason: str) -> Verdict:
@@ -101,7 +123,7 @@ def _without_answer(facts: Facts) -> Verdict:
         return _not_sent(facts)
     if facts.status is not None and 200 <= facts.status < 300 and facts.phase == Phase.ANSWERING:
         lost = facts.error not in ("MLEDecryptError", "ReplyNotEncrypted", "ReplyUnreadable")
-        return maybe("reply_lost" if lost else "unreadable")
+        return maybe("reply_lost" if lost else UNREADABLE)
     if facts.status is not None:
         return maybe("reply_lost")
     return maybe({Phase.SENDING: "incomplete"}.get(facts.phase, "no_answer"))
@@ -124,7 +146,7 @@ _ANSWERED: Final = Verdict(kind=Kind.ANSWERED, then=Then.END, reason="")
 
 def _by_status(facts: Facts, words: Mapping[str, Any], now: datetime) -> Verdict:
     status = facts.status or 0
-    reason = _matching(_WORD, words.get("reason"))
+    reason = word(words.get("reason"))
     if 200 <= status < 300:
         return _of_success(facts, words, reason) or _ANSWERED
     if status == 400:
@@ -155,14 +177,20 @@ def _of_success(facts: Facts, words: Mapping[str, Any], reason: str) -> Verdict 
     status = words.get("status")
     if status == "SERVER_ERROR" or reason in _UNDECIDED:
         return maybe((reason or "SERVER_ERROR").lower()[:40])
-    if facts.safety == Safety.GUARDED and not _matching(_WORD, status):
-        # Money without a word on what became of it.
-        return maybe("unreadable")
+    if facts.safety == Safety.GUARDED:
+        # Money without a word on what became of it, or with one that may mean anything.
+        known = word(status) in _WORDS_FOR_MONEY
+        return None if known else maybe(UNKNOWN_STATUS if word(status) else UNREADABLE)
+    body = (facts.body or b"").strip()
+    if facts.safety != Safety.SAFE and body and _parsed(body) is None:
+        # Not the gateway's: a page of somebody in between. A report, which is read, may be no JSON.
+        return maybe(UNREADABLE)
     return None
 
 
 def _of_400(facts: Facts, words: Mapping[str, Any], reason: str) -> Verdict | None:
     if reason == "PROCESSOR_UNAVAILABLE":
+        # Under the same transactionId: a new one would let a try that landed before be paid twice.
         return Verdict(
             kind=Kind.NOT_PROCESSED,
             then=Then.RETRY,
@@ -189,7 +217,6 @@ def _seconds(retry_after: str | None, now: datetime) -> float:
     """What Retry-After asks for, in either of its forms; a minute where it says nothing."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
-        # Under the same transactionId: a new one would let a try that landed before be paid twice.
         return min(float(text), _LONGEST_WAIT)
     try:
         until = parsedate_to_datetime(text)
@@ -200,13 +227,12 @@ def _seconds(retry_after: str | None, now: datetime) -> float:
 
 
 def _words(body: bytes) -> Mapping[str, Any]:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
+    found = _parsed(body)
     return found if isinstance(found, dict) else {}
 
 
-def _matching(pattern: re.Pattern[str], word: object) -> str:
-    """The gateway's own word; nothing that could quote the request goes into a clear column."""
-    return word if isinstance(word, str) and pattern.match(word) else ""
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

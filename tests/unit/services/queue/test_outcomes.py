@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from django_cybs_jwt.client import Phase
 from django_cybs_jwt.models import Safety
+from django_cybs_jwt.services.queue import outcomes
 from django_cybs_jwt.services.queue.outcomes import Facts, Then, Verdict, judge
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -81,7 +82,22 @@ ROWS: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
         lost(Phase.ANSWERING, "RemoteProtocolError", status=400),
         "maybe", "doubt", "doubt", "reply_lost",
     ),
-    "interrupted": (lost(Phase.SENT, "SystemExit"), "maybe", "doubt", "doubt", "no_answer"),
+    "garbage for a status line": (
+        lost(Phase.SENT, "RemoteProtocolError"), "maybe", "doubt", "doubt", "no_answer"
+    ),
+    # Interrupted: by how far it came, whoever it was that interrupted it.
+    **{
+        f"{error} {where}": (facts_of(phase, error), kind, *follows)
+        for error in ("CancelledError", "SoftTimeLimitExceeded", "SystemExit")
+        for where, facts_of, phase, kind, follows in (
+            ("before", unsent, Phase.TLS, "not-sent", ("retry", "retry", "not_sent")),
+            ("in the body", lost, Phase.SENDING, "maybe", ("doubt", "doubt", "incomplete")),
+            ("after it", lost, Phase.SENT, "maybe", ("doubt", "doubt", "no_answer")),
+        )
+    },
+    "in the answer": (
+        lost(Phase.ANSWERING, "SystemExit", status=201), "maybe", "doubt", "doubt", "reply_lost"
+    ),
     "does not open": (
         lost(Phase.ANSWERING, "MLEDecryptError", status=201),
         "maybe", "doubt", "doubt", "unreadable",
@@ -91,10 +107,13 @@ ROWS: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
         reply(201, words("DECLINED", errorInformation={"reason": "PROCESSOR_DECLINED"})),
         "answered", "end", "end", "",
     ),
-    "204": (reply(202, words("PENDING")), "answered", "end", "end", ""),
+    "pending": (reply(202, words("PENDING")), "answered", "end", "end", ""),
     "201 in time-out": (
         reply(201, words("SERVER_ERROR", "PROCESSOR_TIMEOUT")),
         "maybe", "doubt", "doubt", "processor_timeout",
+    ),
+    "too large, before the body was out": (
+        reply(413, phase=Phase.SENDING), "answered", "end", "end", ""
     ),
     "invalid": (
         reply(400, words("INVALID_REQUEST", "MISSING_FIELD")), "answered", "end", "end", ""
@@ -155,11 +174,45 @@ def test_table(name: str, safety: str) -> None:
         assert (verdict.kind, verdict.reason) == ("answered", "")
 
 
-def test_a_201_for_money_that_says_nothing_of_it_is_no_answer() -> None:
-    for body in (b"", b"{}", b"[]", b"nonsense", b'{"status": 1}', b'{"status": "lower"}'):
-        assert judge(facts(status=201, body=body), now=NOW).reason == "unreadable"
-        # Elsewhere a 2xx need not have a status: a report, a 204.
-        assert judge(facts(Safety.UNGUARDED, status=201, body=body), now=NOW).then == Then.END
+# name: a 2xx, and the reason of the doubt by safety; none where it is an answer
+SUCCESSES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "without a word": (reply(201), {"GUARDED": "unreadable"}),
+    "a list": (reply(200, []), {"GUARDED": "unreadable"}),
+    "a number for a status": (reply(201, {"status": 1}), {"GUARDED": "unreadable"}),
+    "no word of the gateway's": (reply(201, words("authorised")), {"GUARDED": "unreadable"}),
+    "a word that nobody knows": (reply(201, words("BAKED")), {"GUARDED": "unknown_status"}),
+    # Of what is not known to be money the words cannot be known either.
+    "a subscription": (reply(201, words("ACTIVE")), {"GUARDED": "unknown_status"}),
+    "204": (reply(204, b""), {"GUARDED": "unreadable"}),
+    "an empty 200": (reply(200, b""), {"GUARDED": "unreadable"}),
+    # A report that is read may be CSV; all else that is no JSON is not the gateway's.
+    "a page": (
+        reply(200, b"<html>login</html>"),
+        dict.fromkeys(("GUARDED", "UNGUARDED", "REPEATABLE"), "unreadable"),
+    ),
+    "in time-out": (
+        reply(201, words("SERVER_ERROR", "SERVICE_TIMEOUT")),
+        dict.fromkeys(Safety.values, "service_timeout"),
+    ),
+    "an error without a reason": (
+        reply(201, words("SERVER_ERROR")), dict.fromkeys(Safety.values, "server_error")
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("safety", Safety)
+@pytest.mark.parametrize("name", SUCCESSES)
+def test_a_2xx_is_an_answer_only_where_it_says_what_became_of_it(name: str, safety: str) -> None:
+    known, doubts = SUCCESSES[name]
+    verdict = judge(facts(safety, **known), now=NOW)
+    assert verdict.reason == doubts.get(safety, "")
+    assert verdict.then == ("doubt" if safety in doubts else "end")
+
+
+def test_every_word_for_money_ends_it() -> None:
+    for status in outcomes._WORDS_FOR_MONEY:
+        assert judge(facts(**reply(201, words(status))), now=NOW).outcome == status
+        assert judge(facts(**reply(201, words(status))), now=NOW).then == Then.END
 
 
 def test_the_gateways_words_and_nothing_else_come_into_clear_columns() -> None:
