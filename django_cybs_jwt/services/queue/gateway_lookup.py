@@ -2,51 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from django_cybs_jwt.client import Reply
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.models import OutboundRequest
 from django_cybs_jwt.services import sending
-from django_cybs_jwt.services.queue import safety
+from django_cybs_jwt.services.queue import hits as hitting
+from django_cybs_jwt.services.queue import outcomes, safety
+from django_cybs_jwt.services.queue.hits import Hit
 
-_PAGE: Final = 20
-_UNDOING: Final = frozenset({"ics_void", "ics_auth_reversal"})
-_UNDONE: Final = frozenset({"VOIDED", "REVERSED"})
+_PAGE: Final = 100
+_MOST: Final = 1000
+_DONE: Final = frozenset({"VOIDED", "REVERSED"})
 _ALREADY: Final = frozenset({"AUTH_ALREADY_REVERSED", "CAPTURE_ALREADY_VOIDED"})
+_TRANSACTION_ID: Final = "clientReferenceInformation.transactionId"
 
 
 class LookupFailedError(CybsError):
     """The gateway did not say; that is never the same as 'nothing there'."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hit:
-    """One transaction that bears our transactionId; *details* is what the gateway says of it."""
-
-    id: str
-    undoes: bool
-    succeeded: bool
-    details: dict[str, Any] = field(repr=False)
-
-    @property
-    def undone(self) -> bool:
-        """True where it was voided or reversed since."""
-        return self.status in _UNDONE
-
-    @property
-    def status(self) -> str:
-        """The gateway's word for it, DECLINED for money that did not move."""
-        found = _information(self.details).get("status")
-        return found if isinstance(found, str) else "" if self.succeeded else "DECLINED"
-
-    @property
-    def content(self) -> bytes:
-        """What stands in for the lost reply."""
-        return json.dumps(self.details, separators=(",", ":")).encode()
+class UndecidedError(LookupFailedError):
+    """The gateway has it, and does not know itself what became of it."""
 
 
 def hits(request: OutboundRequest, document: dict[str, Any]) -> list[Hit]:
@@ -59,29 +38,60 @@ def hits(request: OutboundRequest, document: dict[str, Any]) -> list[Hit]:
 
 
 def undo(request: OutboundRequest, document: dict[str, Any]) -> bool:
-    """True when the gateway undid it, False when it says there is nothing to undo.
+    """True when the gateway undid it, False when it says that there is nothing of that id.
 
-    Raises LookupFailedError, or SendError when no answer came.
+    Raises LookupFailedError for every other answer, or SendError when none came.
     """
     wanted = safety.undo(request, document)
     reply = sending.send(_name(request), "POST", wanted.path, json=wanted.body)
     words = _document(reply)
-    if reply.is_success and words.get("status") in _UNDONE:
+    reason = words.get("reason")
+    if reply.is_success and words.get("status") in _DONE:
         return True
-    if reply.status_code == 400 and words.get("reason") in _ALREADY:
+    if reply.status_code == 400 and reason in _ALREADY:
         return True
-    if reply.status_code in (400, 404):
+    if reply.status_code == 400 and _says_nothing_there(words):
         return False
-    raise LookupFailedError(f"Undoing it was answered with HTTP {reply.status_code}.")
+    raise LookupFailedError(
+        f"Undoing it was answered with HTTP {reply.status_code} {outcomes.word(reason)}."
+    )
+
+
+def _says_nothing_there(words: dict[str, Any]) -> bool:
+    """Only this. NOT_VOIDABLE is also said of what is on its way to the bank, and then stands."""
+    about_it = _names_no_other_field(words.get("details"))
+    return words.get("reason") == "MISSING_AUTH" or (
+        words.get("reason") == "INVALID_DATA" and about_it
+    )
+
+
+def _names_no_other_field(details: object) -> bool:
+    if not isinstance(details, list):
+        return details is None
+    return all(isinstance(each, dict) and each.get("field") == _TRANSACTION_ID for each in details)
 
 
 def _search(request: OutboundRequest, code: str) -> list[dict[str, Any]]:
+    """Every transaction under that code, page by page; what is new comes last and shifts none."""
+    found: list[dict[str, Any]] = []
+    while True:
+        page, total = _page(request, code, offset=len(found))
+        found += page
+        if len({str(each.get("id")) for each in found}) < len(found):
+            raise LookupFailedError("The search changed while it was read.")
+        if len(found) == total:
+            return found
+        if not page or len(found) > total or total > _MOST:
+            raise LookupFailedError("More bear its reference than the search shows.")
+
+
+def _page(request: OutboundRequest, code: str, *, offset: int) -> tuple[list[dict[str, Any]], int]:
     query = {
         "save": False,
         "query": f'clientReferenceInformation.code:"{code}"',
-        "sort": "submitTimeUtc:desc",
+        "sort": "submitTimeUtc:asc",
         "limit": _PAGE,
-        "offset": 0,
+        "offset": offset,
     }
     reply = sending.send(_name(request), "POST", "/tss/v2/searches", json=query)
     words = _document(reply)
@@ -89,11 +99,8 @@ def _search(request: OutboundRequest, code: str) -> list[dict[str, Any]]:
     if not reply.is_success or not isinstance(total, int) or isinstance(total, bool):
         raise LookupFailedError(f"The search was answered with HTTP {reply.status_code}.")
     embedded = words.get("_embedded")
-    found = embedded.get("transactionSummaries", []) if isinstance(embedded, dict) else []
-    summaries = [each for each in found if isinstance(each, dict)]
-    if len(summaries) != total:
-        raise LookupFailedError("More bear its reference than one page of the search shows.")
-    return summaries
+    shown = embedded.get("transactionSummaries", []) if isinstance(embedded, dict) else []
+    return [each for each in shown if isinstance(each, dict)], total
 
 
 def _own(
@@ -108,7 +115,7 @@ def _own(
         if not named and not generated:
             raise LookupFailedError("The gateway does not say whose transaction it is.")
         if named in ("", request.transaction_id):
-            yield _hit(summary, details)
+            yield hitting.read(summary, details)
 
 
 def _details(request: OutboundRequest, summary: dict[str, Any]) -> dict[str, Any]:
@@ -119,24 +126,6 @@ def _details(request: OutboundRequest, summary: dict[str, Any]) -> dict[str, Any
     if not reply.is_success:
         raise LookupFailedError(f"Its details were answered with HTTP {reply.status_code}.")
     return _document(reply)
-
-
-def _hit(summary: dict[str, Any], details: dict[str, Any]) -> Hit:
-    information = _information(summary)
-    applications = information.get("applications")
-    each = applications if isinstance(applications, list) else []
-    names = {one.get("name") for one in each if isinstance(one, dict)}
-    return Hit(
-        id=str(summary["id"]),
-        undoes=bool(names & _UNDOING),
-        succeeded=information.get("rFlag") == "SOK",
-        details=details,
-    )
-
-
-def _information(document: dict[str, Any]) -> dict[str, Any]:
-    found = document.get("applicationInformation")
-    return found if isinstance(found, dict) else {}
 
 
 def _transaction_id(document: dict[str, Any]) -> str:

@@ -13,6 +13,13 @@ _RETRY: Final = "Then retry it, or cancel it."
 _ADVICE: Final[Mapping[str, str]] = {
     "in_doubt": f"It may have been processed, and cannot be looked up by itself. {_LOOK}",
     "processed_twice": "The gateway has it twice. Void one of the two, then reconcile it.",
+    "undoing": f"Undoing it was begun, and nobody knows whether it was done. {_LOOK}",
+    "unclear:UndecidedError": f"The gateway has it, and does not say what became of it. {_LOOK}",
+    "unreadable": "The gateway took it, and its answer cannot be read. Import the response key, "
+    "then reconcile it; or look it up at the gateway and settle it.",
+    "unknown_status": f"The gateway took it, and its answer has a word unknown here. {_LOOK}",
+    "deadline_passed": "Its deadline passed after it may have been processed. Look it up at the "
+    "gateway, then settle it, or cancel it by force.",
     "unauthorized": f"The gateway refuses the key: read the attempt's report. {_RETRY}",
     "redirected": f"The answer was a redirect: the host or BASE_URLS is wrong. {_RETRY}",
     "certificate_refused": f"The peer's TLS certificate is not trusted: see CA_BUNDLE. {_RETRY}",

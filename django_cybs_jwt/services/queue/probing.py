@@ -27,6 +27,7 @@ from django_cybs_jwt.services.verification import PROBE
 _SEARCHES: Final = "/tss/v2/searches"
 _PAYMENTS: Final = "/pts/v2/payments"
 _REVERSALS: Final = "/pts/v2/reversals"
+_VOIDS: Final = "/pts/v2/voids"
 _LATE: Final = timedelta(minutes=10)
 _POLLS: Final = 1.0  # seconds
 _LENGTHS: Final = (26, 50, 64)
@@ -82,7 +83,8 @@ def _harmless(patience: Patience) -> Questions:
 
 def _moving_money(patience: Patience) -> Questions:
     return {
-        "void-of-nothing": ("What comes of undoing what never was?", _undo_nothing),
+        "reversal-of-nothing": ("What comes of reversing what never was?", _reverse_nothing),
+        "void-of-nothing": ("And of voiding it?", _void_nothing),
         "twin": ("What comes of one transactionId twice?", _twin),
         "long-id": ("How long may a transactionId be?", _longest),
         "search-lag": (
@@ -151,8 +153,14 @@ def _idle(seconds: float, organization: Organization) -> tuple[str, str]:
     return ("yes" if parcel.trace.reused else "no"), f"after {seconds:g} s"
 
 
-def _undo_nothing(organization: Organization) -> tuple[str, str]:
+def _reverse_nothing(organization: Organization) -> tuple[str, str]:
     reply = _reverse(organization, uuid.uuid4().hex)
+    return _word(reply), _said(reply)
+
+
+def _void_nothing(organization: Organization) -> tuple[str, str]:
+    body = {"clientReferenceInformation": {"transactionId": uuid.uuid4().hex}}
+    reply = _call(organization, "POST", _VOIDS, body)
     return _word(reply), _said(reply)
 
 

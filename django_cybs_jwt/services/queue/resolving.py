@@ -12,14 +12,23 @@ from django.utils import timezone
 from django_cybs_jwt import conf
 from django_cybs_jwt.client import Phase
 from django_cybs_jwt.exceptions import CybsError
-from django_cybs_jwt.models import OutboundRequest
+from django_cybs_jwt.models import Attempt, OutboundRequest, RequestState
 from django_cybs_jwt.services import sending
-from django_cybs_jwt.services.queue import failpoints, gateway_lookup, outcomes, payloads, safety
+from django_cybs_jwt.services.queue import (
+    database_clock,
+    failpoints,
+    gateway_lookup,
+    hits,
+    outcomes,
+    payloads,
+    safety,
+)
 from django_cybs_jwt.services.queue.executing import refuse_open_transaction
-from django_cybs_jwt.services.queue.gateway_lookup import Hit
+from django_cybs_jwt.services.queue.gateway_lookup import UndecidedError
+from django_cybs_jwt.services.queue.hits import Finding
 from django_cybs_jwt.services.queue.outcomes import Facts, Then
 from django_cybs_jwt.services.queue.payloads import StoredReply
-from django_cybs_jwt.services.queue.states import Step, move
+from django_cybs_jwt.services.queue.states import TWICE, UNDOING, Step, move
 from django_cybs_jwt.tracebacks import forgetful
 
 logger = logging.getLogger(__name__)
@@ -36,15 +45,10 @@ def resolve(request: OutboundRequest, *, now: datetime) -> None:
         _repeat(request, now)
     elif policy == "manual":
         move(request, Step.PARK, now=now, reason="in_doubt")
-    elif _take_turn(request, now):
+    else:
         refuse_open_transaction()
-        try:
-            _clear_up(request, policy, now)
-        except CybsError as error:
-            # A search that failed is not a search that found nothing.
-            logger.warning("Request %s stays in doubt: %s", request.pk, type(error).__name__)
-            if request.looks >= conf.current().queue.looks and _past_fence(request, now):
-                move(request, Step.PARK, now=now, reason=f"unclear:{type(error).__name__}"[:40])
+        if _hold(request, looks=request.looks + 1):
+            _look(request, policy, now)
 
 
 def _repeat(request: OutboundRequest, now: datetime) -> None:
@@ -54,35 +58,65 @@ def _repeat(request: OutboundRequest, now: datetime) -> None:
         move(request, Step.REPEAT, now=now, reason=request.reason)
 
 
-def _take_turn(request: OutboundRequest, now: datetime) -> bool:
-    """Plan the next look before this one: one resolver at a time, and none is missed."""
-    times = conf.current().queue
-    delay = min(times.longest_retry, max(times.first_look, 1.0) * 2.0 ** min(request.looks, 20))
-    due = now + timedelta(seconds=delay)
+def _hold(request: OutboundRequest, **changes: Any) -> bool:
+    """Take the turn, or prove that it is still ours: nobody else looks for a whole lease."""
+    ends = database_clock.now() + timedelta(seconds=conf.current().queue.lease)
+    return _step(request, Step.LOOK_AGAIN, due_at=ends, **{"reason": request.reason} | changes)
+
+
+def _step(request: OutboundRequest, step: Step, **changes: Any) -> bool:
+    """Take *step* unless another resolver has the turn."""
+    mine = Q(due_at=request.due_at)
+    return move(request, step, now=database_clock.now(), only=mine, **changes)
+
+
+def _look(request: OutboundRequest, policy: safety.Policy, now: datetime) -> None:
+    late = _past_fence(request, now)
+    try:
+        _clear_up(request, policy, late=late)
+    except Exception as error:
+        # A search that failed is not a search that found nothing.
+        logger.warning("Request %s stays in doubt: %s", request.pk, type(error).__name__)
+        if late and request.looks >= conf.current().queue.looks:
+            unclear = UNDOING if request.reason == UNDOING else f"unclear:{type(error).__name__}"
+            _step(request, Step.PARK, reason=unclear[:40])
+        if not isinstance(error, CybsError):
+            raise
+    finally:
+        if request.state == RequestState.IN_DOUBT:
+            _plan_next_look(request)
+
+
+def _plan_next_look(request: OutboundRequest) -> None:
+    now, times = database_clock.now(), conf.current().queue
+    pause = max(times.first_look, 1.0) * 2.0 ** min(request.looks - 1, 20)
+    due = now + timedelta(seconds=min(times.longest_retry, pause))
     if request.fence_at is not None and now < request.fence_at:
         due = min(due, request.fence_at)
-    as_read = Q(due_at=request.due_at)
-    changes = {"looks": request.looks + 1, "due_at": due, "reason": request.reason}
-    return move(request, Step.LOOK_AGAIN, now=now, only=as_read, **changes)
+    _step(request, Step.LOOK_AGAIN, due_at=due, reason=request.reason)
 
 
 def _past_fence(request: OutboundRequest, now: datetime) -> bool:
     return request.fence_at is not None and now >= request.fence_at
 
 
-def _clear_up(request: OutboundRequest, policy: safety.Policy, now: datetime) -> None:
-    if _opens_now(request, now):
+def _clear_up(request: OutboundRequest, policy: safety.Policy, *, late: bool) -> None:
+    if _opens_now(request):
         return
-    payload = payloads.open_payload(request)
-    document = payload.document
-    found = gateway_lookup.hits(request, document)
-    if found:
-        _found(request, found, now)
-    elif _past_fence(request, now):
-        _absent(request, policy, document, now)
+    document = payloads.open_payload(request).document
+    finding, hit = hits.weigh(gateway_lookup.hits(request, document))
+    if finding == Finding.UNDONE:
+        _step(request, Step.VOID, outcome="VOIDED", found=True)
+    elif finding == Finding.TWICE:
+        logger.error("Request %s was processed twice", request.pk)
+        _step(request, Step.PARK, reason=TWICE)
+    elif hit is not None:
+        _found(request, hit, late=late)
+    elif late:
+        _not_found(request, policy, document, undecided=finding == Finding.UNDECIDED)
 
 
-def _opens_now(request: OutboundRequest, now: datetime) -> bool:
+def _opens_now(request: OutboundRequest) -> bool:
     """A reply that was kept unread may open under a key that was imported since."""
     kept = payloads.open_reply(request)
     if kept is None or kept.readable:
@@ -103,39 +137,55 @@ def _opens_now(request: OutboundRequest, now: datetime) -> bool:
         return False
     reply = StoredReply(status_code=kept.status_code, content=plain)
     told = {"outcome": verdict.outcome, "gateway_id": verdict.gateway_id}
-    return _answer(request, reply, now=now, **told)
+    return _answer(request, reply, http_status=reply.status_code, **told)
 
 
-def _found(request: OutboundRequest, found: list[Hit], now: datetime) -> None:
-    originals = [hit for hit in found if not hit.undoes]
-    if any(hit.undoes and hit.succeeded for hit in found) or any(hit.undone for hit in originals):
-        move(request, Step.VOID, now=now, outcome="VOIDED", found=True)
-    elif len(originals) == 1:
-        hit = originals[0]
-        reply = StoredReply(status_code=200, content=hit.content)
-        _answer(request, reply, now=now, outcome=hit.status, gateway_id=hit.id[:64], found=True)
-    elif originals:
-        logger.error("Request %s was processed %d times", request.pk, len(originals))
-        move(request, Step.PARK, now=now, reason="processed_twice")
+def _found(request: OutboundRequest, hit: hits.Hit, *, late: bool) -> None:
+    if request.reason == UNDOING and not late:
+        return  # what undoes it may still be on its way
+    reply = StoredReply(status_code=200, content=hit.content)
+    _answer(request, reply, outcome=hit.outcome, gateway_id=hit.id, found=True)
 
 
-def _absent(
-    request: OutboundRequest, policy: safety.Policy, document: dict[str, Any], now: datetime
+def _not_found(
+    request: OutboundRequest, policy: safety.Policy, document: dict[str, Any], *, undecided: bool
 ) -> None:
-    if policy == "resend":
+    taken = Q(kind=Attempt.Kind.MAYBE, http_status__range=(200, 299), reason__in=outcomes.TAKEN)
+    told = request.attempts.filter(taken).last()
+    if told is not None:
+        _step(request, Step.PARK, reason=told.reason)
+    elif policy == "void":
+        _undo(request, document)
+    elif undecided:
+        raise UndecidedError
+    elif policy == "resend" and request.attempt >= conf.current().queue.tries:
+        _step(request, Step.PARK, reason="exhausted")
+    elif policy == "resend":
         # Under the same transactionId: should it be there after all, the gateway refuses this one.
-        move(request, Step.REPEAT, now=now, reason="absent")
+        _step(request, Step.REPEAT, reason="absent")
+    else:
+        _step(request, Step.PROVE_ABSENT)
+
+
+def _undo(request: OutboundRequest, document: dict[str, Any]) -> None:
+    """Once it was begun, no answer of before says any more that the payment stands."""
+    if not _hold(request, reason=UNDOING, fence_at=_fence_of_undoing(request)):
         return
-    undone = policy == "void" and gateway_lookup.undo(request, document)
+    undone = gateway_lookup.undo(request, document)
     failpoints.reached("undone")
     if undone:
-        move(request, Step.VOID, now=now, outcome="VOIDED")
+        _step(request, Step.VOID, outcome="VOIDED")
     else:
-        move(request, Step.PROVE_ABSENT, now=now)
+        _step(request, Step.PROVE_ABSENT)
 
 
-def _answer(request: OutboundRequest, reply: StoredReply, *, now: datetime, **facts: Any) -> bool:
+def _fence_of_undoing(request: OutboundRequest) -> datetime:
+    """Until then what undoes it may still be processed, should its answer be lost."""
+    settings = conf.current()
+    times, lifetime = settings.queue, settings.profile(request.host).lifetime
+    return database_clock.now() + timedelta(seconds=lifetime + times.gateway + times.skew)
+
+
+def _answer(request: OutboundRequest, reply: StoredReply, **facts: Any) -> bool:
     sealed = payloads.seal_reply(request, reply)
-    if not facts.get("found"):
-        facts["http_status"] = reply.status_code
-    return move(request, Step.ANSWER, now=now, sealed_reply=sealed, **facts)
+    return _step(request, Step.ANSWER, sealed_reply=sealed, **facts)

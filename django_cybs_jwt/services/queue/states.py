@@ -21,6 +21,10 @@ from django_cybs_jwt.services.queue import telling
 
 TERMINAL: Final = frozenset(RequestState) - frozenset(OPEN)
 
+UNDOING: Final = "undoing"
+"""The reason of a row whose undoing was begun: that it was processed no longer says it stands."""
+TWICE: Final = "processed_twice"
+
 
 class Step(StrEnum):
     """What can happen to a request."""

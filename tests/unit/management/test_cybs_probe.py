@@ -17,7 +17,7 @@ from tests.unit.services import enrolment
 
 pytestmark = pytest.mark.django_db
 
-MONEY = {"void-of-nothing", "twin", "long-id", "search-lag"}
+MONEY = {"reversal-of-nothing", "void-of-nothing", "twin", "long-id", "search-lag"}
 
 
 @pytest.fixture
@@ -57,6 +57,9 @@ def test_with_money_every_payment_is_undone(acme: Simulation) -> None:
     found = answers("--money")
     assert set(found) >= MONEY
     assert (found["twin"], found["long-id"]) == ("INVALID_DATA", "64 characters or more")
+    assert (found["reversal-of-nothing"], found["void-of-nothing"]) == (
+        "MISSING_AUTH", "INVALID_DATA"
+    )  # fmt: skip
     assert found["search-lag"].endswith(" s")
     paid = [entry for entry in acme.ledger if entry.operation == "authorization"]
     undone = {entry.transaction_id for entry in acme.ledger if entry.operation == "reversal"}

@@ -278,6 +278,7 @@ def test_a_read_that_failed_is_read_again(
     assert (row.state, row.http_status, row.attempt) == ("ANSWERED", 404, 2)
 
 
+@pytest.mark.parametrize("refused_before", [False, True])
 def test_the_twin_of_a_payment_that_a_database_forgot_charges_nobody(
     acme: Simulation, clock: rows.Clock, refused_before: bool
 ) -> None:
@@ -289,7 +290,6 @@ def test_the_twin_of_a_payment_that_a_database_forgot_charges_nobody(
         rows.work(row)
         clock.forward(400)
     assert rows.work(row).state == "ANSWERED"
-@pytest.mark.parametrize("refused_before", [False, True])
     OutboundRequest.objects.all().delete()
     row = rows.work(rows.enqueue(key="order-1", json=order))
     assert (row.state, row.reason) == ("IN_DOUBT", "duplicate")
@@ -389,6 +389,8 @@ def test_no_log_attempt_or_error_shows_the_card(
         rows.work(row)
     assert CARD not in caplog.text
     assert CARD not in str(list(Attempt.objects.values()))
+
+
 def test_an_answer_in_hand_waits_for_a_database_that_is_away(
     acme: Simulation, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,5 +426,3 @@ def test_what_fails_after_a_result_was_written_fails_nobody(
     row = cybs.submit("acme", "POST", rows.PAYMENTS, json=rows.payment(), idempotency_key="s-1")
     assert (row.state, rows.work(rows.enqueue()).state) == ("ANSWERED", "ANSWERED")
     assert f"What follows from request {row.pk} failed" in caplog.text
-
-

@@ -5,14 +5,27 @@ Each policy with a reset before and after the gateway's ledger write.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.db import DataError
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.models import Credential, OutboundRequest, State
 from django_cybs_jwt.services import organizations, signing
-from django_cybs_jwt.services.queue import gateway_lookup, payloads
+from django_cybs_jwt.services.queue import (
+    database_clock,
+    executing,
+    gateway_lookup,
+    operating,
+    parking,
+    payloads,
+    resolving,
+    working,
+)
+from django_cybs_jwt.simulator import bodies
+from django_cybs_jwt.simulator.ledger import MONEY
 from django_cybs_jwt.simulator.messages import SimAnswer, Wire
 from django_cybs_jwt.testing.simulation import HOST, Simulation
 from tests.unit.services import enrolment
@@ -41,6 +54,13 @@ def wait(row: OutboundRequest, clock: Clock, seconds: float, step: float = 20) -
         clock.forward(step)
         row = rows.work(row)
     return row
+
+
+def standing(simulation: Simulation) -> list[str]:
+    """The ids of the payments that moved money and were not undone."""
+    ledger = simulation.gateway.ledger
+    paid = [each for each in ledger.entries() if each.operation in MONEY]
+    return [each.id for each in paid if each.succeeded and not ledger.is_undone(each)]
 
 
 # By policy
@@ -82,6 +102,19 @@ def test_never_processed__is_absent_or_sent_again_and_not_before_the_fence(
     assert len(rows.money(acme)) == charged
 
 
+def test_resend__refused_for_now_it_keeps_the_id_that_keeps_it_from_charging_twice(
+    acme: Simulation, clock: Clock, settings: Any
+) -> None:
+    """I8."""
+    resolve_by(settings, "resend")
+    acme.gateway.ledger.index_lag = 1e9
+    row = in_doubt(acme, "reset_after", json=rows.payment(**SALE))
+    rows.fail(acme, "status", status=400, reason="PROCESSOR_UNAVAILABLE", operation="sale")
+    row = wait(row, clock, 1200)
+    assert row.attempt >= 3
+    assert len(standing(acme)) == 1
+
+
 @pytest.mark.parametrize("kind", ["reset_before", "reset_after"])
 def test_manual__is_left_to_a_person_with_its_payload(
     acme: Simulation, clock: Clock, settings: Any, kind: str
@@ -105,6 +138,65 @@ def test_money_that_nobody_guards_is_left_to_a_person(
     assert (row.state, row.safety) == ("IN_DOUBT", "UNGUARDED")
     clock.forward(11)
     assert rows.work(row).state == "PARKED"
+
+
+PAYOUTS = "/pts/v2/payouts"
+MINE = {"clientReferenceInformation": {"code": "p-1", "transactionId": "payout-1"}}
+
+
+def payout_in_doubt(
+    simulation: Simulation, clock: Clock, patch: pytest.MonkeyPatch, **body: Any
+) -> OutboundRequest:
+    """Reset after it was sent; the simulator has no such endpoint, so the search shows nothing."""
+    row, handle = rows.enqueue(PAYOUTS, json=rows.payment(**body)), simulation.gateway.handle
+
+    def reset_once(request: Any) -> Any:
+        ours = request.path.startswith(PAYOUTS)
+        return SimAnswer(status=0, wire=Wire.RESET) if ours else handle(request)
+
+    patch.setattr(simulation.gateway, "handle", reset_once)
+    row = rows.work(row)
+    assert (row.state, row.safety) == ("IN_DOUBT", "UNGUARDED")
+    clock.forward(11)
+    return rows.work(row)
+
+
+@pytest.mark.parametrize("policy", ["search", "void", "resend"])
+@pytest.mark.parametrize("body", [MINE, {}], ids=["with its id", "without"])
+def test_money_that_nobody_guards_is_neither_undone_nor_sent_again_whatever_is_chosen(
+    acme: Simulation,
+    clock: Clock,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: str,
+    body: dict[str, Any],
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "RESOLVE": {f"POST {PAYOUTS}": policy}}
+    row = payout_in_doubt(acme, clock, monkeypatch, **body)
+    row = wait(row, clock, FENCE + 60)
+    searched = policy == "search" and body == MINE
+    assert row.state == ("ABSENT" if searched else "PARKED")
+    assert row.attempt == 1
+
+
+def test_money_that_nobody_guards_is_found_by_the_id_that_it_carries(
+    acme: Simulation, clock: Clock, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "RESOLVE": {f"POST {PAYOUTS}": "search"}}
+    # Something under the same code and id, which the gateway's search shows for it.
+    cybs.send("acme", "POST", rows.PAYMENTS, json=rows.payment(**MINE))
+    row = payout_in_doubt(acme, clock, monkeypatch, **MINE)
+    assert (row.state, row.transaction_id) == ("ANSWERED", "payout-1")
+    assert row.gateway_id == acme.ledger[0].id
+
+
+def test_what_was_sent_without_a_code_is_never_called_absent(
+    acme: Simulation, clock: Clock, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "RESOLVE": {f"POST {PAYOUTS}": "search"}}
+    bare = {"clientReferenceInformation": {"transactionId": "payout-1"}}
+    row = payout_in_doubt(acme, clock, monkeypatch, **bare)
+    assert wait(row, clock, FENCE + 60).state == "IN_DOUBT"
 
 
 @pytest.mark.parametrize("kind", ["reset_before", "reset_after"])
@@ -182,6 +274,149 @@ def test_what_somebody_else_has_voided_is_voided(acme: Simulation, clock: Clock)
     assert rows.work(row).state == "VOIDED"
 
 
+REFUSALS = {
+    "settled": {"status": 400, "reason": "TRANSACTION_ALREADY_SETTLED"},
+    "reversed or settled": {"status": 400, "reason": "TRANSACTION_ALREADY_REVERSED_OR_SETTLED"},
+    "not voidable": {"status": 400, "reason": "NOT_VOIDABLE"},
+    "amount": {"status": 400, "reason": "INVALID_AMOUNT"},
+    "not supported": {"status": 400, "reason": "NOT_SUPPORTED"},
+    "processor": {"status": 400, "reason": "PROCESSOR_UNAVAILABLE"},
+    "set-up": {"status": 400, "reason": "INVALID_MERCHANT_CONFIGURATION"},
+    "field": {"status": 400, "reason": "MISSING_FIELD"},
+    "no such path": {"status": 404},
+    "error": {"status": 500},
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_an_undoing_that_is_refused_proves_nothing(
+    acme: Simulation, clock: Clock, settings: Any, refusal: str
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "QUEUE": {"looks": 7}}
+    acme.gateway.ledger.index_lag = 1e9
+    row = in_doubt(acme, "reset_after", json=rows.payment())
+    rows.fail(acme, "status", operation="reversal", times=99, **REFUSALS[refusal])
+    row = wait(row, clock, FENCE + 40)
+    assert row.state == "IN_DOUBT"
+    row = wait(row, clock, 4000, step=300)
+    assert (row.state, row.reason) == ("PARKED", "undoing")
+    assert len(standing(acme)) == 1
+
+
+@pytest.mark.parametrize(
+    ("details", "absent"),
+    [
+        (None, True),
+        ([{"field": "clientReferenceInformation.transactionId", "reason": "INVALID_DATA"}], True),
+        ([{"field": "reversalInformation.amountDetails.totalAmount"}], False),
+        ("nonsense", False),
+        (["nonsense"], False),
+    ],
+)
+def test_invalid_data_is_nothing_there_only_where_no_other_field_is_named(
+    details: Any, absent: bool
+) -> None:
+    words = {"reason": "INVALID_DATA"} | ({} if details is None else {"details": details})
+    assert gateway_lookup._says_nothing_there(words) is absent
+
+
+def test_what_is_being_undone_is_not_said_to_stand_while_that_may_still_arrive(
+    acme: Simulation, clock: Clock, settings: Any
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "QUEUE": {"looks": 1}}
+    acme.gateway.ledger.index_lag = 1e9
+    row = in_doubt(acme, "reset_after", json=rows.payment(**SALE))
+    rows.fail(acme, "reset_before", operation="void")
+    row = wait(row, clock, FENCE, step=FENCE)
+    acme.gateway.ledger.index_lag = 0.0
+    assert (row.state, row.reason) == ("PARKED", "undoing")
+    operating.reconcile(row, actor="mara", now=clock.now(), reason="asked again")
+    row = wait(row, clock, FENCE - 20)
+    assert (row.state, row.reason) == ("IN_DOUBT", "undoing")
+    assert wait(row, clock, 60).state == "ANSWERED"
+
+
+# One at a time
+
+
+def test_a_look_that_was_overtaken_undoes_nothing(
+    acme: Simulation, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first searched for so long that a second one looked, and found it."""
+    acme.gateway.ledger.index_lag = 1e9
+    row = in_doubt(acme, "reset_after", json=rows.payment(**SALE))
+    overtaken_at_its_first_search(row, acme, clock, monkeypatch)
+    clock.forward(FENCE)
+    row = rows.work(row)
+    assert (row.state, row.outcome, len(standing(acme))) == ("ANSWERED", "TRANSMITTED", 1)
+
+
+def test_a_look_that_was_overtaken_sends_nothing(
+    acme: Simulation, clock: Clock, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    resolve_by(settings, "resend")
+    acme.gateway.ledger.index_lag = 1e9
+    row = in_doubt(acme, "reset_after", json=rows.payment(**SALE))
+    overtaken_at_its_first_search(row, acme, clock, monkeypatch)
+    clock.forward(FENCE)
+    row = rows.work(row)
+    assert (row.state, row.attempt) == ("ANSWERED", 1)
+
+
+def overtaken_at_its_first_search(
+    row: OutboundRequest, simulation: Simulation, clock: Clock, patch: pytest.MonkeyPatch
+) -> None:
+    search, searched = gateway_lookup._search, []
+
+    def slow(*told: Any) -> Any:
+        found = search(*told)
+        searched.append(found)
+        if len(searched) == 1:
+            clock.forward(301)
+            simulation.gateway.ledger.index_lag = 0.0
+            working.work(row.pk)
+        return found
+
+    patch.setattr(gateway_lookup, "_search", slow)
+
+
+def test_nobody_else_looks_for_as_long_as_an_exchange_may_last(
+    acme: Simulation, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, turns = in_doubt(acme, "reset_before"), []
+    search, undo = gateway_lookup._search, gateway_lookup.undo
+
+    def left(asking: Any) -> Any:
+        def asked(request: OutboundRequest, *told: Any) -> Any:
+            stored = OutboundRequest.objects.get(pk=request.pk)
+            turns.append((stored.due_at - database_clock.now()).total_seconds())
+            return asking(request, *told)
+
+        return asked
+
+    monkeypatch.setattr(gateway_lookup, "_search", left(search))
+    monkeypatch.setattr(gateway_lookup, "undo", left(undo))
+    row = wait(row, clock, FENCE + 40)
+    assert row.state == "ABSENT"
+    assert len(turns) >= 4
+    assert min(turns) > 179
+
+
+def test_a_resolver_that_dies_in_its_turn_is_followed_by_another(
+    acme: Simulation, clock: Clock
+) -> None:
+    """c12."""
+    row = in_doubt(acme, "reset_after")
+    clock.forward(11)
+    row = executing.find(row.pk)
+    assert row is not None
+    assert resolving._hold(row, looks=1)
+    clock.forward(170)
+    assert rows.work(row).state == "IN_DOUBT"
+    clock.forward(20)
+    assert rows.work(row).state == "ANSWERED"
+
+
 # Searching
 
 
@@ -226,14 +461,48 @@ def test_other_payments_under_the_merchants_own_code_are_not_taken_for_it(
     assert wait(row, clock, FENCE + 40).state == "ABSENT"
 
 
-def test_more_under_one_code_than_a_page_shows_proves_nothing(
+ALWAYS = {"clientReferenceInformation": {"code": "always the same"}}
+
+
+@pytest.mark.parametrize(("kind", "end"), [("reset_after", "ANSWERED"), ("reset_before", "ABSENT")])
+def test_a_code_that_many_payments_bear_is_searched_page_by_page(
+    acme: Simulation, clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: str, end: str
+) -> None:
+    monkeypatch.setattr(gateway_lookup, "_PAGE", 2)
+    for _ in range(5):
+        rows.work(rows.enqueue(json=rows.payment(**ALWAYS)))
+    row = in_doubt(acme, kind, json=rows.payment(**ALWAYS))
+    row = wait(row, clock, FENCE + 40)
+    assert row.state == end
+    if end == "ANSWERED":
+        assert row.gateway_id == acme.ledger[-1].id
+
+
+def test_more_under_one_code_than_is_ever_looked_at_proves_nothing(
     acme: Simulation, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway_lookup, "_PAGE", 2)
-    code = {"clientReferenceInformation": {"code": "always the same"}}
+    monkeypatch.setattr(gateway_lookup, "_MOST", 4)
+    for _ in range(5):
+        rows.work(rows.enqueue(json=rows.payment(**ALWAYS)))
+    row = in_doubt(acme, "reset_before", json=rows.payment(**ALWAYS))
+    assert wait(row, clock, FENCE + 40).state == "IN_DOUBT"
+
+
+def test_a_search_that_changes_while_it_is_read_proves_nothing(
+    acme: Simulation, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that is indexed late slides in between, and pushes another one on."""
+    monkeypatch.setattr(gateway_lookup, "_PAGE", 2)
     for _ in range(3):
-        rows.work(rows.enqueue(json=rows.payment(**code)))
-    row = in_doubt(acme, "reset_before", json=rows.payment(**code))
+        rows.work(rows.enqueue(json=rows.payment(**ALWAYS)))
+    row = in_doubt(acme, "reset_before", json=rows.payment(**ALWAYS))
+    page = gateway_lookup._page
+
+    def shifted(*told: Any, offset: int) -> Any:
+        return page(*told, offset=max(offset - 1, 0))
+
+    monkeypatch.setattr(gateway_lookup, "_page", shifted)
     assert wait(row, clock, FENCE + 40).state == "IN_DOUBT"
 
 
@@ -247,22 +516,157 @@ def test_two_under_one_transaction_id_are_a_persons_business(
     acme: Simulation, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     row = in_doubt(acme, "reset_after")
-    entry = acme.ledger[0]
-    twin = type(entry)(**{**_fields(entry), "id": "9" * 22, "operation": "sale"})
-    ledger = acme.gateway.ledger
-    ledger._entries[twin.id] = twin
-    ledger._codes[twin.org_id, twin.code].append(twin)
+    twin_of(acme)
     clock.forward(11)
     row = rows.work(row)
     assert (row.state, row.reason) == ("PARKED", "processed_twice")
-    assert "processed 2 times" in caplog.text
+    assert "processed twice" in caplog.text
 
 
-def _fields(entry: Any) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in entry.__dataclass_fields__}
+@pytest.mark.parametrize(("voided", "state"), [(1, "ANSWERED"), (2, "VOIDED")])
+def test_of_two_the_one_that_was_not_voided_stands(
+    acme: Simulation, clock: Clock, voided: int, state: str
+) -> None:
+    """The advice of a parked twin is followed, and told the truth about."""
+    row = in_doubt(acme, "reset_after", json=rows.payment(**SALE))
+    both = [acme.ledger[0].id, twin_of(acme)]
+    clock.forward(11)
+    row = rows.work(row)
+    assert "Void one of the two, then reconcile it" in parking.advice(row)
+    for each in both[:voided]:
+        cybs.send("acme", "POST", f"/pts/v2/payments/{each}/voids", json={"x": "y"})
+    operating.reconcile(row, actor="mara", now=clock.now(), reason="voided one")
+    row = rows.work(row)
+    assert row.state == state
+    assert row.gateway_id == (both[1] if state == "ANSWERED" else "")
+
+
+def twin_of(simulation: Simulation) -> str:
+    """The id of another transaction under the same transactionId as the first."""
+    ledger = simulation.gateway.ledger
+    twin = replace(simulation.ledger[0], id="9" * 22)
+    ledger._entries[twin.id] = twin
+    ledger._codes[twin.org_id, twin.code].append(twin)
+    return twin.id
+
+
+# What a hit says
+
+
+@pytest.mark.parametrize("flag", ["ETIMEOUT", "ESYSTEM", "DAVSNO"])
+def test_a_hit_of_which_nobody_knows_what_became_is_undone(
+    acme: Simulation, clock: Clock, flag: str
+) -> None:
+    row = rows.enqueue(json=rows.payment(**SALE))
+    rows.fail(acme, "status", status=201, processed=True, flag=flag)
+    row = wait(rows.work(row), clock, 240)
+    assert (row.state, len(standing(acme))) == ("IN_DOUBT", 1)
+    row = wait(row, clock, 80)
+    assert (row.state, standing(acme)) == ("VOIDED", [])
+
+
+@pytest.mark.parametrize("policy", ["search", "resend"])
+def test_where_nothing_is_undone_it_stays_in_doubt_and_then_a_person_looks(
+    acme: Simulation, clock: Clock, settings: Any, policy: str
+) -> None:
+    resolve_by(settings, policy)
+    row = rows.enqueue(json=rows.payment(**SALE))
+    rows.fail(acme, "status", status=201, processed=True, flag="ETIMEOUT")
+    row = wait(rows.work(row), clock, FENCE + 40)
+    assert row.state == "IN_DOUBT"
+    row = wait(row, clock, 4000, step=300)
+    assert (row.state, row.reason, row.attempt) == ("PARKED", "unclear:UndecidedError", 1)
+
+
+def test_a_decline_that_the_search_shows_is_the_answer(acme: Simulation, clock: Clock) -> None:
+    amount = {"amountDetails": {"totalAmount": "13.13", "currency": "USD"}}
+    row = in_doubt(acme, "reset_after", json=rows.payment(orderInformation=amount))
+    row = wait(row, clock, 20)
+    assert (row.state, row.outcome, row.gateway_id) == ("ANSWERED", "DECLINED", acme.ledger[0].id)
+
+
+def test_a_refused_twin_in_the_search_hides_nothing(
+    acme: Simulation, clock: Clock, settings: Any
+) -> None:
+    resolve_by(settings, "resend")
+    acme.gateway.ledger.index_lag = 1e9
+    row = in_doubt(acme, "reset_after", json=rows.payment(**SALE))
+    row = wait(row, clock, FENCE + 40)
+    assert (row.state, row.reason, row.attempt) == ("IN_DOUBT", "duplicate", 2)
+    acme.gateway.ledger.index_lag = 0.0
+    row = wait(row, clock, 80)
+    assert (row.state, row.gateway_id) == ("ANSWERED", acme.ledger[0].id)
+
+
+def test_a_refused_undoing_alone_in_the_search_does_not_keep_it_in_doubt(
+    acme: Simulation, clock: Clock
+) -> None:
+    row = in_doubt(acme, "reset_before")
+    reference = {"code": row.transaction_id, "transactionId": row.transaction_id}
+    code = payloads.open_payload(row).document["clientReferenceInformation"]["code"]
+    for each in ("reversals", "voids"):
+        body = {"clientReferenceInformation": reference | {"code": code}}
+        cybs.send("acme", "POST", f"/pts/v2/{each}", json=body)
+    assert wait(row, clock, FENCE + 40).state == "ABSENT"
+
+
+FREE_TEXT = "card 4111 1111 1111 1111 of Jane " + "x" * 80
+
+
+def test_no_free_text_of_a_hit_comes_into_a_clear_column(
+    acme: Simulation, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    details = bodies.details
+
+    def talkative(*told: Any, **options: Any) -> Any:
+        found = details(*told, **options)
+        found["applicationInformation"]["status"] = FREE_TEXT
+        return found
+
+    monkeypatch.setattr(bodies, "details", talkative)
+    row = wait(in_doubt(acme, "reset_after"), clock, 20)
+    assert (row.state, row.outcome) == ("ANSWERED", "SOK")
+
+
+def test_a_look_that_the_database_refuses_ends_with_a_person(
+    acme: Simulation, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_long(*_: Any, **__: Any) -> Any:
+        raise DataError("value too long")
+
+    row = in_doubt(acme, "reset_after")
+    monkeypatch.setattr(resolving, "_answer", too_long)
+    monkeypatch.setattr(working, "PAUSE", 0.0)
+    for _ in range(40):
+        clock.forward(300)
+        working.attend(row.pk)
+    row.refresh_from_db()
+    assert (row.state, row.reason) == ("PARKED", "unclear:DataError")
 
 
 # Replies kept unread
+
+
+@pytest.mark.parametrize("policy", ["void", "search", "resend"])
+@pytest.mark.parametrize("kind", ["broken_jwe", "unknown_kid"])
+def test_a_reply_that_does_not_open_is_never_sent_again_nor_undone(
+    acme: Simulation, clock: Clock, settings: Any, policy: str, kind: str
+) -> None:
+    resolve_by(settings, policy)
+    acme.gateway.ledger.index_lag = 1e9
+    row = wait(in_doubt(acme, kind), clock, FENCE + 40)
+    assert (row.state, row.reason, row.attempt) == ("PARKED", "unreadable", 1)
+    assert len(standing(acme)) == 1
+    acme.gateway.ledger.index_lag = 0.0
+    operating.reconcile(row, actor="mara", now=clock.now(), reason="the search is back")
+    assert rows.work(row).state == "ANSWERED"
+
+
+def test_a_page_of_somebody_else_is_no_answer_and_ends_with_a_person(
+    acme: Simulation, clock: Clock
+) -> None:
+    row = wait(in_doubt(acme, "page"), clock, FENCE + 40)
+    assert (row.state, row.reason) == ("PARKED", "unreadable")
 
 
 def kept_unread(acme: Simulation, monkeypatch: pytest.MonkeyPatch) -> OutboundRequest:
