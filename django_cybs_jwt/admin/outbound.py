@@ -84,13 +84,14 @@ class DecideScreen(ConfirmScreen):
 
 
 class SafeScreen(DecideScreen):
-    """For what cannot have moved money; nothing is forced here, only by the command."""
+    """For what is not *risky*; nothing is forced here, only by the command."""
+
+    risky: ClassVar[Callable[[OutboundRequest], bool]]
 
     @classmethod
     def is_offered(cls, admin: CybsAdmin, request: HttpRequest, row: Any) -> bool:
-        """Not where the service would refuse it."""
-        offered = super().is_offered(admin, request, row)
-        return offered and not operating.may_have_moved_money(row)
+        """Not where the service would ask for force."""
+        return super().is_offered(admin, request, row) and not cls.risky(row)
 
 
 class RetryScreen(SafeScreen):
@@ -100,6 +101,7 @@ class RetryScreen(SafeScreen):
     title = _("Retry")
     step = Step.RESUME
     effect = _RETRY
+    risky = operating.may_have_moved_money
 
 
 class CancelScreen(SafeScreen):
@@ -110,6 +112,7 @@ class CancelScreen(SafeScreen):
     step = Step.CANCEL
     effect = _CANCEL
     dangerous = True
+    risky = operating.may_have_worked
 
 
 class ReconcileScreen(DecideScreen):

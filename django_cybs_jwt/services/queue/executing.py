@@ -51,8 +51,8 @@ from django_cybs_jwt.services.queue import (
 )
 from django_cybs_jwt.services.queue.outcomes import Facts, Then, Verdict
 from django_cybs_jwt.services.queue.payloads import Payload, StoredReply
-from django_cybs_jwt.services.queue.settling import Result, again, settle
-from django_cybs_jwt.services.queue.states import Step, move
+from django_cybs_jwt.services.queue.settling import Result, again, insist, settle
+from django_cybs_jwt.services.queue.states import Step, expire, move
 from django_cybs_jwt.tracebacks import forgetful
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def take(request: OutboundRequest, *, now: datetime) -> Parcel | None:
     however long this process then stands still.
     """
     if request.deadline is not None and request.deadline <= now:
-        move(request, Step.EXPIRE, now=now)
+        expire(request, now=now)
         return None
     if _must_wait(request, now) or bulkheads.full(request):
         return None
@@ -133,8 +133,6 @@ def mark(parcel: Parcel, *, attempt: int, now: datetime) -> dict[str, Any]:
         "due_at": now + timedelta(seconds=times.lease),
         "fence_at": ends,
         "looks": 0,
-        "rung_at": None,
-        "rings": 0,
     }
 
 
@@ -256,7 +254,7 @@ def _must_wait(request: OutboundRequest, now: datetime) -> bool:
     due = now + timedelta(seconds=pause + retrying.spread(1.0))
     if request.deadline is not None:
         due = min(due, request.deadline)
-    move(request, Step.POSTPONE, now=now, due_at=due, reason="breaker_open", rung_at=None, rings=0)
+    move(request, Step.POSTPONE, now=now, due_at=due, reason="breaker_open")
     return True
 
 

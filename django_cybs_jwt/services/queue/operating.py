@@ -19,7 +19,7 @@ from django_cybs_jwt.exceptions import QueueError, WrongState
 from django_cybs_jwt.models import ACTED_ON, OutboundRequest, Safety
 from django_cybs_jwt.services import audit, doorbell
 from django_cybs_jwt.services.queue import safety
-from django_cybs_jwt.services.queue.states import TABLE, Step, move
+from django_cybs_jwt.services.queue.states import TABLE, UNDOING, Step, move
 
 _CURE: Final = "Reconcile it; force this only after you have looked at the gateway."
 _WORD: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
@@ -42,26 +42,34 @@ def find(request_id: str) -> OutboundRequest | None:
 
 def may_have_moved_money(request: OutboundRequest) -> bool:
     """True where sending it again could do its work twice."""
-    repeatable = request.safety in (Safety.SAFE, Safety.REPEATABLE)
-    return request.maybe_sent and not repeatable
+    return may_have_worked(request) and request.safety != Safety.REPEATABLE
+
+
+def may_have_worked(request: OutboundRequest) -> bool:
+    """True where calling it unsent could be a lie."""
+    return request.maybe_sent and request.safety != Safety.SAFE
 
 
 def retry(
     request: OutboundRequest, *, actor: str, now: datetime, reason: str, force: bool = False
 ) -> None:
     """Put a parked request back into the queue, with all its tries."""
-    risky = may_have_moved_money(request) and not force
-    refusal = f"It may have been processed: sent again it could charge twice. {_CURE}"
-    told = _Told(actor=actor, now=now, reason=reason, refusal=refusal if risky else "")
-    anew = {"waiting_since": now, "failures": 0, "rung_at": now, "rings": 0}
-    _take(request, Step.RESUME, "retry-request", told, **anew)
+    refusal = ""
+    if request.deadline is not None and request.deadline <= now:
+        refusal = "Its deadline has passed: nothing leaves after it. Settle it, or cancel it."
+    elif may_have_moved_money(request) and not force:
+        refusal = f"It may have been processed: sent again it could charge twice. {_CURE}"
+    told = _Told(actor=actor, now=now, reason=reason, refusal=refusal)
+    _take(
+        request, Step.RESUME, "retry-request", told, waiting_since=now, failures=0, rung_at=now
+    )
 
 
 def cancel(
     request: OutboundRequest, *, actor: str, now: datetime, reason: str, force: bool = False
 ) -> None:
     """End a request that was not sent."""
-    risky = may_have_moved_money(request) and not force
+    risky = may_have_worked(request) and not force
     refusal = f"It may have been processed, and this undoes nothing. {_CURE}"
     told = _Told(actor=actor, now=now, reason=reason, refusal=refusal if risky else "")
     _take(request, Step.CANCEL, "cancel-request", told)
@@ -78,7 +86,8 @@ def reconcile(request: OutboundRequest, *, actor: str, now: datetime, reason: st
             "settle, cancel or retry it."
         )
     told = _Told(actor=actor, now=now, reason=reason, refusal=refusal)
-    _take(request, Step.RECONCILE, "reconcile-request", told, looks=0, rung_at=now, rings=0)
+    kept = UNDOING if request.reason == UNDOING else ""
+    _take(request, Step.RECONCILE, "reconcile-request", told, looks=0, rung_at=now, reason=kept)
 
 
 def settle(

@@ -15,7 +15,7 @@ from django.db.models import Q
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import WrongState
-from django_cybs_jwt.models import ACTED_ON, OPEN, OutboundRequest, RequestState
+from django_cybs_jwt.models import ACTED_ON, OPEN, OutboundRequest, RequestState, Safety
 from django_cybs_jwt.models.requests import RequestState as State
 from django_cybs_jwt.services.queue import telling
 
@@ -64,8 +64,8 @@ TABLE: Final[dict[Step, Transition]] = {
     Step.POSTPONE: _to(State.QUEUED, State.QUEUED),
     Step.EXPIRE: _to(State.EXPIRED, State.QUEUED),
     Step.CANCEL: _to(State.CANCELLED, State.QUEUED, State.PARKED),
-    # A real answer beats a guess, so the owner's late one is taken.
-    Step.ANSWER: _to(State.ANSWERED, State.SENDING, State.IN_DOUBT),
+    # A real answer beats a guess, so the owner's late one is taken as long as nothing has ended.
+    Step.ANSWER: _to(State.ANSWERED, State.SENDING, State.IN_DOUBT, State.QUEUED, State.PARKED),
     # Proof only: not sent, or refused before processing.
     Step.RETRY: _to(State.QUEUED, State.SENDING),
     Step.DOUBT: _to(State.IN_DOUBT, State.SENDING),
@@ -109,6 +109,13 @@ def move(
     return True
 
 
+def expire(request: OutboundRequest, *, now: datetime) -> bool:
+    """Its deadline has passed: an end where nothing was sent, else a person's business."""
+    if request.maybe_sent and request.safety != Safety.SAFE:
+        return move(request, Step.PARK, now=now, reason="deadline_passed")
+    return move(request, Step.EXPIRE, now=now)
+
+
 def begin_sending(request: OutboundRequest, **changes: Any) -> None:
     """Make a row that is not stored yet the write-ahead of its own first attempt."""
     for name, value in (changes | {"state": State.SENDING, "attempt": 1}).items():
@@ -117,7 +124,8 @@ def begin_sending(request: OutboundRequest, **changes: Any) -> None:
 
 def _consequences(target: State, now: datetime) -> dict[str, Any]:
     if target in ACTED_ON:
-        return {"due_at": now, "reason": ""}
+        # Whoever was rung before was rung for something else.
+        return {"due_at": now, "reason": "", "rung_at": None, "rings": 0}
     if target == State.PARKED:
         return {"due_at": None}
     keep = conf.current()

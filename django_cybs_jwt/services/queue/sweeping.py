@@ -20,7 +20,7 @@ from django_cybs_jwt.models import (
 )
 from django_cybs_jwt.services import doorbell
 from django_cybs_jwt.services.queue import bulkheads, failpoints, queueing
-from django_cybs_jwt.services.queue.states import TERMINAL, Step, move
+from django_cybs_jwt.services.queue.states import TERMINAL, Step, expire, move
 
 BATCH: Final = 1000
 _RINGS: Final = 200
@@ -53,7 +53,7 @@ def sweep(now: datetime) -> int:
     """
     lost = [end_lease(row, now=now) for row in _rows(RequestState.SENDING, now)]
     late = _rows(RequestState.QUEUED, now, Q(deadline__lte=now))
-    expired = [move(row, Step.EXPIRE, now=now) for row in late]
+    expired = [expire(row, now=now) for row in late]
     return sum(lost) + sum(expired) + ring_again(now)
 
 

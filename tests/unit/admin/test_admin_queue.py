@@ -147,6 +147,9 @@ def test_links_are_offered_where_the_step_is_possible(acme: Simulation, operator
     assert offered(put()) == {"cancel"}
     assert offered(put("PARKED")) == {"retry", "settle", "cancel"}
     assert offered(put("PARKED", maybe_sent=True)) == {"reconcile", "settle"}
+    # A void that may have voided can be made again, but not be called unmade.
+    void = put("PARKED", maybe_sent=True, safety="REPEATABLE")
+    assert offered(void) == {"retry", "reconcile", "settle"}
     assert offered(rows.work(put())) == set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from django_cybs_jwt.exceptions import CybsError, QueueError, WrongState
 from django_cybs_jwt.models import KeyEvent, OutboundRequest
 from django_cybs_jwt.services.queue import operating
+from django_cybs_jwt.services.queue.states import Step, move
 from django_cybs_jwt.testing.simulation import HOST, Simulation
 from tests.unit.services.queue import rows
 from tests.unit.services.queue.rows import Clock
@@ -39,9 +41,11 @@ def parked_unsent(simulation: Simulation) -> OutboundRequest:
     return row
 
 
-def parked_in_doubt(simulation: Simulation, clock: Clock, kind: str) -> OutboundRequest:
+def parked_in_doubt(
+    simulation: Simulation, clock: Clock, kind: str, **options: Any
+) -> OutboundRequest:
     """The gateway's search was away until the resolver gave up."""
-    row = rows.enqueue()
+    row = rows.enqueue(**options)
     rows.fail(simulation, kind)
     row = rows.work(row)
     rows.fail(simulation, "status", status=503, times=1000)
@@ -108,6 +112,26 @@ def test_even_forced_the_gateway_refuses_the_twin(
         clock.forward(400)
     row = rows.work(row)
     assert (row.state, row.reason, len(rows.money(acme))) == ("IN_DOUBT", "duplicate", 1)
+
+
+def test_after_its_deadline_not_even_force_sends_it(acme: Simulation, clock: Clock) -> None:
+    row = parked_in_doubt(acme, clock, "reset_after", deadline=clock.now() + timedelta(hours=1))
+    with pytest.raises(WrongState, match="deadline has passed"):
+        decide(operating.retry, row, clock, force=True)
+    assert decide(operating.settle, row, clock).state == "ANSWERED"
+
+
+def test_a_void_that_may_have_voided_is_cancelled_by_force_only(
+    acme: Simulation, clock: Clock
+) -> None:
+    sale = rows.work(rows.enqueue(json=rows.payment(**rows.SALE)))
+    row = rows.enqueue(f"/pts/v2/payments/{sale.gateway_id}/voids", json={"x": "y"})
+    rows.fail(acme, "reset_after")
+    row = rows.work(row)
+    assert move(row, Step.REPEAT, now=clock.now())
+    with pytest.raises(WrongState, match="undoes nothing"):
+        decide(operating.cancel, row, clock)
+    assert decide(operating.cancel, row, clock, force=True).state == "CANCELLED"
 
 
 def test_forced_it_can_be_cancelled(acme: Simulation, clock: Clock) -> None:

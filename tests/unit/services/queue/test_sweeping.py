@@ -13,7 +13,7 @@ import pytest
 from django_cybs_jwt import conf, cybs
 from django_cybs_jwt.models import Attempt, OutboundRequest
 from django_cybs_jwt.services import ticking
-from django_cybs_jwt.services.queue import executing, sweeping
+from django_cybs_jwt.services.queue import executing, parking, sweeping
 from django_cybs_jwt.services.queue.states import Step, move
 from django_cybs_jwt.services.sealed import columns, proof, rewrap
 from django_cybs_jwt.testing.simulation import Simulation
@@ -169,6 +169,40 @@ def test_a_deadline_that_nobody_worked_on_is_ended_by_the_sweeper(
     assert row.state == "EXPIRED"
 
 
+@pytest.mark.parametrize("by", ["sweep", "work"])
+@pytest.mark.parametrize("kind", ["reset_after", "reset_before"])
+def test_what_may_have_been_sent_is_never_called_expired(
+    acme: Simulation, clock: Clock, by: str, kind: str
+) -> None:
+    sale = rows.work(rows.enqueue(json=rows.payment(**rows.SALE)))
+    soon = clock.now() + timedelta(seconds=30)
+    path = f"/pts/v2/payments/{sale.gateway_id}/voids"
+    row = rows.enqueue(path, json={"x": "y"}, deadline=soon)
+    rows.fail(acme, kind)
+    row = rows.work(row)
+    assert (row.state, row.safety) == ("IN_DOUBT", "REPEATABLE")
+    clock.forward(31)
+    if by == "sweep":
+        move(row, Step.REPEAT, now=clock.now())
+        sweeping.sweep(clock.now())
+        row.refresh_from_db()
+    else:
+        row = rows.work(row)
+    assert (row.state, row.reason) == ("PARKED", "deadline_passed")
+    assert "Look it up" in parking.advice(row)
+
+
+def test_a_read_expires_whatever_became_of_it(acme: Simulation, clock: Clock) -> None:
+    soon = clock.now() + timedelta(seconds=30)
+    row = cybs.enqueue(
+        "acme", "GET", "/tss/v2/transactions/1", idempotency_key="read", deadline=soon
+    )
+    rows.fail(acme, "reset_after")
+    rows.work(row)
+    clock.forward(31)
+    assert rows.work(row).state == "EXPIRED"
+
+
 # Rings
 
 
@@ -212,6 +246,27 @@ def test_a_retry_and_a_doubt_are_rung_when_they_are_due(
     clock.forward(31)
     sweeping.sweep(clock.now())
     assert set(bell) == {row.pk, doubtful.pk}
+
+
+def test_one_in_doubt_is_rung_for_whenever_it_is_due_however_often_it_was(
+    acme: Simulation, clock: Clock, bell: list[UUID]
+) -> None:
+    row, looked = rows.enqueue(), []
+    rows.fail(acme, "reset_before")
+    rows.work(row)
+    for second in range(0, 320, 5):
+        clock.forward(5)
+        bell.clear()
+        sweeping.sweep(clock.now())
+        if bell:
+            row = rows.work(row)
+            looked.append(second + 5)
+    assert row.state == "ABSENT"
+    # Planned after 10 s, 10, 20, 40 and 80 s more, and at the fence of 265 s; swept every 5.
+    planned = (10, 10, 20, 40, 80, 105)
+    waited = [later - earlier for earlier, later in itertools.pairwise([0, *looked])]
+    assert len(waited) == len(planned)
+    assert all(was <= plan + 10 for was, plan in zip(waited, planned, strict=True))
 
 
 # Shredding
