@@ -23,6 +23,12 @@ request_in_doubt = Signal()
 request_parked = Signal()
 """A request waits for a person: event."""
 
+request_answered_late = Signal()
+"""The gateway's answer came when its request was over, or sent again, without it: event.
+
+`outcome`, `gateway_id`, `http_status` and `attempt` are the answer's, `state` is the row's.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestEvent:

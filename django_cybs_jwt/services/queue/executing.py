@@ -286,7 +286,8 @@ def _may_have_left(trace: Trace, error: BaseException) -> bool:
 
 def _may_have_landed_before(request: OutboundRequest) -> bool:
     earlier = request.attempts.exclude(kind=Attempt.Kind.NOT_SENT)
-    return request.attempt > 1 and earlier.exists()
+    # The answer is in hand and must not be lost to a database that is away.
+    return request.attempt > 1 and insist(earlier.exists, until=request.due_at)
 
 
 def _name(error: BaseException) -> str:

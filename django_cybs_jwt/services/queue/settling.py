@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import django.db
 from django.db import connection, transaction
@@ -26,15 +26,20 @@ from django_cybs_jwt.services.queue import (
     request_facts,
     retrying,
     telemetry,
+    telling,
 )
 from django_cybs_jwt.services.queue.outcomes import Then, Verdict
 from django_cybs_jwt.services.queue.payloads import StoredReply
-from django_cybs_jwt.services.queue.states import Step, move
+from django_cybs_jwt.services.queue.states import TABLE, TERMINAL, TWICE, UNDOING, Step, move
 
 logger = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
+
 _MOST_401: Final = 3
 _PAUSE: Final = 0.5  # seconds between two tries to write a result down
+# The last is PostgreSQL's for a server that is read-only until its failover is over.
+_AWAY: Final = (django.db.OperationalError, django.db.InterfaceError, django.db.InternalError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +66,20 @@ def settle(request: OutboundRequest, result: Result) -> None:
     A database that is away is waited for until the lease ends; then the sweeper takes over.
     """
     failpoints.reached("recording")
-    settled = _insist(partial(_record, request, result), until=request.due_at)
+    settled = insist(partial(_record, request, result), until=request.due_at)
     request.__dict__.update(settled.__dict__)
     failpoints.reached("recorded")
+    try:
+        _pass_on_what_was_learnt(request, result)
+    except Exception:
+        # The row says what became of it, and who sent it must hear that.
+        logger.exception("What follows from request %s failed", request.pk)
+
+
+def _pass_on_what_was_learnt(request: OutboundRequest, result: Result) -> None:
     if result.verdict.then == Then.END:
         retrying.budget.give(request.host)
     breakers.learn(request, result.verdict)
-    bulkheads.pass_on(request)
     logger.info(
         "Request %s attempt %d: %s%s -> %s",
         request.pk,
@@ -78,17 +90,19 @@ def settle(request: OutboundRequest, result: Result) -> None:
         extra=request_facts.as_extra(request),
     )
     telemetry.tried(request, kind=result.verdict.kind, elapsed_ms=result.elapsed_ms)
+    bulkheads.pass_on(request)
 
 
-def _insist(write: Callable[[], OutboundRequest], *, until: datetime | None) -> OutboundRequest:
+def insist(ask: Callable[[], Answer], *, until: datetime | None) -> Answer:
+    """What *ask* returns, asked again until then while the database is away, or a standby."""
     while True:
         try:
-            return write()
-        except (django.db.OperationalError, django.db.InterfaceError):
+            return ask()
+        except _AWAY:
             # A COMMIT whose reply was lost may have worked: writing it again changes nothing.
             if until is None or database_clock.carried() >= until:
                 raise
-            logger.warning("The database does not take a result; trying again")
+            logger.warning("The database is away and a result waits for it; trying again")
             connection.close()
             time.sleep(_PAUSE)
 
@@ -113,12 +127,35 @@ def _record(request: OutboundRequest, result: Result) -> OutboundRequest:
 
 def _record_late(row: OutboundRequest, result: Result, now: datetime) -> None:
     """The owner of a lease that has ended comes back: a real answer beats a guess."""
-    number = row.attempt
+    number, ends = row.attempt, result.verdict.then == Then.END
     row.refresh_from_db()
-    same = row.state == RequestState.IN_DOUBT and row.attempt == number
-    if same and result.verdict.then == Then.END and _step(row, result, now):
-        written = Attempt.objects.filter(request=row, number=number)
-        written.update(**_of_attempt(row, result, now))
+    given_up = row.attempts.filter(number=number, kind=Attempt.Kind.LOST)
+    if not ends or not given_up.exists():  # recorded before, by a COMMIT that was not acknowledged
+        return
+    if not (_beats(row, number) and _step(row, result, now)):
+        _keep(row, result, number, now)
+    given_up.update(**_of_attempt(row, result, now))
+
+
+def _beats(row: OutboundRequest, number: int) -> bool:
+    """True where the answer to try *number* still says how it stands."""
+    current = row.attempt == number and row.state in TABLE[Step.ANSWER].sources
+    return current and row.reason not in (UNDOING, TWICE)
+
+
+def _keep(row: OutboundRequest, result: Result, number: int, now: datetime) -> None:
+    """It changes the row no more: kept where nothing is, and told aloud where it is news."""
+    same = row.state == RequestState.ANSWERED and row.gateway_id == result.verdict.gateway_id
+    if same or row.safety == Safety.SAFE:
+        return
+    if result.reply is not None:
+        stored = OutboundRequest.objects.filter(pk=row.pk)
+        sealed = payloads.seal_reply(row, result.reply)
+        stored.filter(sealed_reply=None).update(sealed_reply=sealed)
+        # To be shredded with the others of its day.
+        stored.filter(state__in=TERMINAL, due_at=None).update(due_at=now)
+    told = {"outcome": result.verdict.outcome, "gateway_id": result.verdict.gateway_id}
+    telling.answered_late(row, now=now, attempt=number, http_status=result.status, **told)
 
 
 def _step(row: OutboundRequest, result: Result, now: datetime) -> bool:

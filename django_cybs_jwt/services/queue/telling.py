@@ -1,10 +1,11 @@
-"""Tell the world, after commit, that a request has ended, is in doubt, or is parked."""
+"""Tell the world, after commit, that a request has ended, is in doubt, parked, or answered late."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.db import transaction
 from django.dispatch import Signal
@@ -40,6 +41,19 @@ def moved(request: OutboundRequest, before: str, *, now: datetime) -> None:
         telemetry.moved(event)
         # A receiver that fails is logged by Django, and fails nobody else.
         signal.send_robust(sender=OutboundRequest, event=event)
+
+    transaction.on_commit(committed, robust=True)
+
+
+def answered_late(request: OutboundRequest, *, now: datetime, **answer: Any) -> None:
+    """Tell of an answer that no longer changes its request; *answer* is what it says."""
+    told, event = request_facts.as_extra(request), replace(_event(request, now), **answer)
+
+    def committed() -> None:
+        text = "Request %s is %s, and its try %d was answered late: %s %s"
+        answered = (event.attempt, event.outcome, event.gateway_id)
+        logger.error(text, event.request_id, event.state, *answered, extra=told)
+        signals.request_answered_late.send_robust(sender=OutboundRequest, event=event)
 
     transaction.on_commit(committed, robust=True)
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
-from django.db import connection, transaction
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import InternalError, OperationalError, connection, models, transaction
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.client import pools
 from django_cybs_jwt.exceptions import OpenTransaction
 from django_cybs_jwt.models import Attempt, Credential, OutboundRequest, State
 from django_cybs_jwt.services import organizations, signing
-from django_cybs_jwt.services.queue import executing, settling, working
+from django_cybs_jwt.services.queue import breakers, bulkheads, executing, settling, working
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.services import enrolment
 from tests.unit.services.queue import rows
@@ -213,11 +215,14 @@ def test_a_401_carries_its_explanation_and_does_not_hammer(
 def test_processor_unavailable_comes_back_under_the_same_transaction_id(
     acme: Simulation, clock: rows.Clock
 ) -> None:
+    """I8."""
     row = rows.enqueue()
     first = row.transaction_id
     rows.fail(acme, "status", status=400, reason="PROCESSOR_UNAVAILABLE")
     row = rows.work(row)
-    assert (row.state, row.generation) == ("QUEUED", 1)
+    assert (row.state, row.reason) == ("QUEUED", "processor_unavailable")
+    clock.forward(59)
+    assert rows.work(row).attempt == 1
     clock.forward(300)
     row = rows.work(row)
     assert row.state == "ANSWERED"
@@ -243,6 +248,7 @@ DOUBTS = [
     ("reset_before", {}, "no_answer"),
     ("reset_after", {}, "no_answer"),
     ("truncate", {}, "reply_lost"),
+    ("garbage", {}, "no_answer"),
     ("broken_jwe", {}, "unreadable"),
     ("unknown_kid", {}, "unreadable"),
     ("status", {"status": 201}, "processor_timeout"),
@@ -317,13 +323,100 @@ def test_a_worker_that_is_interrupted_while_it_sends_leaves_a_row_in_doubt(
     assert (row.state, row.attempts.get().error) == ("IN_DOUBT", error.__name__)
 
 
+class Traced(httpx.BaseTransport):
+    """Tells *events* as a connection would, and then does what *then* says."""
+
+    def __init__(self, events: list[str], then: BaseException | httpx.Response) -> None:
+        self.events, self.then = events, then
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        for event in self.events:
+            info = {"return_value": (b"HTTP/1.1", 413)} if event.endswith("rs.complete") else {}
+            request.extensions["trace"](event, info)
+        if isinstance(self.then, BaseException):
+            raise self.then
+        return self.then
+
+
+CONNECTING = ["connection.connect_tcp.started", "connection.start_tls.started"]
+HALF_OUT = [*CONNECTING, "http11.send_request_headers.started", "http11.send_request_body.started"]
+
+
+@pytest.mark.parametrize(
+    ("events", "state", "kind"),
+    [(CONNECTING, "QUEUED", "not-sent"), (HALF_OUT, "IN_DOUBT", "maybe")],
+)
+@pytest.mark.parametrize(
+    "error", [SystemExit, SoftTimeLimitExceeded, asyncio.CancelledError], ids=lambda e: e.__name__
+)
+def test_what_interrupts_a_worker_is_judged_by_how_far_the_bytes_came(
+    acme: Simulation, events: list[str], state: str, kind: str, error: type[BaseException]
+) -> None:
+    row = rows.enqueue()
+    with pools.replaced(Traced(events, error())), pytest.raises(error):  # type: ignore[arg-type]
+        working.work(row.pk)
+    row.refresh_from_db()
+    attempt = row.attempts.get()
+    assert (row.state, attempt.kind, attempt.error) == (state, kind, error.__name__)
+    assert row.maybe_sent is (state == "IN_DOUBT")
+
+
+def test_a_refusal_that_came_before_the_body_was_out_is_the_answer(acme: Simulation) -> None:
+    events = [
+        *HALF_OUT,
+        "http11.send_request_body.failed",
+        "http11.receive_response_headers.complete",
+    ]
+    refusal = httpx.Response(413, json={"reason": "TOO_LARGE"})
+    with pools.replaced(Traced(events, refusal)):  # type: ignore[arg-type]
+        row = rows.work(rows.enqueue())
+    assert (row.state, row.http_status, row.maybe_sent) == ("ANSWERED", 413, False)
+
+
+HELD_BACK: dict[str, tuple[str, str]] = {
+    "breaker": ("QUEUED", "breaker_open"),
+    "slot": ("QUEUED", ""),
+    "deadline": ("EXPIRED", ""),
+    "key": ("QUEUED", "KeyNotUsable"),
+}
+
+
+@pytest.mark.parametrize("why", HELD_BACK)
+def test_what_we_hold_back_ourselves_was_not_sent_and_is_no_attempt(
+    acme: Simulation, clock: rows.Clock, settings: Any, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    row = rows.enqueue(deadline=clock.now() + timedelta(hours=1))
+    if why == "breaker":
+        monkeypatch.setattr(breakers, "wait", lambda _: 30.0)
+    elif why == "slot":
+        settings.CYBS_JWT = {**settings.CYBS_JWT, "QUEUE": {"merchant_at_once": 1}}
+        busy = executing.find(rows.enqueue().pk)
+        assert busy is not None
+        assert executing.take(busy, now=clock.now()) is not None
+    elif why == "deadline":
+        clock.forward(3601)
+    else:
+        enrolment.put(Credential.objects.get(slot__purpose="signing"), State.SUSPENDED)
+        signing.forget()
+    row = rows.work(row)
+    assert (row.state, row.reason) == HELD_BACK[why]
+    assert (row.attempt, row.maybe_sent, row.attempts.count()) == (0, False, 0)
+    assert acme.ledger == []
+
+
 @pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("server closed the connection"),
+        InternalError("cannot execute UPDATE in a read-only transaction"),
+    ],
+    ids=["away", "standby"],
+)
 def test_a_result_whose_commit_was_not_acknowledged_is_written_once(
-    acme: Simulation, monkeypatch: pytest.MonkeyPatch, known: bool
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch, known: bool, error: Exception
 ) -> None:
     """c10."""
-    from django.db import OperationalError
-
     record, calls = settling._record, []
 
     def losing(request: OutboundRequest, result: Any) -> OutboundRequest:
@@ -331,7 +424,7 @@ def test_a_result_whose_commit_was_not_acknowledged_is_written_once(
         if len(calls) == 1:
             if known:
                 record(request, result)
-            raise OperationalError("server closed the connection")
+            raise error
         return record(request, result)
 
     monkeypatch.setattr(settling, "_record", losing)
@@ -340,6 +433,43 @@ def test_a_result_whose_commit_was_not_acknowledged_is_written_once(
     row = rows.work(rows.enqueue())
     assert len(calls) == 2
     assert (row.state, row.attempts.count()) == ("ANSWERED", 1)
+
+
+def test_an_answer_in_hand_waits_for_a_database_that_is_away(
+    acme: Simulation, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 400 is judged by what was tried before, which only the database knows."""
+    row = rows.enqueue()
+    for reason in ("PROCESSOR_UNAVAILABLE", "INVALID_DATA"):
+        rows.fail(acme, "status", status=400, reason=reason)
+    rows.work(row)
+    clock.forward(400)
+    exists, calls = models.QuerySet.exists, []
+
+    def away(rows_asked_for: models.QuerySet[Any]) -> bool:
+        if rows_asked_for.model is Attempt:
+            calls.append(1)
+            if len(calls) == 1:
+                raise OperationalError("server closed the connection")
+        return exists(rows_asked_for)
+
+    monkeypatch.setattr(models.QuerySet, "exists", away)
+    monkeypatch.setattr(settling, "_PAUSE", 0)
+    monkeypatch.setattr(connection, "close", lambda: None)
+    row = rows.work(row)
+    assert (row.state, row.reason, len(calls)) == ("IN_DOUBT", "duplicate", 2)
+
+
+def test_what_fails_after_a_result_was_written_fails_nobody(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(_: OutboundRequest) -> None:
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr(bulkheads, "pass_on", away)
+    row = cybs.submit("acme", "POST", rows.PAYMENTS, json=rows.payment(), idempotency_key="s-1")
+    assert (row.state, rows.work(rows.enqueue()).state) == ("ANSWERED", "ANSWERED")
+    assert f"What follows from request {row.pk} failed" in caplog.text
 
 
 # Keys
@@ -389,40 +519,3 @@ def test_no_log_attempt_or_error_shows_the_card(
         rows.work(row)
     assert CARD not in caplog.text
     assert CARD not in str(list(Attempt.objects.values()))
-
-
-def test_an_answer_in_hand_waits_for_a_database_that_is_away(
-    acme: Simulation, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A 400 is judged by what was tried before, which only the database knows."""
-    row = rows.enqueue()
-    for reason in ("PROCESSOR_UNAVAILABLE", "INVALID_DATA"):
-        rows.fail(acme, "status", status=400, reason=reason)
-    rows.work(row)
-    clock.forward(400)
-    exists, calls = models.QuerySet.exists, []
-
-    def away(rows_asked_for: models.QuerySet[Any]) -> bool:
-        if rows_asked_for.model is Attempt:
-            calls.append(1)
-            if len(calls) == 1:
-                raise OperationalError("server closed the connection")
-        return exists(rows_asked_for)
-
-    monkeypatch.setattr(models.QuerySet, "exists", away)
-    monkeypatch.setattr(settling, "_PAUSE", 0)
-    monkeypatch.setattr(connection, "close", lambda: None)
-    row = rows.work(row)
-    assert (row.state, row.reason, len(calls)) == ("IN_DOUBT", "duplicate", 2)
-
-
-def test_what_fails_after_a_result_was_written_fails_nobody(
-    acme: Simulation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def away(_: OutboundRequest) -> None:
-        raise OperationalError("server closed the connection")
-
-    monkeypatch.setattr(bulkheads, "pass_on", away)
-    row = cybs.submit("acme", "POST", rows.PAYMENTS, json=rows.payment(), idempotency_key="s-1")
-    assert (row.state, rows.work(rows.enqueue()).state) == ("ANSWERED", "ANSWERED")
-    assert f"What follows from request {row.pk} failed" in caplog.text
