@@ -105,11 +105,6 @@ def decrypt(token: str, keys: Mapping[str, ResponseKey]) -> tuple[bytes, str]:
     return plaintext, kid
 
 
-def check_token(token: str) -> str:
-    """Return the `kid` of a token that fits the profile, or raise MLEDecryptError."""
-    return str(_read(token)[1]["kid"])
-
-
 def _read(token: str) -> tuple[tuple[str, ...], dict[str, Any]]:
     """The five parts of a token that fits the profile, and its header."""
     match = _TOKEN.match(token) if len(token) <= LONGEST_TOKEN else None

@@ -134,8 +134,10 @@ def _order(count: int, merchants: list[tuple[str, str]]) -> None:
     from django.db import transaction
 
     from django_cybs_jwt import cybs, tasks
+    from django_cybs_jwt.models import OutboundRequest
 
-    for number in range(count):
+    begin = OutboundRequest.objects.count()
+    for number in range(begin, begin + count):
         with transaction.atomic():
             cybs.enqueue(
                 merchants[number % len(merchants)][0],

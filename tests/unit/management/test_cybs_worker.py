@@ -140,6 +140,7 @@ def test_sigterm_ends_it_after_what_is_under_way(
     assert len(acme.ledger) == 1
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_row_that_fails_stops_no_other(
     acme: Simulation, body: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

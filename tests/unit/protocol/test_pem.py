@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -169,10 +170,10 @@ def test_any_bytes_are_split_or_refused_with_the_one_error(data: bytes) -> None:
     ],
 )
 def test_splitting_takes_linear_time(data: bytes) -> None:
-    started = datetime.now(UTC)
+    started = time.thread_time()
     with contextlib.suppress(UnreadableKeyFile):
         assert pem_blocks.split(data) == []
-    assert datetime.now(UTC) - started < timedelta(seconds=0.5)
+    assert time.thread_time() - started < 0.5
 
 
 SAMPLES = os.environ.get("CYBS_SAMPLES_DIR", "")

@@ -11,8 +11,10 @@ from tests.unit.services import estate
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
 
+SEEDS = [0, 1, 2, 3, 5, 6, 9, 10, 11, 13, 14, 15]  # in the others nothing stops anybody
 
-@pytest.mark.parametrize("seed", range(12))
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_each_alert_names_whom_the_scan_says_it_stops(seed: int) -> None:
     estate.random_estate(seed)
     alerts.raise_due(estate.NOW)
@@ -26,6 +28,7 @@ def test_each_alert_names_whom_the_scan_says_it_stops(seed: int) -> None:
         if row.organization is not None:
             expected = stops[row.artefact, row.subject, row.ends]
             assert list(found.get(row.pk, ())) == expected
+    assert any(found.values()), "an estate in which nothing stops anybody proves nothing"
 
 
 def test_a_merchant_that_nothing_stops_is_not_named() -> None:

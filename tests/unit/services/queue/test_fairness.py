@@ -304,6 +304,7 @@ def test_breakers_of_this_process_are_empty_at_first(acme: Simulation) -> None:
     assert breakers.wait(rows.enqueue()) == 0
 
 
+@pytest.mark.django_db(transaction=True)
 def test_attend__logs_a_failure_and_leaves_the_row_due(
     acme: Simulation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
