@@ -15,6 +15,7 @@ import os
 import statistics
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -49,7 +50,7 @@ class _Bench:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="queued-")))
         self.gateways = stack.enter_context(closing(Gateways({})))
         database = stack.enter_context(scratch_postgresql("cybs_queued"))
-        self.queue = f"cybs-queued-{os.getpid()}"
+        self.queue = f"cybs-queued-{uuid.uuid4().hex[:12]}"
         os.environ.update(
             DJANGO_SETTINGS_MODULE="tests.faults.settings",
             DATABASE_URL=database,

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
 
 from django_cybs_jwt.protocol import key_reader
 
 pytest_plugins = ["django_cybs_jwt.testing.plugin"]
+
+# Examples here seal, sign and write rows: how long one takes says more about the machine.
+settings.register_profile("patient", deadline=None)
+if not os.environ.get("CI"):  # hypothesis then takes a profile of its own, as patient
+    settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "apitest.cybersource.com"
@@ -74,6 +74,31 @@ class Program:
         self._errors.extend(pipe)
 
 
+class Payments:
+    """What a program that pays without pause tells, and at its end what came of it."""
+
+    def __init__(self, payer: Program) -> None:
+        self._payer = payer
+        self.sent: dict[str, int] = {}
+        self.failed: list[str] = []
+
+    def key(self) -> str:
+        """The next key that it says it signs with."""
+        return self._payer.said()
+
+    def until_signed_by(self, kid: str) -> None:
+        """Wait until it says that this key signs now."""
+        while self.key() != kid:
+            pass
+
+    def end(self) -> None:
+        """Take its last line; what it told before is passed over."""
+        while not (line := self._payer.said()).startswith("{"):
+            pass
+        told = json.loads(line)
+        self.sent, self.failed = told["sent"], told["failed"]
+
+
 class Stage:
     """A planted estate in *directory*; servers start when first asked for."""
 
@@ -98,15 +123,15 @@ class Stage:
         return self._sites[kind][1]
 
     @contextmanager
-    def paying(self, merchant: str) -> Iterator[dict[str, Any]]:
-        """Payments without pause while the context is open; it yields what came of them."""
+    def paying(self, merchant: str) -> Iterator[Payments]:
+        """Payments without pause while the context is open; then it is there what came of them."""
         payer = self._program("-m", "tests.browser.stage.pay", merchant)
-        result: dict[str, Any] = {}
+        payments = Payments(payer)
         try:
             assert payer.said() == "paying"
-            yield result
+            yield payments
             payer.end_input()
-            result |= json.loads(payer.said())
+            payments.end()
         finally:
             payer.stop()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from django_cybs_jwt.testing import material
@@ -12,7 +11,6 @@ if TYPE_CHECKING:
     from tests.browser.conftest import Somebody
     from tests.browser.visiting import Visitor
 
-SEEN_EVERYWHERE = 5.5  # seconds after which every process signs with the key that is active
 KEYS = "cybs_jwt/credential/"
 
 
@@ -54,21 +52,21 @@ def test_rotate_and_roll_back_under_traffic(stage: Stage, somebody: Somebody) ->
     file = material.p12("rotating")
     with somebody("olga") as olga, stage.paying("rotating") as paid:
         olga.go(stage.places["key:rotating"])
+        before = paid.key()
         olga.count_clicks()
         olga.click("Replace this key", role="link")
         upload(olga, file.data, file.password)
         activate(olga)
         assert olga.clicks() <= 8
         assert olga.page.get_by_text("The last rotation").is_visible()
-        time.sleep(SEEN_EVERYWHERE)
+        paid.until_signed_by(file.kid)
         olga.click("Roll back", role="link")
         olga.page.fill("#id_reason", "the acquirer asks for it")
         olga.click("Yes, roll back")
         assert "is active again" in olga.told()
-        time.sleep(SEEN_EVERYWHERE)
-    assert paid["failed"] == []
-    assert len(paid["sent"]) == 2
-    assert paid["sent"][file.kid] > 10
+        paid.until_signed_by(before)
+    assert paid.failed == []
+    assert set(paid.sent) == {before, file.kid}
 
 
 def test_from_the_front_page_to_an_acknowledged_alert(somebody: Somebody) -> None:

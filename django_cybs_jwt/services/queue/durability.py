@@ -36,11 +36,6 @@ def weakness() -> str | None:
     return None
 
 
-def forget() -> None:
-    """Ask again."""
-    _proved.clear()
-
-
 def _in_memory() -> bool:
     name = str(connection.settings_dict["NAME"])
     return name == ":memory:" or "mode=memory" in name

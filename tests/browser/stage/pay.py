@@ -1,11 +1,13 @@
-"""Pay for one merchant without pause until standard input ends; then tell how it went."""
+"""Pay for one merchant without pause until standard input ends; then tell how it went.
+
+It says `paying` after the first, and each key that signs when it is another than before.
+"""
 
 from __future__ import annotations
 
 import json
 import select
 import sys
-import time
 from collections import Counter
 
 import django
@@ -21,6 +23,7 @@ def main(merchant: str) -> None:
 
     sent: Counter[str] = Counter()
     failed: list[str] = []
+    key = ""
     while not select.select([sys.stdin], [], [], PAUSE)[0]:
         body = {
             "clientReferenceInformation": {"code": f"{merchant}-{sent.total()}"},
@@ -31,9 +34,12 @@ def main(merchant: str) -> None:
             sent[reply.raise_for_status().key_id] += 1
         except CybsError as error:
             failed.append(str(error))
-        if sent.total() == 1:
+            continue
+        if not key:
             print("paying", flush=True)
-            time.sleep(PAUSE)
+        if key != reply.key_id:
+            key = reply.key_id
+            print(key, flush=True)
     usage.flush()
     print(json.dumps({"sent": sent, "failed": failed}), flush=True)
 

@@ -45,7 +45,7 @@ class Ticker(threading.Thread):
 
     def __exit__(self, *exc: object) -> None:
         self._stop_now.set()
-        self.join()
+        self.join(60)
 
 
 def measured(action: Callable[[], object]) -> Outcome:

@@ -25,4 +25,4 @@ def receiver() -> Iterator[Receiver]:
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        thread.join(60)

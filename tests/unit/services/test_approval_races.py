@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from django_cybs_jwt.models import Approval, Credential
 from django_cybs_jwt.services import approvals
+from tests.integration.processes import next_line
 from tests.services import postgresql_as_default
 from tests.unit.services import enrolment
 
@@ -65,8 +66,7 @@ def race(mode: str, key: Credential, *, processes: int = 8) -> list[str]:
             for _ in range(processes)
         ]
         for racer in racers:
-            assert racer.stdout is not None
-            assert racer.stdout.readline() == "ready\n"
+            assert next_line(racer) == "ready\n"
         for racer in racers:
             assert racer.stdin is not None
             racer.stdin.write("go\n")

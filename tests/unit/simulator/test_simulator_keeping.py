@@ -40,7 +40,7 @@ def test_of_sixteen_threads_with_one_token_exactly_one_is_accepted(
     together = threading.Barrier(THREADS)
 
     def send(_: int) -> str:
-        together.wait()
+        together.wait(60)
         return str(gateway.handle(request).refusal)
 
     with ThreadPoolExecutor(THREADS) as pool:

@@ -141,7 +141,7 @@ def test_latency_holds_up_only_the_request_it_strikes(
     while gateway.faults.active():
         pass
     timed("fast", shop.request("POST", "/pts/v2/credits", _credit("2")))
-    slow.join()
+    slow.join(60)
 
     assert order == ["fast", "slow"]
 

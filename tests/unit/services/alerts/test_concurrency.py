@@ -38,7 +38,7 @@ def tick_at_once(now: datetime) -> None:
 
     def tick() -> None:
         try:
-            together.wait()
+            together.wait(60)
             alerts.raise_due(now)
             delivery.deliver(now)
         finally:
@@ -74,7 +74,7 @@ def test_processes_that_all_looked_before_one_wrote_leave_one_row(
     together, rows = threading.Barrier(AT_ONCE), alerts._rows
 
     def all_at_this_point(*arguments: Any) -> Any:
-        together.wait()
+        together.wait(60)
         return rows(*arguments)
 
     monkeypatch.setattr(alerts, "_rows", all_at_this_point)
@@ -93,7 +93,7 @@ def test_the_signal_is_one_recipient_however_many_find_it_missing_at_once(
 
     def all_at_this_point(rows: Any, **columns: Any) -> Any:
         if rows.model is AlertRecipient:
-            together.wait()
+            together.wait(60)
         return create(rows, **columns)
 
     def listen(**facts: Any) -> None:

@@ -19,9 +19,9 @@ from tests.unit.services.queue import rows
 
 @pytest.fixture(autouse=True)
 def not_asked_yet() -> Iterator[None]:
-    durability.forget()
+    durability._proved.clear()
     yield
-    durability.forget()
+    durability._proved.clear()
 
 
 @pytest.fixture

@@ -349,7 +349,7 @@ def test_a_locked_row_is_passed_over_and_moved_when_it_is_free(
     holder = in_thread(hold)
     held.wait(20)
     report = run(size=2, after_batch=note)
-    holder.join()
+    holder.join(60)
 
     assert told == [2, 4, 5, 6], "five while the first was locked, then that one"
     assert (report.moved, report.remaining) == (6, 0)
@@ -382,7 +382,7 @@ def test_somebody_who_locks_rows_against_the_order_is_not_deadlocked(
         use_ring(settings, primary, **{other: "decrypt_only"})
         reports.append(run(size=40))
     stop.set()
-    locker.join()
+    locker.join(60)
 
     assert errors == []
     assert [(report.moved, report.remaining) for report in reports] == [(40, 0)] * 3
@@ -402,7 +402,7 @@ def test_imports_beside_a_rewrap_are_kept(postgresql: None, settings: Any) -> No
 
     importer = in_thread(import_some)
     run(size=5)
-    importer.join()
+    importer.join(60)
 
     assert len(imported) == 15
     assert set(imported) <= {pk for pk, _ in blobs()}
