@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.utils import timezone
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.exceptions import InvalidTransition, KeyNotUsable
@@ -25,6 +26,8 @@ def acme(cybs_simulator: Simulation) -> Organization:
 
 @pytest.fixture
 def old(acme: Organization) -> Credential:
+    """In use since before NOW, whatever day it is."""
+    Credential.objects.filter(organization=acme).update(activated_at=NOW - HOUR)
     return Credential.objects.get(organization=acme)
 
 
@@ -195,20 +198,21 @@ def test_replies__under_both_kids_decrypt_during_and_after_the_overlap(
     cybs_simulator: Simulation,
 ) -> None:
     organization = cybs_simulator.merchant("books", signs_with="shared_secret")
+    start = timezone.now()  # as its certificates begin today
     old = Credential.objects.get(organization=organization, slot__purpose="response-mle")
     new = cybs_simulator.import_p12(organization, "response-mle", activate=False)
-    verification.verify(new, actor="anna", now=NOW)
-    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+    verification.verify(new, actor="anna", now=start)
+    rotation.rotate(new, actor="anna", now=start, overlap=HOUR)
 
     def keyring(now: datetime) -> tuple[set[str], str | None]:
         signing.forget()
         keys = cybs.keys_for("books", now=now)
         return set(keys.response_keys), keys.response_kid
 
-    assert keyring(NOW) == ({old.key_id, new.key_id}, new.key_id)
-    rotation.carry_out_due(now=NOW + HOUR)
+    assert keyring(start) == ({old.key_id, new.key_id}, new.key_id)
+    rotation.carry_out_due(now=start + HOUR)
     assert Credential.objects.get(pk=old.pk).state == State.RETIRED
-    assert keyring(NOW + HOUR) == ({old.key_id, new.key_id}, new.key_id)
+    assert keyring(start + HOUR) == ({old.key_id, new.key_id}, new.key_id)
 
 
 def test_due_schedule__is_what_a_roll_back_rolls_back(old: Credential, new: Credential) -> None:
