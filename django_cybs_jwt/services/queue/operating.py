@@ -60,9 +60,7 @@ def retry(
     elif may_have_moved_money(request) and not force:
         refusal = f"It may have been processed: sent again it could charge twice. {_CURE}"
     told = _Told(actor=actor, now=now, reason=reason, refusal=refusal)
-    _take(
-        request, Step.RESUME, "retry-request", told, waiting_since=now, failures=0, rung_at=now
-    )
+    _take(request, Step.RESUME, "retry-request", told, waiting_since=now, failures=0, rung_at=now)
 
 
 def cancel(
