@@ -33,9 +33,9 @@ class _Rows:
 
     def __init__(self, policies: dict[tuple[str, Template], Policy]) -> None:
         self.policies = policies
-        self._shapes: dict[tuple[str, int], list[Template]] = {}
+        self._shapes: dict[tuple[str, int, str | None], list[Template]] = {}
         for method, template in policies:
-            self._shapes.setdefault((method, len(template)), []).append(template)
+            self._shapes.setdefault((method, len(template), template[0]), []).append(template)
         for templates in self._shapes.values():
             # "/customers/new" is more particular than "/customers/{id}".
             templates.sort(key=lambda template: [segment is None for segment in template])
@@ -48,9 +48,10 @@ class _Rows:
         # A path without parameters is the most particular one, and what most requests name.
         if (method, segments) in self.policies:
             return segments
-        for template in self._shapes.get((method, len(segments)), ()):
-            if all(want in (None, got) for want, got in zip(template, segments, strict=True)):
-                return template
+        for first in (segments[0], None):
+            for template in self._shapes.get((method, len(segments), first), ()):
+                if _fits(template, segments):
+                    return template
         return None
 
 
@@ -127,6 +128,14 @@ def default_operations() -> Operations:
 
 def _segments(path: str) -> tuple[str, ...]:
     return tuple(unquote(path.partition("?")[0]).strip("/").split("/"))
+
+
+def _fits(template: Template, segments: tuple[str, ...]) -> bool:
+    # From behind: templates of one length differ there, and begin alike.
+    for at in range(len(template) - 1, -1, -1):
+        if template[at] is not None and template[at] != segments[at]:
+            return False
+    return True
 
 
 def _fold(segment: str) -> str:
