@@ -80,8 +80,7 @@ def seal_request(
 
     *mle* overrides an optional operation's policy. Raises MessageError, never falls back.
     """
-    _check_method(method)
-    _check_now(now)
+    _check_occasion(method, now)
     extra = check_headers(headers)
     wanted = _wants_encryption(operations.policy(method, check_path(path)), mle, check_body(body))
     if wanted:
@@ -136,12 +135,9 @@ def check_mle(mle: object) -> None:
         raise MessageError(f"mle is True, False or None, not of type {type(mle).__name__}.")
 
 
-def _check_method(method: object) -> None:
+def _check_occasion(method: object, now: object) -> None:
     if not isinstance(method, str) or method.lower() not in METHODS:
         raise MessageError(f"{str(method)[:20]!r} is not a method of the gateway.")
-
-
-def _check_now(now: object) -> None:
     # Without one, a token would begin hours from now wherever the clock is not on UTC.
     if not isinstance(now, datetime) or now.utcoffset() is None:
         raise MessageError("The time of a message carries a zone, like datetime.now(UTC).")
