@@ -164,7 +164,7 @@ def _not_found(
         # Under the same transactionId: should it be there after all, the gateway refuses this one.
         _step(request, Step.REPEAT, reason="absent")
     else:
-        _step(request, Step.PROVE_ABSENT)
+        _step(request, Step.PROVE_ABSENT, outcome="")
 
 
 def _undo(request: OutboundRequest, document: dict[str, Any]) -> None:
@@ -176,7 +176,7 @@ def _undo(request: OutboundRequest, document: dict[str, Any]) -> None:
     if undone:
         _step(request, Step.VOID, outcome="VOIDED")
     else:
-        _step(request, Step.PROVE_ABSENT)
+        _step(request, Step.PROVE_ABSENT, outcome="")
 
 
 def _fence_of_undoing(request: OutboundRequest) -> datetime:

@@ -216,6 +216,19 @@ def test_repeat__a_void_is_sent_again_and_undoes_once(
     assert [entry.operation for entry in acme.ledger].count("void") == 1
 
 
+@pytest.mark.parametrize("policy", ["void", "search"])
+def test_what_is_absent_keeps_no_word_of_a_try_that_came_to_nothing(
+    acme: Simulation, clock: Clock, settings: Any, policy: str
+) -> None:
+    resolve_by(settings, policy)
+    row = rows.enqueue()
+    rows.fail(acme, "status", status=502)
+    row = rows.work(row)
+    assert row.outcome == "SERVER_ERROR"
+    row = wait(row, clock, FENCE + 40)
+    assert (row.state, row.outcome) == ("ABSENT", "")
+
+
 # Follow-ups
 
 
