@@ -71,7 +71,11 @@ def _pbes2(parameters: Element, ciphertext: bytes) -> Safe:
     if name.content != _PBKDF2:
         raise UnreadableKeyFile
     salt, iterations, *rest = numbers.expect(der.OCTET_STRING, der.INTEGER)
-    hashes = [element.children()[0].content for element in rest if element.tag == der.SEQUENCE]
+    hashes = [
+        element.expect(der.OBJECT_IDENTIFIER)[0].content
+        for element in rest
+        if element.tag == der.SEQUENCE
+    ]
     cipher, iv = encryption.expect(der.OBJECT_IDENTIFIER, der.OCTET_STRING)[:2]
     return Safe(
         _HASHES[hashes[0]] if hashes else b"sha1",

@@ -132,6 +132,7 @@ def test_the_fields_of_safes_come_back_from_a_request() -> None:
             der.encode(der.SEQUENCE, hostile.oid("1.2.840.113549.2.99"), b"\x05\x00"),
             id="another hash",
         ),
+        pytest.param(hostile.SHA256_PRF, der.encode(der.SEQUENCE), id="no hash"),
     ],
 )
 def test_what_cannot_be_looked_into_is_refused(old: bytes, new: bytes) -> None:
