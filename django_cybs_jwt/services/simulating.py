@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from django.db.models import Q
 
 from django_cybs_jwt.models import Coverage, Credential, Organization, Purpose, State
 from django_cybs_jwt.services import opened_keys
@@ -16,9 +17,9 @@ class DatabaseRegistry:
     there; only a destroyed one is gone.
     """
 
-    def signing_key(self, issuer: str, kid: str) -> RegisteredKey | None:
-        """The signing key that *issuer* has as *kid*."""
-        row = _find(issuer, kid, Purpose.SIGNING)
+    def signing_key(self, issuer: str, kid: str, host: str) -> RegisteredKey | None:
+        """The signing key that *issuer* has as *kid* on this host."""
+        row = _find(issuer, kid, host, Purpose.SIGNING)
         if row is None:
             return None
         material = opened_keys.material(row)
@@ -38,22 +39,24 @@ class DatabaseRegistry:
             not_after=row.expires_at,
         )
 
-    def response_key(self, owner: str, kid: str) -> RSAPublicKey | None:
-        """The public half of *owner*'s Response MLE key *kid*."""
-        row = _find(owner, kid, Purpose.RESPONSE_MLE)
+    def response_key(self, owner: str, kid: str, host: str) -> RSAPublicKey | None:
+        """The public half of *owner*'s Response MLE key *kid* on this host."""
+        row = _find(owner, kid, host, Purpose.RESPONSE_MLE)
         material = opened_keys.material(row) if row else None
         return None if material is None or isinstance(material, bytes) else material.public_key()
 
-    def covers(self, issuer: str, kid: str, merchant: str) -> bool:
+    def covers(self, issuer: str, kid: str, merchant: str, host: str) -> bool:
         """True for the owner itself, a selected merchant, or any descendant of a covering slot."""
         if issuer == merchant:
             return True
-        row = _find(issuer, kid, Purpose.SIGNING)
+        row = _find(issuer, kid, host, Purpose.SIGNING)
         if row is None or row.slot.coverage == Coverage.OWN:
             return False
         if row.slot.coverage == Coverage.SELECTED:
-            return row.slot.merchants.filter(org_id=merchant).exists()
-        named = Organization.objects.select_related("parent__parent").filter(org_id=merchant)
+            return row.slot.merchants.filter(_on(host), org_id=merchant).exists()
+        named = Organization.objects.select_related("parent__parent").filter(
+            _on(host), org_id=merchant
+        )
         return any(row.organization in found.chain()[1:] for found in named)
 
     def hosts(self, merchant: str) -> frozenset[str]:
@@ -63,11 +66,21 @@ class DatabaseRegistry:
         )
 
 
-def _find(owner: str, kid: str, purpose: Purpose) -> Credential | None:
+def _on(host: str, path: str = "host") -> Q:
+    """Organizations of this host; of any where none is named."""
+    return Q(**{path: host}) if host else Q()
+
+
+def _find(owner: str, kid: str, host: str, purpose: Purpose) -> Credential | None:
     return (
         Credential.objects.select_related("slot", "organization")
         .defer("sealed_p12", "certificate")
-        .filter(organization__org_id=owner, key_id=kid, slot__purpose=purpose)
+        .filter(
+            _on(host, "organization__host"),
+            organization__org_id=owner,
+            key_id=kid,
+            slot__purpose=purpose,
+        )
         .exclude(state=State.DESTROYED)
         .first()
     )

@@ -53,8 +53,10 @@ class Authenticator:
         return Caller(merchant, key.owner, key.kid, jti, response_kid, response_key)
 
     def _verified_key(self, token: jose.Jws, now: float) -> RegisteredKey:
-        issuer = claim_set.text(token.claims, "iss")
-        key = self._registry.signing_key(issuer, token.kid)
+        issuer, host = claim_set.text(token.claims, "iss"), claim_set.host(token.claims)
+        key = self._registry.signing_key(issuer, token.kid, host)
+        if key is None and self._registry.signing_key(issuer, token.kid, "") is not None:
+            raise RefusalError(Refusal.WRONG_HOST, "iss registered this key on another host")
         if key is None:
             raise RefusalError(Refusal.UNKNOWN_KEY, "iss has registered no key under this kid")
         if not jose.fits(token.algorithm, key.material):
@@ -73,7 +75,8 @@ class Authenticator:
         if not hosts:
             raise RefusalError(Refusal.UNKNOWN_MERCHANT, "no such v-c-merchant-id")
         claim_set.check_host(token.claims, request, hosts, strict=self._strict_host)
-        if not self._registry.covers(key.owner, key.kid, merchant):
+        host = claim_set.host(token.claims)
+        if not self._registry.covers(key.owner, key.kid, merchant, host):
             raise RefusalError(
                 Refusal.NOT_COVERED, "the signing key does not cover v-c-merchant-id"
             )
@@ -85,7 +88,7 @@ class Authenticator:
         if "v-c-response-mle-kid" not in claims:
             return "", None
         kid = claim_set.text(claims, "v-c-response-mle-kid")
-        response_key = self._registry.response_key(key.owner, kid)
+        response_key = self._registry.response_key(key.owner, kid, claim_set.host(claims))
         if response_key is None:
             raise RefusalError(
                 Refusal.UNKNOWN_RESPONSE_KEY, "the key's owner has no such response-MLE key"

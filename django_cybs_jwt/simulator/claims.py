@@ -43,6 +43,12 @@ def text(claims: Claims, name: str) -> str:
     return value
 
 
+def host(claims: Claims) -> str:
+    """The host that the token claims, in lower case; empty where it claims none."""
+    claimed = claims.get("request-host")
+    return claimed.lower() if isinstance(claimed, str) else ""
+
+
 def check_version(claims: Claims) -> None:
     """Refuse anything but version "2", as a string."""
     if claims.get("v-c-jwt-version") != VERSION:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -46,17 +46,22 @@ class RegisteredKey:
 
 
 class Registry(Protocol):
-    """What the gateway must be told about organizations."""
+    """What the gateway must be told about organizations.
 
-    def signing_key(self, issuer: str, kid: str) -> RegisteredKey | None:
+    A key is good on the host where it was registered and nowhere else: an organization's test key
+    says nothing on the live host. *host* is the one that the token claims, in lower case; empty
+    where it claims none, which only a lenient gateway lets pass.
+    """
+
+    def signing_key(self, issuer: str, kid: str, host: str) -> RegisteredKey | None:
         """The key that *issuer* registered as *kid*, if it may sign now."""
         ...
 
-    def response_key(self, owner: str, kid: str) -> RSAPublicKey | None:
+    def response_key(self, owner: str, kid: str, host: str) -> RSAPublicKey | None:
         """The REST-API Response MLE key that *owner* registered as *kid*."""
         ...
 
-    def covers(self, issuer: str, kid: str, merchant: str) -> bool:
+    def covers(self, issuer: str, kid: str, merchant: str, host: str) -> bool:
         """True if this key may speak for *merchant*: its own, or under a meta key."""
         ...
 
@@ -65,13 +70,30 @@ class Registry(Protocol):
         ...
 
 
+Registered = TypeVar("Registered")
+
+
+class _Places(Generic[Registered]):
+    """What was registered by owner and kid, on each host apart."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], dict[str, Registered]] = {}
+
+    def put(self, owner: str, kid: str, host: str, registered: Registered) -> None:
+        self._found.setdefault((owner, kid), {})[host] = registered
+
+    def get(self, owner: str, kid: str, host: str) -> Registered | None:
+        places = self._found.get((owner, kid), {})
+        return places.get(host) if host else next(iter(places.values()), None)
+
+
 class MemoryRegistry:
     """Organizations in memory."""
 
     def __init__(self) -> None:
-        self._signing: dict[tuple[str, str], RegisteredKey] = {}
-        self._response: dict[tuple[str, str], RSAPublicKey] = {}
-        self._covers: dict[tuple[str, str], frozenset[str]] = {}
+        self._signing: _Places[RegisteredKey] = _Places()
+        self._response: _Places[RSAPublicKey] = _Places()
+        self._covers: _Places[frozenset[str]] = _Places()
         self._hosts: dict[str, frozenset[str]] = {}
         self._lock = threading.Lock()
 
@@ -96,24 +118,24 @@ class MemoryRegistry:
         """
         key = _signing_key(org_id, kid, certificate, secret)
         response = _response_key(response_kid, response_certificate)
-        merchants = frozenset(covers)
+        merchants, host = frozenset(covers), host.lower()
         with self._lock:
-            self._signing[org_id, key.kid] = key
-            self._covers[org_id, key.kid] = merchants
+            self._signing.put(org_id, key.kid, host, key)
+            self._covers.put(org_id, key.kid, host, merchants)
             if response:
-                self._response[org_id, response[0]] = response[1]
+                self._response.put(org_id, response[0], host, response[1])
             for merchant in merchants | {org_id}:
-                self._hosts[merchant] = self.hosts(merchant) | {host.lower()}
+                self._hosts[merchant] = self.hosts(merchant) | {host}
         return key.kid, response[0] if response else ""
 
-    def signing_key(self, issuer: str, kid: str) -> RegisteredKey | None:
-        return self._signing.get((issuer, kid))
+    def signing_key(self, issuer: str, kid: str, host: str) -> RegisteredKey | None:
+        return self._signing.get(issuer, kid, host)
 
-    def response_key(self, owner: str, kid: str) -> RSAPublicKey | None:
-        return self._response.get((owner, kid))
+    def response_key(self, owner: str, kid: str, host: str) -> RSAPublicKey | None:
+        return self._response.get(owner, kid, host)
 
-    def covers(self, issuer: str, kid: str, merchant: str) -> bool:
-        return issuer == merchant or merchant in self._covers.get((issuer, kid), frozenset())
+    def covers(self, issuer: str, kid: str, merchant: str, host: str) -> bool:
+        return issuer == merchant or merchant in (self._covers.get(issuer, kid, host) or ())
 
     def hosts(self, merchant: str) -> frozenset[str]:
         return self._hosts.get(merchant, frozenset())
@@ -126,14 +148,16 @@ class ChainedRegistry:
         self._first = first
         self._second = second
 
-    def signing_key(self, issuer: str, kid: str) -> RegisteredKey | None:
-        return self._first.signing_key(issuer, kid) or self._second.signing_key(issuer, kid)
+    def signing_key(self, issuer: str, kid: str, host: str) -> RegisteredKey | None:
+        first, second = self._first, self._second
+        return first.signing_key(issuer, kid, host) or second.signing_key(issuer, kid, host)
 
-    def response_key(self, owner: str, kid: str) -> RSAPublicKey | None:
-        return self._first.response_key(owner, kid) or self._second.response_key(owner, kid)
+    def response_key(self, owner: str, kid: str, host: str) -> RSAPublicKey | None:
+        first, second = self._first, self._second
+        return first.response_key(owner, kid, host) or second.response_key(owner, kid, host)
 
-    def covers(self, issuer: str, kid: str, merchant: str) -> bool:
-        return any(r.covers(issuer, kid, merchant) for r in (self._first, self._second))
+    def covers(self, issuer: str, kid: str, merchant: str, host: str) -> bool:
+        return any(r.covers(issuer, kid, merchant, host) for r in (self._first, self._second))
 
     def hosts(self, merchant: str) -> frozenset[str]:
         return self._first.hosts(merchant) | self._second.hosts(merchant)

@@ -222,16 +222,16 @@ class KnownBefore:
     def __init__(self, simulation: Simulation) -> None:
         registry = simulation.gateway._authenticator._registry
         keys = signing.keys_for("acme")
-        self._signing = registry.signing_key("acme", keys.signing.kid)
-        self._response = registry.response_key("acme", keys.response_kid or "")
+        self._signing = registry.signing_key("acme", keys.signing.kid, enrolment.HOST)
+        self._response = registry.response_key("acme", keys.response_kid or "", enrolment.HOST)
 
-    def signing_key(self, issuer: str, kid: str) -> Any:
+    def signing_key(self, issuer: str, kid: str, host: str) -> Any:
         return self._signing
 
-    def response_key(self, owner: str, kid: str) -> Any:
+    def response_key(self, owner: str, kid: str, host: str) -> Any:
         return self._response
 
-    def covers(self, issuer: str, kid: str, merchant: str) -> bool:
+    def covers(self, issuer: str, kid: str, merchant: str, host: str) -> bool:
         return issuer == merchant
 
     def hosts(self, merchant: str) -> frozenset[str]:

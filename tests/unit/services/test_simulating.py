@@ -10,9 +10,10 @@ import pytest
 from django.utils import timezone
 
 from django_cybs_jwt import cybs
-from django_cybs_jwt.client import pools
+from django_cybs_jwt.client import Client, pools
 from django_cybs_jwt.exceptions import MLEDecryptError
 from django_cybs_jwt.models import Credential, State
+from django_cybs_jwt.protocol import MerchantKeys
 from django_cybs_jwt.services import coverage, opened_keys, signing
 from django_cybs_jwt.services.simulating import DatabaseRegistry
 from django_cybs_jwt.testing.simulation import Simulation
@@ -29,7 +30,7 @@ def test_a_shared_secret_is_known_by_its_bytes() -> None:
     row = enrolment.shared_secret(
         enrolment.organization(), secret=file.secret, expires_at=end, activate=False
     )
-    key = REGISTRY.signing_key("acme", row.key_id)
+    key = REGISTRY.signing_key("acme", row.key_id, enrolment.HOST)
     assert key is not None
     assert (key.algorithm_family, key.secret, key.not_after) == (
         "HMAC",
@@ -42,7 +43,7 @@ def test_an_rsa_key_is_known_by_its_public_half() -> None:
     private_key = enrolment.material.rsa_key(name="simulating")
     acme = enrolment.organization()
     row = enrolment.rsa_key(acme, purpose="signing", key=private_key)
-    key = REGISTRY.signing_key("acme", row.key_id)
+    key = REGISTRY.signing_key("acme", row.key_id, enrolment.HOST)
     assert key is not None
     assert (key.algorithm_family, key.public_key) == ("RSA", private_key.public_key())
 
@@ -50,30 +51,30 @@ def test_an_rsa_key_is_known_by_its_public_half() -> None:
 def test_a_response_key_is_known_to_its_owner_only() -> None:
     row = enrolment.rsa_key(enrolment.organization())
     enrolment.organization("other")
-    assert REGISTRY.response_key("acme", row.key_id) is not None
-    assert REGISTRY.response_key("other", row.key_id) is None
-    assert REGISTRY.signing_key("acme", row.key_id) is None
+    assert REGISTRY.response_key("acme", row.key_id, enrolment.HOST) is not None
+    assert REGISTRY.response_key("other", row.key_id, enrolment.HOST) is None
+    assert REGISTRY.signing_key("acme", row.key_id, enrolment.HOST) is None
 
 
 @pytest.mark.parametrize("state", [state for state in State if state != State.DESTROYED])
 def test_our_states_are_nothing_to_the_gateway(state: State) -> None:
     row = enrolment.shared_secret(enrolment.organization())
     enrolment.put(row, state)
-    assert REGISTRY.signing_key("acme", row.key_id) is not None
+    assert REGISTRY.signing_key("acme", row.key_id, enrolment.HOST) is not None
 
 
 def test_a_destroyed_key_is_gone() -> None:
     row = enrolment.shared_secret(enrolment.organization())
     gone: dict[str, Any] = {"sealed_secret": None, "sealed_p12": None, "live_key_id": None}
     enrolment.put(row, State.DESTROYED, **gone)
-    assert REGISTRY.signing_key("acme", row.key_id) is None
+    assert REGISTRY.signing_key("acme", row.key_id, enrolment.HOST) is None
 
 
 @pytest.mark.parametrize("kid", ["", "nothing", "' OR 1=1", "x" * 10_000, "../.."])
 def test_an_unknown_key_id_is_nobodys(kid: str) -> None:
     enrolment.shared_secret(enrolment.organization())
-    assert REGISTRY.signing_key("acme", kid) is None
-    assert REGISTRY.response_key("acme", kid) is None
+    assert REGISTRY.signing_key("acme", kid, enrolment.HOST) is None
+    assert REGISTRY.response_key("acme", kid, enrolment.HOST) is None
 
 
 def test_what_a_key_covers() -> None:
@@ -87,7 +88,7 @@ def test_what_a_key_covers() -> None:
         (row.key_id, merchant)
         for row, issuer in [(own, "portfolio"), (everybody, "portfolio"), (some, "account")]
         for merchant in ("portfolio", "account", "acme", "stranger")
-        if REGISTRY.covers(issuer, row.key_id, merchant)
+        if REGISTRY.covers(issuer, row.key_id, merchant, enrolment.HOST)
     }
     assert covered == {
         (own.key_id, "portfolio"),
@@ -97,7 +98,48 @@ def test_what_a_key_covers() -> None:
         (some.key_id, "account"),
         (some.key_id, "acme"),
     }
-    assert not REGISTRY.covers("portfolio", "nothing", "acme")
+    assert not REGISTRY.covers("portfolio", "nothing", "acme", enrolment.HOST)
+
+
+@pytest.mark.parametrize("host", [enrolment.OTHER_HOST, enrolment.LIVE_HOST])
+def test_a_key_is_good_on_the_host_of_its_organization_only(host: str) -> None:
+    there = enrolment.organization(host=host)
+    here = enrolment.organization()
+    rows = {row.host: enrolment.shared_secret(row) for row in (here, there)}
+    response = enrolment.rsa_key(here)
+    for place, row in rows.items():
+        assert REGISTRY.signing_key("acme", row.key_id, place) is not None
+        assert REGISTRY.signing_key("acme", row.key_id, "") is not None
+    assert REGISTRY.signing_key("acme", rows[here.host].key_id, host) is None
+    assert REGISTRY.signing_key("acme", rows[host].key_id, here.host) is None
+    assert REGISTRY.response_key("acme", response.key_id, host) is None
+
+
+@pytest.mark.parametrize("covers", ["all", "selected"])
+def test_what_a_key_covers_it_covers_on_its_own_host_only(covers: str) -> None:
+    portfolio, _, _ = enrolment.family()
+    key = enrolment.shared_secret(portfolio, covers=covers)
+    if covers == "selected":
+        coverage.add("portfolio", ["acme"], actor="tests")
+    enrolment.organization("acme", host=enrolment.OTHER_HOST)
+    assert REGISTRY.covers("portfolio", key.key_id, "acme", enrolment.HOST)
+    assert not REGISTRY.covers("portfolio", key.key_id, "acme", enrolment.OTHER_HOST)
+
+
+@pytest.mark.parametrize("host", [enrolment.OTHER_HOST, enrolment.LIVE_HOST])
+def test_a_token_of_the_test_key_for_another_host_is_refused(
+    cybs_simulator: Simulation, settings: Any, host: str
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "LIVE": True}
+    for place in (enrolment.HOST, host):
+        enrolment.shared_secret(enrolment.organization(host=place))
+    keys = signing.keys_for(f"acme@{enrolment.HOST}")
+    forged = MerchantKeys(merchant="acme", host=host, signing=keys.signing)
+    with Client(lambda: forged) as client:
+        response = client.get("/tss/v2/transactions/1")
+    assert response.status_code == 401
+    assert cybs_simulator.gateway.refusals.as_json()[-1]["refusal"] == "WRONG_HOST"
+    assert cybs.send(f"acme@{host}", "GET", "/tss/v2/transactions/1").status_code == 404
 
 
 def test_hosts_of_a_merchant() -> None:

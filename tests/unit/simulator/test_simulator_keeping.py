@@ -28,7 +28,7 @@ from django_cybs_jwt.simulator import (
 from django_cybs_jwt.simulator.refusals import RefusalError
 from django_cybs_jwt.simulator.replays import Replays
 from django_cybs_jwt.simulator.tls import TLSFiles
-from tests.unit.simulator.callers import Caller, certificate
+from tests.unit.simulator.callers import HOST, Caller, certificate
 
 THREADS = 16
 
@@ -156,10 +156,31 @@ def test_a_registry_knows_hosts_and_coverage() -> None:
     assert registry.hosts("a") == {"apitest.cybersource.com", "api.visaacceptance.com"}
     assert registry.hosts("b") == {"apitest.cybersource.com"}
     assert registry.hosts("c") == frozenset()
-    assert registry.covers("owner", "k", "a")
-    assert registry.covers("owner", "k", "owner")
-    assert not registry.covers("owner", "k2", "a")
-    assert not registry.covers("a", "k2", "b")
+    assert registry.covers("owner", "k", "a", HOST)
+    assert registry.covers("owner", "k", "owner", HOST)
+    assert not registry.covers("owner", "k2", "a", HOST)
+    assert not registry.covers("a", "k2", "b", HOST)
+
+
+def test_a_key_is_registered_on_one_host(response_key: rsa.RSAPrivateKey) -> None:
+    live, own = "api.cybersource.com", certificate(response_key, "r", "shop")
+    registry = MemoryRegistry()
+    registry.add("shop", kid="k", secret=b"test", response_certificate=own, covers=["branch"])
+    registry.add("shop", kid="k", secret=b"live", host=live.upper())
+
+    assert _secret(registry, HOST) == b"test"
+    assert _secret(registry, live) == b"live"
+    assert _secret(registry, "") in (b"test", b"live")
+    assert registry.signing_key("shop", "k", "apitest.visaacceptance.com") is None
+    assert registry.response_key("shop", "r", HOST) is not None
+    assert registry.response_key("shop", "r", live) is None
+    assert registry.covers("shop", "k", "branch", HOST)
+    assert not registry.covers("shop", "k", "branch", live)
+
+
+def _secret(registry: MemoryRegistry, host: str) -> bytes | None:
+    key = registry.signing_key("shop", "k", host)
+    return key.secret if key else None
 
 
 def test_a_second_key_stands_beside_the_first() -> None:
@@ -167,7 +188,7 @@ def test_a_second_key_stands_beside_the_first() -> None:
     registry.add("shop", kid="old", secret="QUJD")
     registry.add("shop", kid="new", secret="REVG")
 
-    old, new = (registry.signing_key("shop", kid) for kid in ("old", "new"))
+    old, new = (registry.signing_key("shop", kid, HOST) for kid in ("old", "new"))
 
     assert old is not None
     assert new is not None
@@ -186,14 +207,14 @@ def test_the_first_of_chained_registries_has_precedence(
 
     chained = ChainedRegistry(first, second)
 
-    key = chained.signing_key("shop", "k")
+    key = chained.signing_key("shop", "k", HOST)
     assert key is not None
     assert key.material == b"first"
-    assert chained.signing_key("kiosk", "q") is not None
-    assert chained.signing_key("kiosk", "k") is None
-    assert chained.response_key("kiosk", "r") == response_key.public_key()
-    assert chained.response_key("shop", "r") is None
-    assert chained.covers("shop", "k", "branch")
+    assert chained.signing_key("kiosk", "q", HOST) is not None
+    assert chained.signing_key("kiosk", "k", HOST) is None
+    assert chained.response_key("kiosk", "r", HOST) == response_key.public_key()
+    assert chained.response_key("shop", "r", HOST) is None
+    assert chained.covers("shop", "k", "branch", "api.cybersource.com")
     assert chained.hosts("shop") == {"apitest.cybersource.com", "api.cybersource.com"}
 
 
@@ -205,8 +226,8 @@ def test_a_key_removed_between_two_requests_no_longer_signs(
     class Revocable(MemoryRegistry):
         revoked = False
 
-        def signing_key(self, issuer: str, kid: str) -> RegisteredKey | None:
-            return None if self.revoked else registry.signing_key(issuer, kid)
+        def signing_key(self, issuer: str, kid: str, host: str) -> RegisteredKey | None:
+            return None if self.revoked else registry.signing_key(issuer, kid, host)
 
         def hosts(self, merchant: str) -> frozenset[str]:
             return registry.hosts(merchant)

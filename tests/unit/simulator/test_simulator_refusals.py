@@ -282,6 +282,49 @@ def test_the_response_key_must_belong_to_the_signing_keys_owner(
     assert answer.refusal is Refusal.UNKNOWN_RESPONSE_KEY
 
 
+LIVE = "api.cybersource.com"
+
+
+@pytest.mark.parametrize("host", [LIVE, LIVE.upper(), "apitest.visaacceptance.com"])
+def test_a_key_of_one_host_signs_for_no_other(
+    gateway: Gateway, registry: MemoryRegistry, shop: Caller, host: str
+) -> None:
+    """The organization is there too, under the same id, with a key of its own."""
+    theirs = replace(shop, kid="4444444444444444444444", material=secrets.token_bytes(32))
+    register(registry, replace(theirs, algorithm="HS256"), host=host)
+
+    answer = gateway.handle(called(shop, host))
+
+    assert (answer.status, answer.refusal) == (401, Refusal.WRONG_HOST)
+
+
+def called(caller: Caller, host: str) -> SimRequest:
+    """A request that claims this host and calls it."""
+    return caller.request(claims={"request-host": host}, http={"host": host})
+
+
+def test_a_response_key_of_one_host_answers_on_no_other(
+    gateway: Gateway, registry: MemoryRegistry, portfolio: Caller
+) -> None:
+    live = replace(portfolio, response_kid="", response_key=None)
+    register(registry, live, host=LIVE, covers=["branch"])
+
+    answer = gateway.handle(called(portfolio, LIVE))
+
+    assert answer.refusal is Refusal.UNKNOWN_RESPONSE_KEY
+
+
+def test_a_meta_key_covers_on_its_own_host_only(
+    gateway: Gateway, registry: MemoryRegistry, portfolio: Caller
+) -> None:
+    register(registry, portfolio, host=LIVE, covers=["another"])
+    registry.add("branch", kid="b", secret=b"s" * 32, host=LIVE)
+
+    answer = gateway.handle(called(portfolio, LIVE))
+
+    assert answer.refusal is Refusal.NOT_COVERED
+
+
 def test_a_secret_shorter_than_the_hash_is_refused(
     gateway: Gateway, registry: MemoryRegistry, clock: Clock
 ) -> None:
