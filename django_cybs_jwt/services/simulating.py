@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from django.db import close_old_connections
 from django.db.models import Q
 
 from django_cybs_jwt.models import Coverage, Credential, Organization, Purpose, State
 from django_cybs_jwt.services import opened_keys
-from django_cybs_jwt.simulator import RegisteredKey
+from django_cybs_jwt.simulator import RegisteredKey, SimAnswer, SimRequest
+
+
+async def run(handle: Callable[[SimRequest], SimAnswer], request: SimRequest) -> SimAnswer:
+    """Handle one request in a thread, as Django handles one: on connections that are alive.
+
+    Without it a thread would keep the connection that the database has closed, and fail for ever.
+    """
+    return await asyncio.to_thread(_handled, handle, request)
+
+
+def _handled(handle: Callable[[SimRequest], SimAnswer], request: SimRequest) -> SimAnswer:
+    close_old_connections()
+    try:
+        return handle(request)
+    finally:
+        close_old_connections()
 
 
 class DatabaseRegistry:

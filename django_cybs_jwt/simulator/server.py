@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django_cybs_jwt.exceptions import ConfigurationError
 
-from .asgi import CONNECTION, app
+from .asgi import CONNECTION, Application, Runner, app
 from .gateway import Gateway
 from .tls import TLSFiles
 
@@ -38,16 +38,18 @@ def serve(
     port: int = 0,
     *,
     tls: bool = False,
+    run: Runner = asyncio.to_thread,
     ready: Callable[[Address], None] | None = None,
 ) -> None:
     """Serve until interrupted or terminated. *ready* is told the address once the port is open.
 
+    *run* calls the gateway off the event loop, as its registry may block.
     Raises OSError when the port is taken, ConfigurationError when uvicorn is not installed.
     """
     with (
         contextlib.suppress(KeyboardInterrupt),
         _interrupted_by_sigterm(),
-        _bound(gateway, host, port, tls=tls) as (server, listener, address),
+        _bound(app(gateway, run=run), host, port, tls=tls) as (server, listener, address),
     ):
         if ready is not None:
             ready(address)
@@ -55,9 +57,12 @@ def serve(
 
 
 @contextlib.contextmanager
-def running(gateway: Gateway, *, tls: bool = False) -> Iterator[Address]:
+def running(
+    gateway: Gateway, *, tls: bool = False, run: Runner = asyncio.to_thread
+) -> Iterator[Address]:
     """Serve on a free loopback port from a thread, for as long as the context is open."""
-    with _bound(gateway, "127.0.0.1", 0, tls=tls) as (server, listener, address):
+    served = app(gateway, run=run)
+    with _bound(served, "127.0.0.1", 0, tls=tls) as (server, listener, address):
         thread = threading.Thread(
             target=server.run, kwargs={"sockets": [listener]}, name="simulator", daemon=True
         )
@@ -85,7 +90,7 @@ def _interrupted_by_sigterm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _bound(
-    gateway: Gateway, host: str, port: int, *, tls: bool
+    served: Application, host: str, port: int, *, tls: bool
 ) -> Iterator[tuple[uvicorn.Server, socket.socket, Address]]:
     with contextlib.ExitStack() as stack:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -97,13 +102,13 @@ def _bound(
         name = f"[{host}]" if ":" in host else host
         base_url = f"{'https' if tls else 'http'}://{name}:{listener.getsockname()[1]}"
         yield (
-            _server(gateway, files),
+            _server(served, files),
             listener,
             Address(base_url, files.ca_bundle if files else None),
         )
 
 
-def _server(gateway: Gateway, files: TLSFiles | None) -> uvicorn.Server:
+def _server(served: Application, files: TLSFiles | None) -> uvicorn.Server:
     try:
         import uvicorn
     except ImportError:
@@ -111,7 +116,7 @@ def _server(gateway: Gateway, files: TLSFiles | None) -> uvicorn.Server:
             "The simulator's server needs uvicorn. Install django-cybs-jwt[simulator]."
         ) from None
     config = uvicorn.Config(
-        app(gateway),
+        served,
         http=_connection_class(),
         loop="asyncio",
         ws="none",

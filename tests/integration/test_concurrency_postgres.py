@@ -21,6 +21,7 @@ from django.db import DatabaseError, IntegrityError, connection, connections, tr
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.utils import timezone
 
+from django_cybs_jwt import cybs
 from django_cybs_jwt.exceptions import CybsError, DuplicateKey, KeyNotUsable
 from django_cybs_jwt.models import (
     AuditHead,
@@ -31,8 +32,18 @@ from django_cybs_jwt.models import (
     OutboundRequest,
     State,
 )
-from django_cybs_jwt.services import epoch, organizations, rotation, signing, withdrawal
+from django_cybs_jwt.services import (
+    epoch,
+    organizations,
+    rotation,
+    signing,
+    simulating,
+    withdrawal,
+)
 from django_cybs_jwt.services.queue import working
+from django_cybs_jwt.services.simulating import DatabaseRegistry
+from django_cybs_jwt.simulator import Gateway
+from django_cybs_jwt.simulator.server import running
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.integration.processes import next_line
@@ -353,3 +364,22 @@ def test_a_key_suspended_meanwhile_is_not_brought_back_by_an_older_snapshot(who_
     for _ in range(2):
         with pytest.raises(KeyNotUsable):
             signing.keys_for("acme")
+
+
+def test_a_simulator_outlives_connections_that_the_database_dropped(settings: Any) -> None:
+    enrolment.shared_secret(enrolment.organization())
+
+    def asked(times: int) -> list[int]:
+        paths = ["/tss/v2/transactions/1"] * times
+        return [cybs.send("acme", "GET", path).status_code for path in paths]
+
+    with running(Gateway(DatabaseRegistry()), run=simulating.run) as address:
+        here = {"BASE_URLS": {enrolment.HOST: address.base_url}}
+        settings.CYBS_JWT = {**settings.CYBS_JWT, **here}
+        assert asked(3) == [404] * 3
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        assert asked(20) == [404] * 20

@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.core.management.base import CommandError, CommandParser
 
 from django_cybs_jwt.management.base import CybsCommand, whole_number
-from django_cybs_jwt.services.simulating import DatabaseRegistry
+from django_cybs_jwt.services import simulating
 from django_cybs_jwt.simulator import Gateway, Identity
 from django_cybs_jwt.simulator.server import Address, serve
 
@@ -37,10 +37,11 @@ class Command(CybsCommand):
         try:
             identity = Identity.at(path) if path else Identity.generate()
             serve(
-                Gateway(DatabaseRegistry(), identity=identity),
+                Gateway(simulating.DatabaseRegistry(), identity=identity),
                 options["bind"],
                 options["port"],
                 tls=options["tls"],
+                run=simulating.run,
                 ready=self._announce,
             )
         except (OSError, ValueError) as error:

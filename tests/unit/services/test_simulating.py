@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from django.core.management import call_command
+from django.db import OperationalError
 from django.utils import timezone
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.client import Client, pools
 from django_cybs_jwt.exceptions import MLEDecryptError
+from django_cybs_jwt.management.commands import cybs_simulator
 from django_cybs_jwt.models import Credential, State
 from django_cybs_jwt.protocol import MerchantKeys
-from django_cybs_jwt.services import coverage, opened_keys, signing
+from django_cybs_jwt.services import coverage, opened_keys, signing, simulating
 from django_cybs_jwt.services.simulating import DatabaseRegistry
+from django_cybs_jwt.simulator import SimAnswer, SimRequest
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.services import enrolment
 
@@ -147,6 +153,32 @@ def test_hosts_of_a_merchant() -> None:
         enrolment.organization(host=host)
     assert REGISTRY.hosts("acme") == {enrolment.HOST, enrolment.OTHER_HOST}
     assert REGISTRY.hosts("nobody") == frozenset()
+
+
+def test_the_command_serves_on_connections_that_are_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: dict[str, Any] = {}
+    monkeypatch.setattr(cybs_simulator, "serve", lambda *_, **options: served.update(options))
+    call_command("cybs_simulator")
+    assert served["run"] is simulating.run
+
+
+@pytest.mark.parametrize("error", [None, OperationalError])
+def test_each_request_begins_and_ends_by_looking_after_connections(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception] | None
+) -> None:
+    """A persistent connection that has died is replaced: the request after it succeeds."""
+    told: list[str] = []
+
+    def handle(_: SimRequest) -> SimAnswer:
+        told.append("handle")
+        if error:
+            raise error
+        return SimAnswer(204)
+
+    monkeypatch.setattr(simulating, "close_old_connections", lambda: told.append("look"))
+    with contextlib.suppress(OperationalError):
+        asyncio.run(simulating.run(handle, SimRequest("GET", "/", {}, b"")))
+    assert told == ["look", "handle", "look"]
 
 
 # The fixtures that a host project's own suite uses
