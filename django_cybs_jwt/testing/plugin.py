@@ -1,4 +1,7 @@
-"""pytest fixtures: `pytest_plugins = ["django_cybs_jwt.testing.plugin"]` in your conftest.py."""
+"""pytest fixtures: `pytest_plugins = ["django_cybs_jwt.testing.plugin"]` in your conftest.py.
+
+They build on pytest-django; the extra `testing` brings both.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,17 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def cybs_ring(settings: Any) -> Iterator[dict[str, Any]]:
-    """Settings with the published key ring; no key and no breaker left over from another test."""
-    from django_cybs_jwt.services import signing, usage
-    from django_cybs_jwt.services.queue import breakers  # late: Django is set up by now
+    """Settings with the published key ring; what this process learns is no other test's."""
+    from django_cybs_jwt.services import usage  # late: Django is set up by now
 
     ring = testing_ring()
     settings.CYBS_JWT = {**getattr(settings, "CYBS_JWT", {}), "KEYRING": ring}
-    signing.forget()
-    breakers.forget()
-    with usage.held():
-        yield ring
+    _forget()
+    try:
+        with usage.held():
+            yield ring
+    finally:
+        _forget()
 
 
 @pytest.fixture
@@ -34,3 +38,14 @@ def cybs_simulator(db: None, cybs_ring: dict[str, Any]) -> Iterator[Simulation]:
 
     with Simulation().in_process() as simulation:
         yield simulation
+
+
+def _forget() -> None:
+    """Keys in memory, closed hosts, used-up retries and the database's clock."""
+    from django_cybs_jwt.services import signing  # late, as above
+    from django_cybs_jwt.services.queue import breakers, database_clock, retrying
+
+    signing.forget()
+    breakers.forget()
+    retrying.budget.forget()
+    database_clock.forget()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from asgiref.sync import sync_to_async
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from django.conf import settings
+from django.test import override_settings
 from django.utils import timezone
 
+from django_cybs_jwt import conf
 from django_cybs_jwt.client import pools
 from django_cybs_jwt.models import Credential, Organization
 from django_cybs_jwt.services import importing, inspection, organizations
@@ -28,6 +31,8 @@ class Simulation:
 
     def __init__(self, **options: Any) -> None:
         self.gateway = Gateway(DatabaseRegistry(), **options)
+        self.transport: Final = SimulatorTransport(self.gateway, run=_in_djangos_thread)
+        """For an httpx client of your own, sync or async, as with `cybs.auth` or `cybs.sign`."""
 
     @property
     def ledger(self) -> list[Entry]:
@@ -102,25 +107,39 @@ class Simulation:
 
     @contextmanager
     def in_process(self) -> Iterator[Simulation]:
-        """While open, every request of this process is answered here; nothing leaves it."""
-        transport = SimulatorTransport(self.gateway, run=_in_django_thread)
-        with pools.replaced(transport):
+        """While open, what `cybs` and the queue send is answered here, and none of it leaves.
+
+        A client of your own goes where you send it: give it `transport`.
+        """
+        with pools.replaced(self.transport):
             yield self
 
 
-async def _in_django_thread(call: Callable[..., Any], *arguments: Any) -> Any:
-    # The thread that holds the test's database connection and its open transaction.
+async def _in_djangos_thread(call: Callable[..., Any], *arguments: Any) -> Any:
+    # Under async_to_sync that is the test's own thread, with its connection and its open
+    # transaction. A test that is a coroutine has another one, which sees what is committed only.
     return await sync_to_async(call)(*arguments)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Enrolling is set-up: there is no second person to ask where FOUR_EYES is on."""
+    if not conf.current().FOUR_EYES:
+        yield
+        return
+    with override_settings(CYBS_JWT={**getattr(settings, conf.NAME), "FOUR_EYES": False}):
+        yield
 
 
 def _store(
     organization: Organization, inspected: Inspection, *, covers: str | None, activate: bool
 ) -> Credential:
-    return importing.import_key(
-        organization,
-        inspected,
-        actor="testing",
-        now=timezone.now(),
-        covers=covers,
-        activate=activate,
-    )
+    with _alone():
+        return importing.import_key(
+            organization,
+            inspected,
+            actor="testing",
+            now=timezone.now(),
+            covers=covers,
+            activate=activate,
+        )

@@ -21,6 +21,11 @@ class Budget:
         self._lock = threading.Lock()
         self._tokens: defaultdict[str, float] = defaultdict(lambda: _FULL)
 
+    def forget(self) -> None:
+        """Full again, for every host."""
+        with self._lock:
+            self._tokens.clear()
+
     def take(self, host: str) -> bool:
         """True where a retry is within the budget."""
         with self._lock:
