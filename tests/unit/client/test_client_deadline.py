@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from django_cybs_jwt.client import AsyncClient, Client, Config
 from django_cybs_jwt.client.config import Timeout
 from django_cybs_jwt.client.deadline import Deadline, cut, cut_read, held
 from django_cybs_jwt.client.exchange import Reading
+from django_cybs_jwt.client.network import AsyncStream, Stream
 from django_cybs_jwt.client.outcome import Trace
 from django_cybs_jwt.exceptions import NotSent, OutcomeUnknown
 from tests.unit.client.merchants import PAYMENT, Call, Sender, config
@@ -259,6 +261,30 @@ def test_after_the_deadline_nothing_is_written_and_reads_only_look_for_a_while()
         time.sleep(0.3)
         with pytest.raises(httpcore.ReadTimeout):
             cut_read(7.0, httpcore.ReadTimeout)
+
+
+class Closing(httpcore.NetworkStream, httpcore.AsyncNetworkStream):
+    """Knows whether it was closed."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def test_a_connection_without_time_left_for_tls_is_closed() -> None:
+    """The pool does not have it yet, so nobody else would."""
+    context, sync, twin = ssl.create_default_context(), Closing(), Closing()
+    with held(Deadline(0.0)):
+        with pytest.raises(httpcore.ConnectTimeout):
+            Stream(sync).start_tls(context)
+        with pytest.raises(httpcore.ConnectTimeout):
+            asyncio.run(AsyncStream(twin).start_tls(context))
+    assert sync.closed
+    assert twin.closed
 
 
 def test_exchanges_of_other_threads_and_tasks_keep_their_own_deadline() -> None:
