@@ -60,6 +60,15 @@ class RecipientForm(forms.Form):
         ]
         self.fields["channel"].initial = AlertRecipient.Channel.MAIL
 
+    def clean(self) -> dict[str, Any]:
+        """What listens on this machine may trust it: to name that takes access to the machine."""
+        cleaned = super().clean() or {}
+        plain = str(cleaned.get("address", "")).lower().startswith("http:")
+        if plain and cleaned.get("channel") == AlertRecipient.Channel.WEBHOOK:
+            hint = _("https:// only; for one on this machine: manage.py cybs_alerts add-recipient.")
+            self.add_error("address", hint)
+        return cleaned
+
 
 class AddScreen(FormScreen):
     """A new recipient. A webhook's signing key is on the answer's page, and on no other."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import uuid
-from urllib.parse import urlsplit
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -55,8 +55,9 @@ class AlertRecipient(models.Model):
         if self.channel in (self.Channel.MAIL, self.Channel.SIGNAL):
             return self.address
         if self.channel == self.Channel.WEBHOOK:
-            parts = urlsplit(self.address)
-            return f"{parts.scheme}://{parts.netloc}/…"
+            scheme, _, rest = self.address.partition("://")
+            host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
+            return f"{scheme}://{host}/…"
         return f"…{self.address[-4:]}"
 
 

@@ -164,7 +164,8 @@ def break_glass(approval_id: uuid.UUID, *, actor: str, now: datetime, reason: st
         approval.break_glass = True
         approval.expires_at = min(approval.expires_at, now.astimezone(UTC) + BREAK_GLASS_LIFETIME)
         _decide(approval, Approval.Status.GRANTED, actor=actor, now=now)
-        _record("break-glass", approval, actor=actor, now=now, reason=reason)
+        heard = "" if paging.finds_somebody() else " (nobody is paged: there is no recipient)"
+        _record("break-glass", approval, actor=actor, now=now, reason=f"{reason}{heard}")
         transaction.on_commit(
             lambda: paging.page(approval, actor=actor, now=now, reason=reason), robust=True
         )

@@ -134,7 +134,7 @@ class Command(CybsCommand):
             {
                 "id": row.pk,
                 "channel": row.channel,
-                "address": row.address,
+                "address": row.shown_address,
                 "organization": str(row.organization) if row.organization else None,
                 "escalation": row.escalation,
                 "active": row.active,

@@ -18,6 +18,7 @@ from django_cybs_jwt.management.base import (
 )
 from django_cybs_jwt.models import Approval
 from django_cybs_jwt.services import approvals
+from django_cybs_jwt.services.alerts import paging
 
 COLUMNS: Final = (
     "id",
@@ -61,6 +62,8 @@ class Command(CybsCommand):
         """Call one service."""
         rows = self._list(options) if options["verb"] == "list" else self._change(options)
         facts = [_facts(row) for row in rows]
+        if options["verb"] == "break-glass" and not paging.finds_somebody():
+            self.stderr.write(f"Nobody was paged: there is no recipient. {paging.ADD_SOMEBODY}")
         if options["json"]:
             self.say_json(facts)
         elif options["verb"] == "list":

@@ -20,6 +20,7 @@ from django_cybs_jwt.services import alerts, clocks
 from django_cybs_jwt.services.alerts import channels
 from django_cybs_jwt.services.alerts import digest as alert_digest
 from django_cybs_jwt.services.alerts import recipients as alert_recipients
+from django_cybs_jwt.services.alerts.failures import describe
 from django_cybs_jwt.services.alerts.schedule import Severity
 from django_cybs_jwt.services.batches import in_batches
 from django_cybs_jwt.services.clocks import Clock
@@ -96,8 +97,8 @@ def _tell(recipient: AlertRecipient, now: datetime) -> int:
     try:
         digest = alert_digest.compose([row.alert for row in claimed], now=now)
         channels.channel(recipient.channel).send(recipient, digest)
-    except Exception:  # whatever a channel raises, the others must be told
-        logger.exception("Alerts were not handed over to %s %s", recipient.channel, recipient.pk)
+    except Exception as error:  # noqa: BLE001  # whatever a channel raises, the others must be told
+        logger.error("Alerts were not handed over to %s: %s", recipient, describe(error))
         return 0
     _update(claimed, sent_at=now)
     return 1

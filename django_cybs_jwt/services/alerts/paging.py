@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from typing import Final
 
 from django_cybs_jwt.models import AlertRecipient, Approval
 from django_cybs_jwt.services.alerts import channels, recipients
 from django_cybs_jwt.services.alerts.digest import Digest, one_line
+from django_cybs_jwt.services.alerts.failures import describe
 from django_cybs_jwt.signals import break_glass_used
 
 logger = logging.getLogger(__name__)
+
+ADD_SOMEBODY: Final = "Add somebody with `cybs_alerts add-recipient`."
 
 
 def page(approval: Approval, *, actor: str, now: datetime, reason: str) -> None:
@@ -21,13 +25,26 @@ def page(approval: Approval, *, actor: str, now: datetime, reason: str) -> None:
     credential = approval.credential
     what = f"{approval.action} of {credential.key_id} ({credential.organization})"
     logger.critical("Break glass: %s by %r: %r", what, actor, reason)
-    break_glass_used.send_robust(Approval, approval=approval, actor=actor, reason=reason)
+    facts = {"approval": approval, "actor": actor, "reason": reason}
+    heard = [answer for _, answer in break_glass_used.send_robust(Approval, **facts)]
     digest = _digest(approval, what, actor=actor, now=now, reason=reason)
-    for recipient in _everyone():
-        try:
-            channels.channel(recipient.channel).send(recipient, digest)
-        except Exception:  # whatever a channel raises, the others are told
-            logger.exception("Break glass: not told to %s %s", recipient.channel, recipient.pk)
+    told = sum(_tell(recipient, digest) for recipient in _everyone())
+    if not told and all(isinstance(answer, Exception) for answer in heard):
+        logger.critical("Break glass: nobody was told of %s. %s", what, ADD_SOMEBODY)
+
+
+def finds_somebody() -> bool:
+    """False where a page would end in the log alone."""
+    return bool(_everyone()) or break_glass_used.has_listeners()
+
+
+def _tell(recipient: AlertRecipient, digest: Digest) -> bool:
+    try:
+        channels.channel(recipient.channel).send(recipient, digest)
+    except Exception as error:  # noqa: BLE001  # whatever a channel raises, the others are told
+        logger.error("Break glass: not told to %s: %s", recipient, describe(error))
+        return False
+    return True
 
 
 def _everyone() -> list[AlertRecipient]:

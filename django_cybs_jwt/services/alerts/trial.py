@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from urllib.error import HTTPError
 
-from django_cybs_jwt.exceptions import CybsError
+from django_cybs_jwt.exceptions import ConfigurationError, CybsError
 from django_cybs_jwt.models import AlertRecipient
 from django_cybs_jwt.services import audit
 from django_cybs_jwt.services.alerts import channels
 from django_cybs_jwt.services.alerts.digest import Digest
+from django_cybs_jwt.services.alerts.failures import describe
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 def send_test(recipient: AlertRecipient, *, actor: str, now: datetime) -> None:
     """Hand a test over at once, as alerts are; audited, also where it fails.
 
-    Raises CybsError, which says how it failed and nothing of the address.
+    Raises CybsError, ConfigurationError for an address that cannot be. How it failed the log says
+    alone: to whoever may name addresses the answer would tell which ports of this network are open.
     """
     entry = audit.Entry(
         action="test-recipient",
@@ -29,12 +30,12 @@ def send_test(recipient: AlertRecipient, *, actor: str, now: datetime) -> None:
     audit.record(entry, now=now)
     try:
         channels.channel(recipient.channel).send(recipient, _digest(actor, now))
-    except CybsError:
+    except ConfigurationError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever a channel raises
-        logger.warning("A test was not handed over to %s: %s", recipient.pk, type(error).__name__)
+        logger.warning("A test was not handed over to %s: %s", recipient, describe(error))
         raise CybsError(
-            f"It was not handed over: {_how(error)}. Check the address and the network, and try "
+            "It was not handed over; the log says why. Check the address and the network, and try "
             "again."
         ) from None
 
@@ -48,9 +49,3 @@ def _digest(actor: str, now: datetime) -> Digest:
         body=f"{actor} sent this test at {at}. Nothing ends because of it.\n",
         payload={"type": "cybs.test", "at": at, "alerts": []},
     )
-
-
-def _how(error: Exception) -> str:
-    # An address may be a secret, and messages of libraries repeat it.
-    status = f" {error.code}" if isinstance(error, HTTPError) else ""
-    return f"{type(error).__name__}{status}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from typing import Any
-from urllib.error import HTTPError
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,6 +11,7 @@ from django.core import mail
 from django.test import Client
 from django.utils import timezone
 
+from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.models import AlertRecipient, KeyEvent, Organization
 from django_cybs_jwt.services.alerts import channels, recipients, webhook
 from django_cybs_jwt.signals import key_ends_soon
@@ -156,18 +156,39 @@ def test_a_test_arrives_and_names_no_key(operator: User) -> None:
     assert KeyEvent.objects.get(action="test-recipient").actor == "olga"
 
 
-def test_a_test_that_fails_says_how_and_not_where(
-    hook: AlertRecipient, operator: User, monkeypatch: pytest.MonkeyPatch, caplog: Any
+@pytest.mark.parametrize(
+    "error",
+    [
+        CybsError("The receiver answered 410, which is no 2xx."),
+        ConnectionRefusedError(f"nobody listens at {HOOK}"),
+        TimeoutError(HOOK),
+    ],
+)
+def test_a_test_that_fails_says_neither_how_nor_where_but_the_log_says_how(
+    hook: AlertRecipient,
+    operator: User,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
+    error: Exception,
 ) -> None:
     def refuse(*_: Any) -> None:
-        raise HTTPError(HOOK, 410, f"Gone {HOOK}", None, None)  # type: ignore[arg-type]
+        raise error
 
     monkeypatch.setattr(webhook.WebhookChannel, "send", refuse)
     answer = visitor(operator).post(of(hook, "test"), follow=True)
-    assert "HTTPError 410" in told(answer)
+    assert told(answer).startswith("It was not handed over; the log says why.")
+    assert "410" not in told(answer)
+    assert type(error).__name__ not in told(answer)
     assert TOKEN not in answer.content.decode()
     assert TOKEN not in caplog.text
+    assert ("410" if isinstance(error, CybsError) else type(error).__name__) in caplog.text
     assert KeyEvent.objects.filter(action="test-recipient").exists()
+
+
+def test_a_webhook_on_this_machine_is_added_on_this_machine(operator: User) -> None:
+    page = add(operator, channel="webhook", address="HTTP://127.0.0.1:9200/_shutdown")
+    assert "cybs_alerts add-recipient" in page.content.decode()
+    assert not AlertRecipient.objects.exists()
 
 
 def test_deactivated_means_told_nothing_until_it_is_saved_again(

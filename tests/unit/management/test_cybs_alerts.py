@@ -212,6 +212,15 @@ def test_add_recipient__shows_the_webhooks_key_once_and_again_when_asked() -> No
     assert KeyEvent.objects.filter(action="add-recipient", actor="ann").exists()
 
 
+def test_no_verb_shows_the_path_of_a_webhook_which_is_its_secret() -> None:
+    said = run("add-recipient", "webhook", "https://hooks.example.com/t0ken")
+    said += run("recipients") + run("recipients", "--json")
+    said += run("remove-recipient", str(AlertRecipient.objects.get().pk))
+
+    assert said.count("https://hooks.example.com/…") == 4
+    assert "t0ken" not in said
+
+
 def test_add_recipient__can_be_for_one_organization_and_for_escalation() -> None:
     estate.organization("mall", kind="portfolio")
 

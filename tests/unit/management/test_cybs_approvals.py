@@ -258,6 +258,21 @@ def test_break_glass__grants_alone_and_mails(key: Credential) -> None:
     assert [message.to for message in mail.outbox] == [["ops@example.com"]]
 
 
+def test_break_glass__says_so_where_nobody_is_paged(
+    key: Credential, caplog: pytest.LogCaptureFixture
+) -> None:
+    request(key)
+    line = ["cybs_approvals", "break-glass", str(only().pk), "--reason", "4711", "--json"]
+
+    opened = run(*line, "--user", "alice")
+
+    assert (opened.code, opened.json[0]["status"]) == (0, "GRANTED")
+    assert "Nobody was paged" in opened.err
+    assert "add-recipient" in opened.err
+    assert "nobody is paged" in KeyEvent.objects.get(action="break-glass").reason
+    assert "Break glass: nobody was told of destroy" in caplog.text
+
+
 def test_break_glass__without_a_reason_is_a_usage_error(key: Credential) -> None:
     request(key)
 

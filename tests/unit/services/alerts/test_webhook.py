@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
+import threading
+import time
+from contextlib import suppress
 
 import pytest
 
@@ -101,13 +105,52 @@ def test_a_proxy_in_the_environment_is_not_used(
 def test_a_receiver_that_never_answers_does_not_hold_the_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import socket
-
     monkeypatch.setattr(webhook, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         recipient = told(f"http://127.0.0.1:{silent.getsockname()[1]}/")
 
     assert recipient.deliveries.get().attempts == 1
+
+
+def test_a_receiver_that_drips_its_answer_is_cut_off_at_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(webhook, "DEADLINE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=drip, args=(server,))
+        dripping.start()
+        began = time.monotonic()
+
+        recipient = told(f"http://127.0.0.1:{server.getsockname()[1]}/")
+
+        assert time.monotonic() - began < 5
+        dripping.join(timeout=5)
+        assert not dripping.is_alive(), "the connection was left open"
+    assert recipient.deliveries.get().sent_at is None
+
+
+def drip(server: socket.socket) -> None:
+    """A byte of the status line a tenth of a second, until the other side is gone."""
+    connection, _ = server.accept()
+    with connection, suppress(OSError):
+        connection.recv(65536)
+        while True:
+            connection.sendall(b"H")
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("address", ["https://127.0.0.1:9/t0ken", "https://127.0.0.1:9/a t0ken"])
+def test_the_path_of_a_webhook_is_a_secret_that_no_log_holds(
+    caplog: pytest.LogCaptureFixture, address: str
+) -> None:
+    estate.key(estate.organization("acme"), days=20)
+    AlertRecipient.objects.create(channel="webhook", address=address)
+    alerts.raise_due(NOW)
+
+    assert hands.deliver(NOW) == 0
+
+    assert "Alerts were not handed over to webhook https://127.0.0.1:9/…" in caplog.text
+    assert "t0ken" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -136,6 +179,14 @@ def test_check__takes_https_and_this_machine(url: str) -> None:
         "hooks.example.com",
         "https://example.com/\r\nX-Injected: 1",
         "https://[half",
+        "https://example.com/a token",
+        "https://example.com/t\u00f6ken",
+        "https://ex\u00e4mple.com/",
+        "https://example.com/\x7f",
+        "https://example.com/#token",
+        "https://example..com/",
+        f"https://{'a' * 64}.com/",
+        "https://example.com:99999/",
         "",
     ],
 )
