@@ -2,7 +2,7 @@
 
 Live and in use: 90, 60, 30, 14, 7, 3, 2, 1, 0 days before the end, then daily.
 Test, and a key-encryption key's age: 30, 7, 1, 0 days, then weekly, never louder than a warning.
-A certificate made for less than 270 days: first when a third of its life is left.
+What is made for less than 270 days: first when a third of its life is left, and a day at least.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def thresholds(ending: Ending) -> tuple[int, ...]:
     life = None if ending.begins is None else ending.ends - ending.begins
     if life is None or life >= SHORT_LIFE:
         return usual
-    first = life // 3 // _DAY
+    first = max(life // 3 // _DAY, 1)
     return (first, *(days for days in usual if days < first))
 
 

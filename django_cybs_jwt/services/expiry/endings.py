@@ -40,7 +40,7 @@ class Ending:
 
     *stops* are the merchants that stop then, as `MID@HOST`, sorted; *in_use* tells a key that
     somebody's requests depend on from one that waits or was replaced. *begins* is the start of a
-    certificate's validity; a shared secret has none, since only its end is typed by hand.
+    certificate's validity; of a shared secret, whose end is typed by hand, when it was stored.
     """
 
     artefact: Artefact

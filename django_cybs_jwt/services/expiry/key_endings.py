@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.db.models import BooleanField, Case, QuerySet, When
+from django.db.models.functions import Coalesce
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import Credential, Organization, Purpose, State
@@ -32,7 +33,8 @@ _COLUMNS: Final = (
     "kind",
     "key_id",
     "state",
-    Moment("not_before"),
+    # A typed end tells no beginning: as far as anybody knows it began when it was stored.
+    Moment(Coalesce("not_before", "staged_at")),
     Moment("expires_at"),
     Moment("activate_at"),
     "in_force",

@@ -332,3 +332,21 @@ def test_runs_that_are_killed_late_and_refused_lose_nothing_and_repeat_nothing(
     assert set(found.raised) == found.must_be_raised
     assert len(found.must_be_told) > 100
     assert found.repeated.total() > 0
+
+
+def test_a_secret_stored_today_is_told_of_when_a_third_of_its_life_is_left() -> None:
+    row = estate.key(
+        estate.organization("acme"), days=85, kind="shared_secret", not_before=None, staged_at=NOW
+    )
+
+    assert alerts.raise_due(NOW) == 0
+    assert alerts.raise_due(row.expires_at - 28 * DAY) == 1
+    assert alerts.listing().get().threshold == 28
+
+
+def test_what_lives_for_two_days_is_told_of_a_day_before_it_ends() -> None:
+    row = estate.key(estate.organization("acme"), days=2, not_before=NOW)
+
+    assert alerts.raise_due(NOW) == 0
+    assert alerts.raise_due(row.expires_at - DAY) == 1
+    assert alerts.listing().get().severity == "critical"

@@ -67,8 +67,10 @@ def ending(
         (90, True, (30, 14, 7, 3, 2, 1, 0)),
         (30, True, (10, 7, 3, 2, 1, 0)),
         (30, False, (10, 7, 1, 0)),
-        (1, True, (0,)),
-        (0, True, (0,)),
+        (5.9, True, (1, 0)),
+        (2, True, (1, 0)),
+        (2, False, (1, 0)),
+        (0, True, (1, 0)),
     ],
 )
 def test_thresholds__are_shortened_for_a_short_life(

@@ -407,3 +407,22 @@ def test_a_moment_is_the_columns_value_to_the_microsecond(end: datetime | None) 
     ((column, moment),) = Credential.objects.values_list("expires_at", Moment("expires_at"))
 
     assert (column, moment) == (end, end)
+
+
+@pytest.mark.parametrize(
+    ("columns", "life"),
+    [
+        ({"kind": "shared_secret", "not_before": None, "staged_at": NOW}, 85),
+        ({"not_before": NOW - 915 * DAY, "staged_at": NOW}, 1000),
+        ({"kind": "shared_secret", "not_before": None, "staged_at": None}, None),
+    ],
+    ids=["a typed end", "a certificate", "nobody knows"],
+)
+def test_a_life_begins_with_the_certificate_or_else_with_the_import(
+    columns: dict[str, Any], life: int | None
+) -> None:
+    estate.key(estate.organization("acme"), days=85, **columns)
+
+    (found,) = ends()
+
+    assert (found.begins and found.ends - found.begins) == (life and life * DAY)
