@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 
 from django_cybs_jwt.models import AuditHead, KeyEvent
 from django_cybs_jwt.services import audit, keyset
+from django_cybs_jwt.services.audit import origins
 
 MOST: Final = 100
 """Faults that are told; a chain under another audit key has one in every row."""
@@ -60,7 +61,8 @@ def verify(*, anchor: Anchor | None = None, since: Anchor | None = None) -> Veri
     """Recompute the chain, and say where a row was changed, deleted, inserted, moved or cut off.
 
     *anchor* is a row that the chain must contain: without it, a chain cut off together with its
-    head looks whole. *since* is a row that is trusted: only what follows it is read.
+    head shows only where keys or organizations are left without a beginning. *since* is a row that
+    is trusted: only what follows it is read.
     """
     found = Verification()
     head = AuditHead.objects.filter(pk=1).first()
@@ -69,6 +71,8 @@ def verify(*, anchor: Anchor | None = None, since: Anchor | None = None) -> Veri
         found.add(f"Row {anchor.seq} of the anchor is missing: the end was cut off.")
     if head is not None and (head.seq, head.digest) != (last.seq, last.digest):
         found.add(f"The head says {head.seq} rows, the last one is {last.seq}: cut off or changed.")
+    for fault in origins.missing() if since is None else ():
+        found.add(fault)
     if not found.faults and last.seq:
         found.anchor = last
     return found

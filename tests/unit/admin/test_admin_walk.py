@@ -95,6 +95,7 @@ def estate(cybs_simulator: Simulation) -> None:
         secret=planted.SECRET,
         covers="all",
         expires_at=now + timezone.timedelta(days=5),
+        now=now - timezone.timedelta(days=300),
     )
     signing.forget()
     alerts.raise_due(now)

@@ -26,6 +26,8 @@ def chain() -> None:
     """Five rows of three months."""
     estate.organization("acme")
     estate.organization("mall", kind="portfolio")
+    # Older than the chain: rows of their own would be two more.
+    Organization.objects.update(created_at=datetime(2026, 1, 1, tzinfo=UTC))
     for month, organization, action, actor in (
         (9, ACME, "stage", "alice"),
         (9, MALL, "stage", "bob"),
