@@ -277,7 +277,7 @@ class ExpiryAlertAdmin(CybsAdmin):
 
     def audited(self, row: ExpiryAlert) -> dict[str, str]:
         """By the key ID, with what happened to the key itself."""
-        return {"q": row.key_id}
+        return {"about": row.key_id}
 
     @admin.display(description=_("days left"), ordering="ends")
     def days_left(self, row: ExpiryAlert) -> str:

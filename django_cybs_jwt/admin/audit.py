@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from django_cybs_jwt.admin import trail
 from django_cybs_jwt.admin.base import CybsAdmin
-from django_cybs_jwt.admin.filters import ActionFilter
+from django_cybs_jwt.admin.filters import AboutFilter, ActionFilter
 from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import Consequences, FormScreen
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.models import KeyEvent
 from django_cybs_jwt.services.audit import chain, verdicts
 from django_cybs_jwt.services.permissions import Permission
+from django_cybs_jwt.services.scope import Scope
 
 LONGEST_TOLD: Final = 500
+AT_ONCE: Final = 200
 
 
 class VerifyForm(forms.Form):
@@ -82,7 +87,8 @@ class ExportScreen(FormScreen):
         found = chain.export_rows(
             self._rows(), actor=actor(self.request), now=timezone.now(), told=self._told()
         )
-        answer = StreamingHttpResponse(_lines(found), content_type="application/jsonl")
+        lines = _lines(found, scope_of(self.request))
+        answer = StreamingHttpResponse(lines, content_type="application/jsonl")
         name = f"audit-{timezone.now():%Y-%m-%d}.jsonl"
         answer["Content-Disposition"] = f'attachment; filename="{name}"'
         return answer
@@ -104,12 +110,21 @@ class ExportScreen(FormScreen):
         return self.request.GET.urlencode()[:LONGEST_TOLD] + limit
 
 
+class EventList(ChangeList):
+    """Leaves out of reasons who is not seen."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """The page's rows."""
+        super().get_results(request)
+        self.result_list = trail.redacted(request, self.result_list)
+
+
 @admin.register(KeyEvent)
 class KeyEventAdmin(CybsAdmin):
     """The chain, newest first."""
 
     list_display = ["seq", "at", "actor", "action", "outcome", "organization", "reason", "key_id"]
-    list_filter = ["outcome", ActionFilter]
+    list_filter = ["outcome", ActionFilter, AboutFilter]
     date_hierarchy = "at"
     linked = ["credential", "organization"]
     search_fields = [
@@ -125,6 +140,23 @@ class KeyEventAdmin(CybsAdmin):
     show_full_result_count = False
     screens = [VerifyScreen, ExportScreen]
 
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
+        """Without names that the visitor does not see."""
+        return EventList
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> KeyEvent:
+        """The row, without such names."""
+        (event,) = trail.redacted(request, [super().get_object(request, object_id, from_field)])
+        return event
+
+    def get_search_fields(self, request: HttpRequest) -> Any:
+        """A reason is not searched for what is left out of it."""
+        fields = super().get_search_fields(request)
+        is_limited = scope_of(request).is_limited
+        return [name for name in fields if not (is_limited and name == "reason")]
+
     def audited(self, row: KeyEvent) -> dict[str, str]:
         """With those beside it: of the same key, or the same organization."""
         if row.credential is not None:
@@ -139,6 +171,8 @@ class KeyEventAdmin(CybsAdmin):
         return super().changelist_view(request, {**(extra_context or {}), **verdict})
 
 
-def _lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
-    for row in rows:
-        yield json.dumps(row) + "\n"
+def _lines(rows: Iterator[dict[str, Any]], scope: Scope) -> Iterator[str]:
+    while some := list(islice(rows, AT_ONCE)):
+        reasons = scope.redact(row["reason"] for row in some)
+        for row, reason in zip(some, reasons, strict=True):
+            yield json.dumps({**row, "reason": reason}) + "\n"

@@ -12,12 +12,13 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from django_cybs_jwt.admin.requests import standing_of
-from django_cybs_jwt.models import Credential, Organization, State
+from django_cybs_jwt.admin.requests import scope_of, standing_of
+from django_cybs_jwt.models import Credential, GatewayCertificate, Organization, State
 from django_cybs_jwt.services import organizations, usage
 from django_cybs_jwt.services.organizations import Places
 from django_cybs_jwt.services.overview import dashboard
 from django_cybs_jwt.services.readiness.standing import Fact
+from django_cybs_jwt.services.scope import Scope
 
 if TYPE_CHECKING:
     from django_cybs_jwt.admin.screens import Text
@@ -242,6 +243,41 @@ class ActionFilter(_Choice):
     def condition(self, request: HttpRequest, value: str) -> Q | None:
         """Events of that action."""
         return Q(action=value)
+
+
+class AboutFilter(_Choice):
+    """Events that name one row: by its id, or by a key ID.
+
+    For limited staff nothing else is looked for in reasons: they may name what he does not see.
+    """
+
+    title = _("row")
+    parameter_name = "about"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
+        """What a page's link asked for."""
+        value = self.value()
+        return [] if value is None else [(value, value)]
+
+    def condition(self, request: HttpRequest, value: str) -> Q | None:
+        """Events whose reason names it."""
+        scope = scope_of(request)
+        is_named = not scope.is_limited or _is_uuid(value) or _is_seen(scope, value)
+        return Q(key_id=value) | Q(reason__contains=value) if is_named else None
+
+
+def _is_seen(scope: Scope, key_id: str) -> bool:
+    return any(
+        scope.visible(model.objects.filter(key_id=key_id)).exists()
+        for model in (Credential, GatewayCertificate)
+    )
+
+
+def _is_uuid(value: str) -> bool:
+    try:
+        return str(uuid.UUID(value)) == value
+    except ValueError:
+        return False
 
 
 def _places(request: HttpRequest, model_admin: Any) -> Places:

@@ -313,7 +313,7 @@ class OutboundRequestAdmin(CybsAdmin):
 
     def audited(self, row: OutboundRequest) -> dict[str, str]:
         """By its id, which each decision about it names."""
-        return {"organization": str(row.organization), "q": str(row.pk)}
+        return {"about": str(row.pk)}
 
     @admin.display(description=_("state"), ordering="state")
     def standing(self, row: OutboundRequest) -> SafeString:

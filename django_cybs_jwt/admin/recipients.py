@@ -226,7 +226,7 @@ class AlertRecipientAdmin(CybsAdmin):
 
     def audited(self, row: AlertRecipient) -> dict[str, str]:
         """By its id, which each event about it names."""
-        return {"q": str(row.pk)}
+        return {"about": str(row.pk)}
 
     @admin.display(description=_("address"))
     def where(self, row: AlertRecipient) -> str:

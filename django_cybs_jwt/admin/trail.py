@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from django.http import HttpRequest
 
+from django_cybs_jwt.admin.requests import scope_of
 from django_cybs_jwt.models import KeyEvent
 
 if TYPE_CHECKING:
@@ -27,7 +29,17 @@ def newest(admin: CybsAdmin, request: HttpRequest, row: Any) -> list[KeyEvent]:
     """The last of them, for a page whose rows are named by columns alone."""
     if not _may(request):
         return []
-    return list(KeyEvent.objects.filter(**admin.audited(row)).order_by("-seq")[:NEWEST])
+    found = KeyEvent.objects.filter(**admin.audited(row)).order_by("-seq")[:NEWEST]
+    return redacted(request, found)
+
+
+def redacted(request: HttpRequest, events: Iterable[KeyEvent]) -> list[KeyEvent]:
+    """The same rows, whose reasons name nobody that the visitor does not see."""
+    rows = list(events)
+    reasons = scope_of(request).redact(event.reason for event in rows)
+    for event, reason in zip(rows, reasons, strict=True):
+        event.reason = reason
+    return rows
 
 
 def _may(request: HttpRequest) -> bool:

@@ -5,6 +5,7 @@ What a limited user does not see is not there for him: pages answer 404, not 403
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from django_cybs_jwt.models import (
     StaffScope,
 )
 from django_cybs_jwt.services import audit
+from django_cybs_jwt.services.batches import in_batches
 
 M = TypeVar("M", bound=Model)
 
@@ -69,6 +71,27 @@ class Scope:
         hidden = set(asked) - set(_names(self._organizations()))
         return [name for name in asked if name not in hidden], len(hidden)
 
+    def redact(self, texts: Iterable[str]) -> list[str]:
+        """*texts* without the ids of organizations that are not seen: they may name others too."""
+        told = list(texts)
+        if self.tops is None:
+            return told
+        hidden = self._hidden({word for text in told for word in _words(text)})
+
+        def shown(found: re.Match[str]) -> str:
+            return _LEFT_OUT if hidden & set(_words(found[0])) else found[0]
+
+        return [_NAME.sub(shown, text) for text in told]
+
+    def _hidden(self, words: set[str]) -> set[str]:
+        """Those of *words* that are ids of organizations, none of which is seen."""
+        found: set[str] = set()
+        for some in in_batches(sorted(words)):
+            named = Organization.objects.order_by().filter(org_id__in=some)
+            seen = self.visible(named).values_list("org_id", flat=True)
+            found |= set(named.values_list("org_id", flat=True)) - set(seen)
+        return found & words
+
     def _organizations(self) -> QuerySet[Organization]:
         tops = self.tops or ()
         under = Q(pk__in=tops) | Q(parent__in=tops) | Q(parent__parent__in=tops)
@@ -76,6 +99,15 @@ class Scope:
 
 
 EVERYTHING: Final = Scope(None)
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_LEFT_OUT: Final = "…"
+
+
+def _words(text: str) -> list[str]:
+    """What could be an id of an organization, with and without the end of a sentence."""
+    found: list[str] = _NAME.findall(text)
+    return [*found, *(word.rstrip(".-_") for word in found)]
 
 
 def of(user: Person) -> Scope:

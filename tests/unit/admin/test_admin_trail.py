@@ -93,6 +93,18 @@ def test_whatever_was_done_to_a_row_is_found_from_its_page(
     assert ("x-ray", str(acme)) in history(visitor, event)
 
 
+def test_limited_staff_finds_what_was_done_to_his_rows(acme: Organization) -> None:
+    """By ids and key IDs that he sees, though he cannot search in reasons."""
+    now = timezone.now()
+    alerts.raise_due(now)
+    alert = ExpiryAlert.objects.get(organization=acme)
+    alerts.acknowledge(alert.pk, actor="mara", now=now)
+    told = recipients.add("mail", "a@example.com", actor="mara", organization=acme)
+    made = people.client(people.limited(people.staff("lima", "viewers"), acme))
+    assert ("ack-alert", str(acme)) in history(made, alert)
+    assert history(made, told) == [("add-recipient", str(acme))]
+
+
 def test_the_limits_of_a_user_are_found_from_his(visitor: Client) -> None:
     for name in ("mara", "marabel"):
         scope.limit(people.staff(name, "viewers"), [], actor="kim")

@@ -98,6 +98,42 @@ def test_a_limited_auditor_finds_his_part_in_the_list_and_in_the_export(
     assert people.client(auditor).get(people.url("keyevent", "change", row.pk)).status_code == 404
 
 
+def test_a_reason_names_nobody_whom_a_limited_auditor_does_not_see(
+    chain: None, auditor: User
+) -> None:
+    """In the list, on the page of the event, on that of the organization and in the export."""
+    mall = Organization.objects.get(org_id="mall")
+    entry = audit.Entry(
+        action="choose",
+        actor="kim",
+        organization=MALL,
+        reason="covers selected; +acme -shop.1, as mall and acme. asked",
+    )
+    event = audit.record(entry)
+    estate.organization("shop", parent=mall)
+    estate.organization("shop.1")
+    people.limited(auditor, mall)
+    made = people.client(auditor)
+    told = "covers selected; +… -…, as mall and … asked"
+    places = [page("changelist"), people.url("keyevent", "change", event.pk)]
+    for place in [*places, people.url("organization", "change", mall.pk)]:
+        text = made.get(place).content.decode()
+        assert told in text, place
+        assert "acme" not in text
+    assert exported(auditor)[-1]["reason"] == told
+    assert KeyEvent.objects.get(pk=event.pk).reason == entry.reason
+
+
+def test_no_search_tells_a_limited_auditor_what_is_left_out(chain: None, auditor: User) -> None:
+    mall = Organization.objects.get(org_id="mall")
+    audit.record(audit.Entry(action="x", actor="kim", organization=MALL, reason="beside acme"))
+    assert listed(auditor, q="beside") == listed(auditor, about="beside") == [6]
+    people.limited(auditor, mall)
+    for query in ({"q": "acme"}, {"q": "besi"}, {"about": "acme"}, {"about": "besi"}):
+        assert listed(auditor, **query) == [], query
+    assert listed(auditor, q="kim") == [6]
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
