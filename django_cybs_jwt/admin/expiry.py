@@ -113,6 +113,7 @@ class ExpiryScreen(Screen):
             "rows": list(self._rows(page)),
             "earlier": self._link(p=str(page.number - 1)) if page.has_previous() else "",
             "later": self._link(p=str(page.number + 1)) if page.has_next() else "",
+            "may_replace": ends.may_replace(self.request),
             "may_acknowledge": self.request.user.has_perm(Permission.ACKNOWLEDGE),
         }
 

@@ -15,21 +15,25 @@ KEYS = "cybs_jwt/credential/"
 
 
 def upload(visitor: Visitor, data: bytes, password: str) -> None:
-    file: Any = {"name": "key.p12", "mimeType": "application/octet-stream", "buffer": data}
-    visitor.page.set_input_files("#id_file", file)
+    visitor.choose_file(data)
     visitor.page.fill("#id_password", password)
     visitor.click("Upload")
 
 
 def activate(visitor: Visitor) -> None:
     visitor.click("Activate", role="link")
+    confirm(visitor)
+
+
+def confirm(visitor: Visitor) -> None:
+    """On the page that activates, or on the one that asks for the password before it."""
     if "/password/" in visitor.page.url:
         visitor.type_password()
     visitor.click("Yes, activate it")
 
 
 def test_import(somebody: Somebody) -> None:
-    """The wrong file is named; the right one is shown, verified and activated."""
+    """The wrong file is named; the right one is shown, then verified, then activated."""
     file = material.p12("newcomer")
     with somebody("olga") as olga:
         olga.go(f"{KEYS}import/?organization=newcomer")
@@ -41,23 +45,43 @@ def test_import(somebody: Somebody) -> None:
         page = olga.page
         assert "Stored as staged" in olga.told()
         assert page.get_by_text(file.kid).first.is_visible()
-        assert page.get_by_text("The gateway accepts it.").is_visible()
+        assert page.get_by_text("Sealed, and not used for anything yet.").is_visible()
         assert file.password not in page.content()
-        activate(olga)
+        olga.click("Yes, verify it and go on")
+        confirm(olga)
         assert page.get_by_text("It is in use.").is_visible()
 
 
+def test_from_a_key_that_ends_to_its_successor_in_eight_clicks(somebody: Somebody) -> None:
+    """From the front page on, the row, the file's dialog and the password included."""
+    file = material.p12("hurry")
+    with somebody("olga") as olga:
+        page = olga.go("cybs_jwt/")
+        olga.count_clicks()
+        with page.expect_navigation():
+            page.get_by_role("link", name="end within 7 days").first.click()
+        row = page.locator("#result_list tbody tr", has_text="hurry@")
+        with page.expect_navigation():
+            row.get_by_role("link", name="Replace").click()
+        upload(olga, file.data, file.password)
+        olga.click("Yes, verify it and go on")
+        assert "/password/" in page.url
+        confirm(olga)
+        assert olga.clicks() == 8
+        assert page.get_by_text("The last rotation").is_visible()
+        assert page.get_by_text("Accepted").first.is_visible()
+
+
 def test_rotate_and_roll_back_under_traffic(stage: Stage, somebody: Somebody) -> None:
-    """Not one payment fails, each key signs its share, and it takes few clicks."""
+    """Not one payment fails, and each key signs its share."""
     file = material.p12("rotating")
     with somebody("olga") as olga, stage.paying("rotating") as paid:
         olga.go(stage.places["key:rotating"])
         before = paid.key()
-        olga.count_clicks()
         olga.click("Replace this key", role="link")
         upload(olga, file.data, file.password)
-        activate(olga)
-        assert olga.clicks() <= 8
+        olga.click("Yes, verify it and go on")
+        confirm(olga)
         assert olga.page.get_by_text("The last rotation").is_visible()
         paid.until_signed_by(file.kid)
         olga.click("Roll back", role="link")

@@ -11,6 +11,12 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
 
 from tests.browser.staging import PASSWORD
 
+COUNT = """
+addEventListener("click", event => {
+    if (event.isTrusted) sessionStorage.clicks = 1 + (+sessionStorage.clicks || 0)
+}, true)
+"""
+
 
 class Visitor:
     """One person with a browser window of his own, logged in through the form.
@@ -25,7 +31,9 @@ class Visitor:
         self.page = self.context.new_page()
         self.problems: list[str] = []
         self._expected = 200
-        self._clicks = 0
+        self._chosen = 0
+        # A form that Enter sends clicks its button: the browser says so itself.
+        self.context.add_init_script(COUNT)
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
         self.page.on("requestfailed", self._failed)
@@ -53,15 +61,23 @@ class Visitor:
         """A button or link that leads to a page, by the words on it; the page is there then."""
         with self.page.expect_navigation():
             self.page.get_by_role(role, name=name, exact=True).first.click()
-        self._clicks += 1
 
     def count_clicks(self) -> None:
         """From now on."""
-        self._clicks = 0
+        self._chosen = 0
+        self.page.evaluate("sessionStorage.clicks = 0")
 
     def clicks(self) -> int:
-        """Since then; a typed password that Enter sends counts as one."""
-        return self._clicks
+        """Since then, as the browser counted them, and one for each file chosen in its dialog."""
+        return int(self.page.evaluate("+sessionStorage.clicks")) + self._chosen
+
+    def choose_file(self, data: bytes) -> None:
+        """Open the dialog and choose a file in it, which takes another click."""
+        with self.page.expect_file_chooser() as opened:
+            self.page.locator("#id_file").click()
+        file: Any = {"name": "key.p12", "mimeType": "application/octet-stream", "buffer": data}
+        opened.value.set_files(file)
+        self._chosen += 1
 
     def told(self) -> str:
         """What the page tells on top."""
@@ -73,7 +89,6 @@ class Visitor:
         self.page.fill("input[name=password]", PASSWORD)
         with self.page.expect_navigation():
             self.page.press("input[name=password]", "Enter")
-        self._clicks += 1
 
     def prove(self) -> None:
         """Type the password ahead of pages that would ask for it."""

@@ -74,7 +74,7 @@ def estate(now: datetime, directory: Path) -> None:
 def journeys(now: datetime, add: Any) -> None:
     """Merchants that one journey each changes."""
     add("newcomer")
-    for name in ("rotating", "pair"):
+    for name in ("rotating", "pair", "hurry"):
         owner = add(name)
         key(owner, now=now - 1090 * DAY, ends=now + 6 * DAY)
         key(owner, purpose="response-mle", now=now - 300 * DAY)
@@ -202,6 +202,34 @@ def duties(now: datetime) -> None:
     JobRun.objects.create(name="tick", succeeded_at=now)
     waiting = Credential.objects.get(organization__org_id="vault")
     approvals.request("activate", waiting, actor="olga", now=now, reason="the old one ends")
+    queued(now)
+
+
+def queued(now: datetime) -> None:
+    """Requests in each state that a page has something to say about, with what was tried."""
+    from django_cybs_jwt.models import Organization, OutboundRequest
+
+    shoes = Organization.objects.get(org_id="shoes")
+    states = (("QUEUED", False), ("IN_DOUBT", True), ("PARKED", True), ("PARKED", False))
+    for number, (state, was_sent) in enumerate((*states, ("ANSWERED", True))):
+        made = OutboundRequest.objects.create(
+            organization=shoes,
+            host=shoes.host,
+            operation="POST /pts/v2/payments",
+            safety="GUARDED",
+            idempotency_key=f"order-{number}",
+            transaction_id=f"transaction-{number}",
+            state=state,
+            maybe_sent=was_sent,
+            http_status=201 if state == "ANSWERED" else None,
+            outcome="AUTHORIZED" if state == "ANSWERED" else "",
+            # Not due while somebody looks at them: nobody sends them.
+            due_at=now + DAY if state in ("QUEUED", "IN_DOUBT") else None,
+            created_at=now - number * timedelta(hours=1),
+            sealed_payload=b"sealed",
+        )
+        if was_sent:
+            made.attempts.create(number=1, jti=f"try-{number}", kind="answered", started_at=now)
 
 
 def places() -> dict[str, str]:
@@ -217,12 +245,10 @@ def places() -> dict[str, str]:
     root = reverse("admin:index")
     found = {"app": reverse("admin:app_list", args=["cybs_jwt"])}
     for address in addresses():
-        row = (
-            next(rows(address, request, rather=("shoes", "mall")), None) if address.of_row else None
-        )
-        if address.of_row and row is None:
-            continue
-        arguments = [row.pk] if row else []
+        arguments = []
+        if address.of_row:
+            # Of a model without rows no page would be looked at: planting none is a mistake.
+            arguments = [next(rows(address, request, rather=("shoes", "mall"))).pk]
         found[address.name] = reverse(f"admin:cybs_jwt_{address.name}", args=arguments)
     found |= of_journeys()
     return {name: path.removeprefix(root) for name, path in found.items()}
