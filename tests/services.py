@@ -102,6 +102,18 @@ def postgresql_as_default() -> Iterator[None]:
         connections["default"] = connection
 
 
+def default_database_url() -> str:
+    """Of the default database as it is now, for a process that shares it."""
+    from django.db import connections
+
+    settings = connections["default"].settings_dict
+    scheme = {"postgresql": "postgres"}.get(connections["default"].vendor, "mysql")
+    password = f":{settings['PASSWORD']}" if settings["PASSWORD"] else ""
+    port = f":{settings['PORT']}" if settings["PORT"] else ""
+    who = f"{settings['USER']}{password}@{settings['HOST']}{port}"
+    return f"{scheme}://{who}/{settings['NAME']}"
+
+
 def _database(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     name = _unique(parts.path.lstrip("/"))

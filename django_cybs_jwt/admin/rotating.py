@@ -75,6 +75,9 @@ class ActivateForm(ReasonForm):
         help_text=_("Not verified, refused, or inside an open overlap. It takes a reason."),
     )
 
+    # What the page was about when it was shown: whoever switches in between makes it stale.
+    replaces = forms.CharField(required=False, widget=forms.HiddenInput)
+
     field_order = ("when", "overlap", "hours", "force", "reason")
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -125,8 +128,8 @@ class ActivateScreen(FormScreen):
         return form
 
     def initial(self) -> dict[str, Any]:
-        """The usual overlap."""
-        return {"overlap": "24h"}
+        """The usual overlap, and the key that is active now."""
+        return {"overlap": "24h", "replaces": self._active_id()}
 
     def consequences(self) -> Consequences:
         """Who signs with what from then on."""
@@ -160,6 +163,7 @@ class ActivateScreen(FormScreen):
             at=at,
             force=force,
             reason=reason,
+            replaces=form.cleaned_data["replaces"] if "replaces" in form.data else None,
         )
         if row.activate_at is not None:
             return _("Planned. Until then you can take it back.")
@@ -175,6 +179,9 @@ class ActivateScreen(FormScreen):
     def _before(self) -> Credential | None:
         row: Credential | None = self.row.slot.credentials.filter(state=State.ACTIVE).first()
         return row
+
+    def _active_id(self) -> str:
+        return rotation.active_id(self.row.slot, now=timezone.now())
 
     def _is_first(self) -> bool:
         return not self.row.slot.credentials.exclude(activated_at=None).exists()

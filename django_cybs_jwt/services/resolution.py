@@ -193,6 +193,11 @@ def _deciding(levels: Iterable[Level], *, now: datetime) -> tuple[Level, list[Cr
     return None
 
 
+def in_slot(rows: Iterable[Credential], now: datetime) -> Credential | None:
+    """Of one slot's keys the one in force, ticked or not."""
+    return next((row for row in _current(rows, now) if in_force(row, now)), None)
+
+
 def in_force(row: Credential, now: datetime) -> bool:
     """True for an ACTIVE key, and for one whose scheduled time has come, ticked or not."""
     return row.state == State.ACTIVE or _is_due(row, now)

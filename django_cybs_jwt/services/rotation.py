@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from django_cybs_jwt.exceptions import InvalidTransition
 from django_cybs_jwt.models import Credential, KeySlot, State, Verdict
-from django_cybs_jwt.services import approvals, audit, epoch, lifecycle, overlaps
+from django_cybs_jwt.services import approvals, audit, epoch, lifecycle, overlaps, resolution
 from django_cybs_jwt.services.lifecycle import Action
 
 
@@ -26,6 +26,7 @@ def activate(
         audit.denials_of(credential, Action.ACTIVATE, actor=actor, now=now),
         transaction.atomic(),
     ):
+        settle(credential.slot, now=now)
         current = lifecycle.locked(credential.pk)
         if current.slot.credentials.exclude(activated_at=None).exists():
             raise InvalidTransition(
@@ -37,8 +38,9 @@ def activate(
                 f"{current.key_id} failed its last verification. Verify it again, or rotate to it "
                 "by force, with a reason."
             )
-        _check_not_ended(current, now)
+        check_not_ended(current, now)
         approvals.require(Action.ACTIVATE, current, now=now)
+        _override(current, actor=actor, now=now)
         lifecycle.move(current, Action.ACTIVATE, actor=actor, now=now, reason=reason)
     return current
 
@@ -52,21 +54,27 @@ def rotate(
     at: datetime | None = None,
     force: bool = False,
     reason: str = "",
+    replaces: str | None = None,
 ) -> Credential:
     """Make *credential* the active key of its slot, at once or at the time *at*, which is to come.
 
     The key before it retires after *overlap*: until then one step rolls back.
     Refused for a key that is not VERIFIED, and inside an open overlap, unless forced with a reason;
     and to be planned where another switch is. One that is made at once overrides it.
+
+    *replaces* is what `active_id` said to whoever decided this, when they looked; by default what
+    it says at this moment. Refused if that is another key by now: of many at once, one wins.
     """
     # In UTC: a day added in a zone of its own would have 23 hours in spring.
-    now, at = now.astimezone(UTC), at.astimezone(UTC) if at else None
+    now, at = now.astimezone(UTC), in_utc(at) if at else None
+    seen = active_id(credential.slot, now=now) if replaces is None else replaces
     with (
         audit.denials_of(credential, Action.ACTIVATE, actor=actor, now=now),
         transaction.atomic(),
     ):
         settle(credential.slot, now=now)
         current = lifecycle.locked(credential.pk)
+        _check_replaces(seen, current.slot, now)
         _check(current, now=now, at=at, overlap=overlap, force=force, reason=reason)
         approvals.require(Action.ACTIVATE, current, now=now)
         if at is not None:
@@ -82,7 +90,8 @@ def roll_back(slot: KeySlot, *, actor: str, now: datetime, reason: str = "") -> 
     """Make the RETIRING key of an open overlap active again; the newer one retires.
 
     Replies under either key ID still decrypt. Lowers exposure: one person does it.
-    The overlap is closed by it, so that the next rotation is not refused.
+    The overlap is closed by it, so that the next rotation is not refused, and what was planned in
+    the slot is taken back: it followed upon the key that did not do.
     """
     now = now.astimezone(UTC)
     with (
@@ -101,13 +110,21 @@ def roll_back(slot: KeySlot, *, actor: str, now: datetime, reason: str = "") -> 
             raise InvalidTransition(f"Slot {str(slot)!r} has no open overlap to roll back in.")
         older = lifecycle.locked(found.pk)
         lifecycle.target(Action.ROLL_BACK, older)
-        _check_not_ended(older, now)
+        check_not_ended(older, now)
+        _override(older, actor=actor, now=now)
         newer = slot.credentials.filter(state=State.ACTIVE).first()
         if newer is not None:
             newer = lifecycle.locked(newer.pk)
             lifecycle.move(newer, Action.SUPERSEDE, actor=actor, now=now, reason=reason)
         lifecycle.move(older, Action.ROLL_BACK, actor=actor, now=now, reason=reason)
     return older
+
+
+def active_id(slot: KeySlot, *, now: datetime) -> str:
+    """The id of the key that is in force in a slot, ticked or not; empty where none is."""
+    rows = slot.credentials.only("slot", "state", "activated_at", "activate_at")
+    found = resolution.in_slot(rows, now)
+    return str(found.pk) if found else ""
 
 
 def unschedule(
@@ -188,7 +205,8 @@ def _check(
         raise InvalidTransition(f"An overlap is between 0 and {overlaps.LONGEST.days} days.")
     if at is not None and at <= now:
         raise InvalidTransition(f"{at:%Y-%m-%d %H:%M:%S %Z} is past. Give no time to switch now.")
-    _check_not_ended(credential, at or now)
+    moment = at or now
+    check_not_ended(credential, moment)
     if force and not reason:
         raise InvalidTransition("Forcing takes a reason.")
     refused = credential.verify_outcome == Verdict.REFUSED
@@ -197,13 +215,32 @@ def _check(
             f"{credential.key_id} is not verified. Run `manage.py cybs_verify`, "
             "or force it with a reason."
         )
-    open_one = _open_overlap(credential.slot, now)
+    open_one = _open_overlap(credential.slot, moment)
     if not force and open_one is not None:
         until = f"{open_one.overlap_until:%Y-%m-%d %H:%M} UTC"
         raise InvalidTransition(
             f"{open_one.key_id} is in its overlap until {until}. "
             "Roll back, wait, or force it with a reason."
         )
+
+
+def _check_replaces(seen: str, slot: KeySlot, now: datetime) -> None:
+    found = active_id(slot, now=now)
+    if found != seen:
+        kid = slot.credentials.get(pk=found).key_id if found else "none"
+        raise InvalidTransition(
+            f"The active key of slot {str(slot)!r} was another one when this was decided; "
+            f"now it is {kid}. Look again."
+        )
+
+
+def in_utc(at: datetime) -> datetime:
+    """The same moment, or InvalidTransition where an overlap from then on has no end."""
+    try:
+        over = at.astimezone(UTC) + overlaps.LONGEST
+    except OverflowError:
+        raise InvalidTransition("That time is beyond the calendar.") from None
+    return over - overlaps.LONGEST
 
 
 def _check_nothing_planned(credential: Credential) -> None:
@@ -218,7 +255,8 @@ def _check_nothing_planned(credential: Credential) -> None:
         )
 
 
-def _check_not_ended(credential: Credential, moment: datetime) -> None:
+def check_not_ended(credential: Credential, moment: datetime) -> None:
+    """InvalidTransition for a key that has ended by then, or has not begun."""
     ends, begins = credential.expires_at, credential.not_before
     if ends is not None and ends <= moment:
         raise InvalidTransition(f"{credential.key_id} ended on {ends:%Y-%m-%d}.")

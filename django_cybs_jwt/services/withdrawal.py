@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db import transaction
 
 from django_cybs_jwt.exceptions import InvalidTransition
-from django_cybs_jwt.models import Credential
+from django_cybs_jwt.models import Credential, State
 from django_cybs_jwt.services import approvals, audit, epoch, lifecycle, resolution, rotation
 from django_cybs_jwt.services.lifecycle import TABLE, Action
 from django_cybs_jwt.services.people import person
@@ -19,7 +19,7 @@ def suspend(credential: Credential, *, actor: str, now: datetime, reason: str) -
 
 
 def resume(credential: Credential, *, actor: str, now: datetime, reason: str) -> Credential:
-    """Bring a suspended key back to where it was, if its place is still free."""
+    """Bring a suspended key back to where it was, unless its place is taken or it has ended."""
     return _withdraw(credential, Action.RESUME, actor=actor, now=now, reason=reason)
 
 
@@ -89,7 +89,9 @@ def _withdraw(
             raise InvalidTransition(f"{action} takes a reason.")
         rotation.settle(credential.slot, now=now)
         current = lifecycle.locked(credential.pk)
-        lifecycle.target(action, current)
+        leads_to = lifecycle.target(action, current)
+        if action == Action.RESUME and leads_to in (State.ACTIVE, State.RETIRING):
+            rotation.check_not_ended(current, now)
         if TABLE[action].raises_exposure:
             approvals.require(action, current, now=now)
         lifecycle.move(current, action, actor=actor, now=now, reason=reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django_cybs_jwt.testing import material
 from tests.browser.staging import PASSWORD, Stage

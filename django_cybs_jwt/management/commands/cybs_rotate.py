@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
+from django_cybs_jwt.exceptions import InvalidTransition
 from django_cybs_jwt.management.base import CybsCommand, actor, find_credential
 from django_cybs_jwt.models import Credential, KeySlot, Organization, Purpose, State
 from django_cybs_jwt.services import keys, organizations, overlaps, rotation
@@ -136,16 +137,22 @@ def _planned(slot: KeySlot, options: dict[str, Any]) -> Credential:
 
 
 def _overlap(text: str) -> timedelta:
-    known = overlaps.OVERLAPS.get(text)
+    if text in overlaps.OVERLAPS:
+        return overlaps.OVERLAPS[text]
     try:
-        return known if known is not None else timedelta(seconds=int(text))
-    except (ValueError, OverflowError):
+        seconds = int(text)
+    except ValueError:
         raise ArgumentTypeError("give now, 1h, 24h, 7d or a number of seconds.") from None
+    if not 0 <= seconds <= overlaps.LONGEST.total_seconds():
+        raise ArgumentTypeError(f"an overlap is between 0 and {overlaps.LONGEST.days} days.")
+    return timedelta(seconds=seconds)
 
 
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
+        return rotation.in_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except ValueError:
         raise ArgumentTypeError("give a time like 2027-01-31T03:00Z.") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except InvalidTransition as error:
+        raise ArgumentTypeError(f"{error}") from None

@@ -48,7 +48,7 @@ def served(credential: Credential, *, now: datetime) -> list[str]:
     if credential.activate_at is not None:
         return dependents(credential, now=credential.activate_at)
     rows = credential.slot.credentials.select_related("slot", "organization")
-    before = next((row for row in rows if resolution.in_force(row, now)), None)
+    before = resolution.in_slot(rows, now)
     return covered(credential) if before is None else dependents(before, now=now)
 
 

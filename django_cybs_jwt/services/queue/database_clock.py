@@ -45,6 +45,12 @@ def carried() -> datetime:
     return told + timedelta(seconds=time.monotonic() - asked_at) if asked_at > 0 else timezone.now()
 
 
+def forget() -> None:
+    """Ask again at the next look."""
+    global _reading  # noqa: PLW0603
+    _reading = _NEVER
+
+
 def _ask() -> datetime:
     statement = _SQL.get(connection.vendor)
     if statement is None:

@@ -271,6 +271,20 @@ def test_an_unverified_key_takes_force_and_a_reason(
     assert state(row) == State.ACTIVE
 
 
+def test_a_page_that_was_about_another_active_key_switches_nothing(
+    visitor: Client, cybs_simulator: Simulation, old: Credential, new: Credential
+) -> None:
+    third = cybs_simulator.import_shared_secret(old.organization, activate=False)
+    shown = visitor.get(people.url("credential", "activate", new.pk)).content.decode()
+    assert f'name="replaces" value="{old.pk}"' in shown
+    click(visitor, third, "activate", {**SWITCH, "overlap": "now", "force": "on"})
+
+    answer = click(visitor, new, "activate", {**SWITCH, "replaces": str(old.pk)})
+
+    assert f"now it is {third.key_id}. Look again." in told(answer)[0]
+    assert (state(third), state(new)) == (State.ACTIVE, State.VERIFIED)
+
+
 def test_the_first_key_of_a_slot_is_activated_without_the_network(
     cybs_simulator: Simulation, visitor: Client
 ) -> None:

@@ -86,7 +86,7 @@ def test_a_time_that_is_past_switches_nothing(new: Credential) -> None:
     ("option", "says"),
     [
         (("--overlap", "2 days"), "give now, 1h, 24h, 7d or a number of seconds."),
-        (("--overlap", "9" * 30), "give now, 1h, 24h, 7d or a number of seconds."),
+        (("--overlap", "9" * 30), "an overlap is between 0 and 30 days."),
         (("--at", "tomorrow"), "give a time like 2027-01-31T03:00Z."),
     ],
 )
@@ -102,6 +102,27 @@ def test_days_that_are_none_are_named_in_a_sentence(acme: Organization) -> None:
     for days in ("soon", "-1", "1.5"):
         ended = run("cybs_expiry", f"--days={days}")
         assert "argument --days: give a whole number of days from 0 up." in ended.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--overlap", "9" * 30, "between 0 and 30 days"),
+        ("--overlap", "-5", "between 0 and 30 days"),
+        ("--overlap", "long", "give now, 1h, 24h, 7d"),
+        ("--at", "9999-12-31T23:59:59", "beyond the calendar"),
+        ("--at", "9999-12-31T23:59:59-01:00", "beyond the calendar"),
+        ("--at", "2027-13-01", "give a time like"),
+    ],
+)
+def test_a_time_that_cannot_be_is_wrong_usage(
+    new: Credential, option: str, value: str, message: str
+) -> None:
+    rotate = ("cybs_rotate", "acme", "--purpose", "signing", "--force", "--reason", "x")
+    refused = run(*rotate, f"{option}={value}")
+    assert refused.err.startswith("Error: argument ")  # code 2 at a shell: the parser's own
+    assert message in refused.err
+    assert stored(new).state == State.STAGED
 
 
 def test_a_rotation_names_the_merchants_whose_requests_it_changes(

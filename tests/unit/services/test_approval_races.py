@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from django.db import connections
 from django.utils import timezone
 
 from django_cybs_jwt.models import Approval, Credential
 from django_cybs_jwt.services import approvals
-from tests.integration.processes import next_line
 from tests.services import postgresql_as_default
 from tests.unit.services import enrolment
+from tests.unit.services.racing import race
 
 pytestmark = [
     pytest.mark.services,
@@ -27,7 +22,6 @@ pytestmark = [
 ]
 
 RACER: Final = Path(__file__).with_name("approval_racer.py")
-ROOT: Final = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -41,37 +35,9 @@ def key(transactional_db: None, cybs_ring: Any) -> Credential:
     return enrolment.shared_secret(enrolment.organization(), activate=False)
 
 
-def race(mode: str, key: Credential, *, processes: int = 8) -> list[str]:
-    """What each of the processes printed; all start from one line."""
-    settings = connections["default"].settings_dict
-    password = f":{settings['PASSWORD']}" if settings["PASSWORD"] else ""
-    address = f"{settings['HOST']}:{settings['PORT'] or 5432}"
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "DATABASE_URL": f"postgres://{settings['USER']}{password}@{address}/{settings['NAME']}",
-        "PYTHONPATH": str(ROOT),
-    }
-    with ExitStack() as stack:
-        racers = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, str(RACER), mode, str(key.pk)],
-                    env=environment,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            for _ in range(processes)
-        ]
-        for racer in racers:
-            assert next_line(racer) == "ready\n"
-        for racer in racers:
-            assert racer.stdin is not None
-            racer.stdin.write("go\n")
-            racer.stdin.flush()
-        return [racer.communicate(timeout=60)[0].strip() for racer in racers]
+def race_for(mode: str, key: Credential) -> list[str]:
+    """What each of eight processes printed."""
+    return race(RACER, [(mode, str(key.pk))] * 8)
 
 
 def test_one_approval__is_used_once_by_eight_processes(key: Credential) -> None:
@@ -79,7 +45,7 @@ def test_one_approval__is_used_once_by_eight_processes(key: Credential) -> None:
     asked = approvals.request("export", key, actor="alice", now=now)
     approvals.approve(asked.pk, actor="bob", now=now)
 
-    outcomes = race("use", key)
+    outcomes = race_for("use", key)
 
     assert sorted(outcomes) == ["refused"] * 7 + ["used"]
     assert Approval.objects.get().status == Approval.Status.USED
@@ -102,11 +68,11 @@ def test_two_approvals__are_used_twice_by_eight_processes(key: Credential) -> No
             expires_at=now + approvals.LIFETIME,
         )
 
-    assert sorted(race("use", key)) == ["refused"] * 6 + ["used"] * 2
+    assert sorted(race_for("use", key)) == ["refused"] * 6 + ["used"] * 2
 
 
 def test_eight_processes_that_ask_at_once__share_one_request(key: Credential) -> None:
-    outcomes = race("request", key)
+    outcomes = race_for("request", key)
 
     assert len(set(outcomes)) == 1
     assert [str(row.pk) for row in Approval.objects.all()] == outcomes[:1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -249,6 +250,90 @@ def test_switch__overrides_what_was_planned_for_later(
 
     assert states(new, third) == ["VERIFIED", "ACTIVE"]
     assert KeyEvent.objects.filter(action="unschedule", credential=new.pk).exists()
+
+
+def test_roll_back__takes_back_what_was_planned_upon_the_key_that_did_not_do(
+    cybs_simulator: Simulation, acme: Organization, old: Credential, new: Credential
+) -> None:
+    third = cybs_simulator.import_shared_secret(acme, activate=False)
+    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+    later = {"at": NOW + 5 * HOUR, "force": True, "reason": "the one after"}
+    rotation.rotate(third, actor="anna", now=NOW, **later)
+
+    rotation.roll_back(old.slot, actor="anna", now=NOW)
+
+    assert Credential.objects.get(pk=third.pk).activate_at is None
+    event = KeyEvent.objects.get(action="unschedule", credential=third.pk)
+    assert event.reason == f"{old.key_id} was activated"
+    assert signer(NOW + 6 * HOUR) == old.key_id
+
+
+def test_schedule__behind_an_open_overlap_needs_no_force_and_inside_it_does(
+    cybs_simulator: Simulation, acme: Organization, old: Credential, new: Credential
+) -> None:
+    third = cybs_simulator.import_shared_secret(acme, activate=False)
+    verification.verify(third, actor="anna", now=NOW)
+    rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
+
+    with pytest.raises(InvalidTransition, match="in its overlap until"):
+        rotation.rotate(third, actor="anna", now=NOW, at=NOW + HOUR / 2)
+    rotation.rotate(third, actor="anna", now=NOW, at=NOW + HOUR)
+
+    assert signer(NOW + HOUR) == third.key_id
+
+
+def test_schedule__beyond_the_calendar_is_refused(new: Credential) -> None:
+    with pytest.raises(InvalidTransition, match="beyond the calendar"):
+        rotation.rotate(new, actor="anna", now=NOW, at=datetime.max.replace(tzinfo=UTC))
+
+
+@pytest.mark.parametrize("ticked", [True, False])
+def test_activate__is_refused_once_a_planned_first_key_is_due(
+    cybs_simulator: Simulation, ticked: bool
+) -> None:
+    organization = cybs_simulator.merchant("fresh", signs_with=None)
+    first, second = (
+        cybs_simulator.import_shared_secret(organization, activate=False) for _ in range(2)
+    )
+    planned = {"at": NOW + HOUR, "force": True, "reason": "first"}
+    rotation.rotate(first, actor="anna", now=NOW, **planned)
+    if ticked:
+        rotation.carry_out_due(now=NOW + HOUR)
+
+    with pytest.raises(InvalidTransition, match="has had an active key"):
+        rotation.activate(second, actor="anna", now=NOW + HOUR)
+    assert cybs.keys_for("fresh", now=NOW + HOUR).signing.kid == first.key_id
+
+
+def test_activate__overrides_a_first_key_that_is_planned_for_later(
+    cybs_simulator: Simulation,
+) -> None:
+    organization = cybs_simulator.merchant("fresh", signs_with=None)
+    first, second = (
+        cybs_simulator.import_shared_secret(organization, activate=False) for _ in range(2)
+    )
+    planned = {"at": NOW + HOUR, "force": True, "reason": "first"}
+    rotation.rotate(first, actor="anna", now=NOW, **planned)
+
+    rotation.activate(second, actor="anna", now=NOW)
+
+    assert cybs.keys_for("fresh", now=NOW + 2 * HOUR).signing.kid == second.key_id
+
+
+@pytest.mark.parametrize("verb", [withdrawal.suspend, withdrawal.retire])
+def test_resume__of_a_key_that_has_ended_is_refused_where_it_would_be_used(
+    old: Credential, verb: Callable[..., Credential]
+) -> None:
+    """A retired one only opens replies: those that come late are opened late."""
+    for each in dict.fromkeys([verb, withdrawal.suspend]):
+        each(old, actor="anna", now=NOW, reason="doubt")
+    Credential.objects.filter(pk=old.pk).update(expires_at=NOW)
+
+    if verb == withdrawal.retire:
+        assert withdrawal.resume(old, actor="anna", now=NOW, reason="none").state == State.RETIRED
+        return
+    with pytest.raises(InvalidTransition, match="ended on 2027-03-01"):
+        withdrawal.resume(old, actor="anna", now=NOW, reason="none")
 
 
 def test_verify__leaves_a_schedule_in_place(
