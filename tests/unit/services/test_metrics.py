@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta
+import re
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
+from django_cybs_jwt import cybs
 from django_cybs_jwt.models import AlertRecipient, JobRun, State
 from django_cybs_jwt.sealing import KeyRing
 from django_cybs_jwt.services import alerts, metrics
+from django_cybs_jwt.testing.simulation import Simulation
 from tests import mail as outgoing
 from tests.unit.services import enrolment, estate, prometheus
 from tests.unit.services.estate import DAY, NOW
@@ -24,13 +29,22 @@ def samples(now: datetime = NOW) -> prometheus.Samples:
     return prometheus.read_samples(metrics.render(now))
 
 
+def rules() -> list[prometheus.Rule]:
+    return prometheus.read_rules(metrics.prometheus_rules())
+
+
+def rule(name: str) -> prometheus.Rule:
+    return next(one for one in rules() if one.name == name)
+
+
 def firing(now: datetime = NOW) -> dict[str, int]:
-    """Rules that fire, and for how many series."""
-    seen = samples(now)
-    found = {
-        rule.name: len(rule.firing(seen, now.timestamp()))
-        for rule in prometheus.read_rules(metrics.prometheus_rules())
-    }
+    """Rules that fire, and for how many series, where all rows were there all the time."""
+
+    @cache
+    def history(moment: float) -> prometheus.Samples:
+        return samples(datetime.fromtimestamp(moment, UTC))
+
+    found = {one.name: len(one.firing(history, now.timestamp())) for one in rules()}
     return {name: count for name, count in found.items() if count}
 
 
@@ -114,14 +128,55 @@ RULES = {
 }
 
 
-def test_rules__are_all_understood_and_speak_of_metrics_that_are_rendered() -> None:
-    rules = prometheus.read_rules(metrics.prometheus_rules())
-
-    assert {rule.name: (rule.severity, rule.held_for) for rule in rules} == RULES
-    assert metrics.prometheus_rules().count("- alert:") == len(RULES)
+def test_rules__are_yaml_that_is_understood_and_speaks_of_metrics_that_are_rendered() -> None:
+    assert {one.name: (one.severity, one.held_for) for one in rules()} == RULES
     rendered = set(samples())
-    for rule in rules:
-        assert any(name in rule.expr for name in rendered)
+    for one in rules():
+        named = {token for token in prometheus.tokens(one.expr) if token.startswith("cybs_jwt")}
+        assert named, one.name
+        assert named <= rendered
+        assert one.annotations.keys() == {"summary", "description"}
+
+
+@pytest.mark.usefixtures("ticked")
+def test_rules__name_only_labels_that_their_series_have(cybs_simulator: Simulation) -> None:
+    cybs_simulator.merchant("acme", signs_with="shared_secret")
+    estate.key(estate.organization("mall"), days=5)
+    cybs.enqueue("acme", "GET", "/tss/v2/transactions/1", idempotency_key="1")
+    seen = samples(timezone.now())
+    for one in rules():
+        (name,) = {token for token in prometheus.tokens(one.expr) if token in seen}
+        wanted = set(re.findall(r"\$labels\.(\w+)", " ".join(one.annotations.values())))
+        assert all(wanted <= labels.keys() for labels, _ in seen[name]), one.name
+        assert not wanted or seen[name], one.name
+
+
+@pytest.mark.parametrize("expr", ["cybs_jwt_x > 1 or", "cybs_jwt_x[5m] > 1", "time() > ", "x{a=1}"])
+def test_rules__in_a_language_that_is_not_understood_are_an_error(expr: str) -> None:
+    one = prometheus.Rule("Wrong", expr, "warning")
+    with pytest.raises((AssertionError, IndexError)):
+        one.pending({"cybs_jwt_x": [({}, 2.0)]}, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("waited", "blip", "fires"),
+    [(8.1, None, True), (7.9, None, False), (24, None, True), (24, 4, False), (24, 9, True)],
+)
+def test_rules__fire_when_they_were_true_for_as_long_as_they_say(
+    waited: float, blip: float | None, fires: bool
+) -> None:
+    """*waited* hours of pending deliveries, except *blip* hours ago."""
+    now = NOW.timestamp()
+
+    def history(moment: float) -> prometheus.Samples:
+        ago = (now - moment) / 3600
+        pending = ago <= waited and (blip is None or abs(ago - blip) > 0.5)
+        return {"cybs_jwt_pending_deliveries": [({}, float(pending))]}
+
+    one = rule("CybsAlertsAreNotDelivered")
+
+    assert one.patience == 8 * 3600
+    assert bool(one.firing(history, now)) is fires
 
 
 @pytest.mark.usefixtures("ticked")
@@ -204,11 +259,7 @@ def test_rules__what_cannot_be_handed_over_fires(settings: Any) -> None:
 
 
 def test_rules__metrics_that_are_gone_fire() -> None:
-    (rule,) = [
-        rule
-        for rule in prometheus.read_rules(metrics.prometheus_rules())
-        if rule.name == "CybsMetricsAreMissing"
-    ]
+    one, now = rule("CybsMetricsAreMissing"), NOW.timestamp()
 
-    assert rule.firing({}, NOW.timestamp()) == [{}]
-    assert rule.firing(samples(), NOW.timestamp()) == []
+    assert one.firing(lambda _: {}, now) == [{}]
+    assert one.firing(lambda _: samples(), now) == []
