@@ -119,6 +119,7 @@ def _deletion(row: Credential, watched: watching.Watch | None) -> dict[str, Any]
     is_safe = usage.is_safe_to_delete(gone, now=timezone.now())
     return {
         "credential": gone,
+        "idle_since": usage.idle_since(gone),
         "is_safe": is_safe or gone.state == State.COMPROMISED,
         "idle_days": usage.IDLE_DAYS,
         "steps": business_center.deleting(

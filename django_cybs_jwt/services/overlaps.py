@@ -5,6 +5,8 @@ Time decides that, ticked or not: a RETIRING key whose overlap is over counts as
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -40,6 +42,26 @@ def has_ended(row: Credential, now: datetime) -> bool:
     """`is_over` of one key."""
     end = ends(row)
     return end is not None and end <= now
+
+
+def states(rows: Iterable[Credential], now: datetime) -> dict[uuid.UUID, State]:
+    """What each key is at *now*, by its id, ticked or not. *rows* hold whole slots."""
+    rows = list(rows)
+    due = {row.slot_id: row for row in rows if _is_due(row, now)}
+    return {row.pk: _state(row, due.get(row.slot_id), now) for row in rows}
+
+
+def _state(row: Credential, due: Credential | None, now: datetime) -> State:
+    if row == due:
+        return State.ACTIVE
+    if due is not None and row.state == State.ACTIVE:
+        until = due.overlap_until or (due.activate_at or now) + DEFAULT
+        return State.RETIRING if until > now else State.RETIRED
+    return State.RETIRED if has_ended(row, now) else State(row.state)
+
+
+def _is_due(row: Credential, now: datetime) -> bool:
+    return row.activate_at is not None and row.activate_at <= now
 
 
 def ends(row: Credential) -> datetime | None:

@@ -28,6 +28,8 @@ FLUSH_EVERY: Final = 5.0  # seconds
 IDLE_DAYS: Final = 7
 """Days without a use after which a retired key may be deleted at the gateway."""
 
+_OUT_OF_USE: Final = (State.RETIRED, State.COMPROMISED, State.DESTROYED)
+
 # Hours are kept while they prove something: beside an overlap, or after a key's time.
 _WATCHED: Final = ~Q(state=State.ACTIVE) | Q(slot__credentials__state=State.RETIRING)
 
@@ -125,12 +127,19 @@ def held() -> Iterator[None]:
 
 def is_safe_to_delete(credential: Credential, *, now: datetime) -> bool:
     """True for a key out of use that was idle long enough: delete it in the Business Center."""
-    if credential.state not in (State.RETIRED, State.COMPROMISED, State.DESTROYED):
+    if credential.state not in _OUT_OF_USE:
         return False
-    since = [credential.retired_at or credential.compromised_at or credential.destroyed_at]
-    since.append(credential.last_used_at)
-    latest = max((moment for moment in since if moment is not None), default=None)
-    return latest is None or latest + timedelta(days=IDLE_DAYS) <= now
+    since = idle_since(credential)
+    return since is None or since + timedelta(days=IDLE_DAYS) <= now
+
+
+def idle_since(credential: Credential) -> datetime | None:
+    """When a key out of use was last used, or could have been; None for one that is in use."""
+    if credential.state not in _OUT_OF_USE:
+        return None
+    ended = credential.retired_at or credential.compromised_at or credential.destroyed_at
+    moments = [moment for moment in (ended, credential.last_used_at) if moment is not None]
+    return max(moments, default=None)
 
 
 def _write() -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from django_cybs_jwt.management.base import CybsCommand, actor, find_credential
-from django_cybs_jwt.models import Credential
-from django_cybs_jwt.services import keys, organizations, usage, withdrawal
+from django_cybs_jwt.models import Credential, State
+from django_cybs_jwt.services import keys, organizations, overlaps, usage, withdrawal
 
 VERBS: Final = {
     "suspend": (withdrawal.suspend, "Stop it for now; nothing signs in its place."),
@@ -48,18 +49,21 @@ class Command(CybsCommand):
             if options["org_id"]:
                 found = found.filter(organization=organizations.find(options["org_id"]))
             rows = list(found)
+            states = overlaps.states(rows, now)
         else:
             service, _ = VERBS[options["verb"]]
             row = find_credential(options["credential_id"])
             rows = [service(row, actor=actor(options), now=now, reason=options["reason"])]
-        facts = [_facts(row) for row in rows]
+            states = {row.pk: State(row.state) for row in rows}
+        use = _use if options["json"] else _use_in_words
+        facts = [{**_facts(row, states[row.pk]), **use(row, now)} for row in rows]
         if options["json"]:
-            self.say_json([{**fact, **_use(row)} for fact, row in zip(facts, rows, strict=True)])
+            self.say_json(facts)
         else:
             self.table(facts, empty="No keys yet. `cybs_import` stores one.")
 
 
-def _facts(row: Credential) -> dict[str, Any]:
+def _facts(row: Credential, state: State) -> dict[str, Any]:
     return {
         "id": row.id,
         "organization": row.organization.org_id,
@@ -70,16 +74,25 @@ def _facts(row: Credential) -> dict[str, Any]:
         "key_id": row.key_id,
         "kind": row.kind,
         "algorithm": row.algorithm,
-        "state": row.state,
+        "state": state,
         "ends": row.expires_at,
     }
 
 
-def _use(row: Credential) -> dict[str, Any]:
-    now = timezone.now()
+def _use_in_words(row: Credential, now: datetime) -> dict[str, str]:
+    idle = usage.idle_since(row)
+    if idle is None:
+        used = f"last used {row.last_used_at:%Y-%m-%d}" if row.last_used_at else "not used yet"
+        return {"use": used}
+    safe = ", safe to delete" if usage.is_safe_to_delete(row, now=now) else ""
+    return {"use": f"idle since {idle:%Y-%m-%d}{safe}"}
+
+
+def _use(row: Credential, now: datetime) -> dict[str, Any]:
     return {
         "verified": row.verify_outcome or None,
         "uses": row.use_count,
         "last_used": row.last_used_at,
+        "idle_since": usage.idle_since(row),
         "safe_to_delete": usage.is_safe_to_delete(row, now=now),
     }

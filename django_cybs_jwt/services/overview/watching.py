@@ -21,11 +21,13 @@ class Watched:
     """One of the two keys, and its uses of those that were counted by the hour.
 
     *around* are those of the hour of the switch, before it and after; *uses* those of later hours.
+    *idle_since* is None for one that is still in use.
     """
 
     credential: Credential
     around: int
     uses: int
+    idle_since: datetime | None
     safe_to_delete: bool
 
 
@@ -99,6 +101,7 @@ def _watched(
         credential=row,
         around=around,
         uses=sum(uses.values()) - around,
+        idle_since=usage.idle_since(row),
         safe_to_delete=usage.is_safe_to_delete(row, now=now),
     )
 

@@ -379,6 +379,7 @@ def test_a_rotated_key_says_when_it_is_safe_to_delete_and_where(
     for row in (old, new):
         text = page_of(visitor, row)
         assert "Safe to delete" in text
+        assert "Idle since" in text
         assert "Payment Configuration &gt; Key Management" in text
         assert f"Not {new.key_id}: that one is in use." in text
 

@@ -11,7 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.utils import timezone
 
-from django_cybs_jwt.models import Credential, KeyEvent, Organization
+from django_cybs_jwt.models import Credential, KeyEvent, Organization, State
+from django_cybs_jwt.services import withdrawal
 from django_cybs_jwt.testing import material
 from tests.unit.management.running import Ended, run, type_in
 from tests.unit.services import enrolment
@@ -378,6 +379,53 @@ def test_keys_are_listed_with_the_facts_that_outside_checks_read(acme: Organizat
     }
     assert expected.items() <= facts.items()
     assert row.key_id in run("cybs_keys", "list").out
+
+
+@pytest.mark.parametrize(
+    ("days", "overlap", "expected"),
+    [
+        (-1, 0, ["ACTIVE", "STAGED"]),
+        (1, 5, ["RETIRING", "ACTIVE"]),
+        (1, 0.5, ["RETIRED", "ACTIVE"]),
+    ],
+)
+def test_a_key_is_listed_with_what_it_is_now_though_nothing_ticked(
+    acme: Organization, days: float, overlap: float, expected: list[str]
+) -> None:
+    old, new = enrolment.shared_secret(acme), enrolment.shared_secret(acme, activate=False)
+    at = timezone.now() - timedelta(days=days)
+    enrolment.change(new, activate_at=at, overlap_until=at + timedelta(days=overlap))
+    rows = {row["id"]: row["state"] for row in run("cybs_keys", "list", "--json").json}
+    assert [rows[str(row.pk)] for row in (old, new)] == expected
+
+
+def test_an_overlap_that_is_over_is_over_in_the_list(acme: Organization) -> None:
+    row = enrolment.shared_secret(acme)
+    enrolment.put(row, State.RETIRING, overlap_until=timezone.now())
+    assert run("cybs_keys", "list", "--json").json[0]["state"] == "RETIRED"
+
+
+@pytest.mark.parametrize(
+    ("retired", "used", "expected"),
+    [
+        (None, None, "not used yet"),
+        (None, 3, "last used {3}"),
+        (2, None, "idle since {2}"),
+        (2, 5, "idle since {2}"),
+        (9, 1, "idle since {1}"),
+        (9, 8, "idle since {8}, safe to delete"),
+    ],
+)
+def test_the_list_says_in_words_since_when_a_key_is_idle(
+    acme: Organization, retired: int | None, used: int | None, expected: str
+) -> None:
+    days = [timezone.now() - timedelta(days=count) for count in range(10)]
+    row = enrolment.shared_secret(acme)
+    if retired is not None:
+        withdrawal.retire(row, actor="tests", now=days[retired], reason="replaced")
+    enrolment.change(row, last_used_at=None if used is None else days[used])
+    line = run("cybs_keys", "list").out.splitlines()[1]
+    assert line.endswith(expected.format(*(f"{day:%Y-%m-%d}" for day in days)))
 
 
 def test_keys_of_one_organization_only(acme: Organization) -> None:
