@@ -73,7 +73,8 @@ class CredentialAdmin(CybsAdmin):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """With the way to a successor, for who may upload one."""
-        return [*self.list_display, *(["replacement"] if ends.may_replace(request) else [])]
+        may = ends.may_replace(request) and ReplaceScreen in self.screens
+        return [*self.list_display, *(["replacement"] if may else [])]
 
     @admin.display(description=_("successor"))
     def replacement(self, row: Credential) -> str:

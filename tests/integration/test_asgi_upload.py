@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+import subprocess
 import threading
 import time
 import urllib.parse
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from django_cybs_jwt.testing import material
-from tests.integration.processes import Platform, _killed, _wait_for
+from tests.integration.processes import Platform, _killed
 
 pytestmark = pytest.mark.alone
 
@@ -95,6 +96,14 @@ def multipart(file: bytes) -> bytes:
     return b"".join(parts) + head.encode() + file + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
+def announced_port(server: subprocess.Popen[str]) -> int:
+    """Where uvicorn says that it listens."""
+    for line in server.stderr or ():
+        if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
+            return int(found[1])
+    raise AssertionError("the server ended before it listened")
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("asgi")
@@ -111,10 +120,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     user["DJANGO_SUPERUSER_EMAIL"] = "olga@example.com"
     platform.command("createsuperuser", "--noinput", env=user)
     application = "django.core.asgi:get_asgi_application"
-    line = ["-m", "uvicorn", application, "--factory", "--port", str(platform.port)]
-    server = platform.start(*line, "--log-level", "error")
+    line = ["-m", "uvicorn", application, "--factory", "--port", "0"]
+    server = platform.start(*line)
     with server, _killed([server]):
-        _wait_for(platform.port, server)
+        platform.port = announced_port(server)
         yield Site(platform, temporary)
         server.terminate()
         _, told = server.communicate(timeout=30)

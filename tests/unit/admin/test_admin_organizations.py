@@ -54,7 +54,7 @@ def root(db: None) -> Any:
 
 def cells(content: str, org_id: str) -> dict[str, str]:
     """The row of *org_id*: what each of its cells says."""
-    found = re.search(rf"<tr><th [^>]*><a [^>]*>{org_id}</a></th>(.*?)</tr>", content, re.DOTALL)
+    found = re.search(rf"<th [^>]*><a [^>]*>{org_id}</a></th>(.*?)</tr>", content, re.DOTALL)
     assert found, org_id
     pairs = re.findall(r'<td class="field-(\w+)[^"]*">(.*?)</td>', found[1], re.DOTALL)
     return {name: re.sub(r"<[^>]+>", "", value).strip() for name, value in pairs}

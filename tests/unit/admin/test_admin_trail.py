@@ -32,7 +32,9 @@ def acme() -> Organization:
     """Beside one whose name begins the same way, with events of its own."""
     made = [enrolment.organization(name) for name in ("acme", "acme2")]
     for owner in made:
-        enrolment.shared_secret(owner, expires_at=timezone.now() + 5 * estate.DAY)
+        now = timezone.now()
+        expires_at = now + 5 * estate.DAY
+        enrolment.shared_secret(owner, expires_at=expires_at, now=now - 300 * estate.DAY)
     return made[0]
 
 

@@ -349,7 +349,9 @@ def test_where_two_people_are_needed_the_first_click_asks_and_the_second_switche
     answer = click(visitor, new, "activate", SWITCH)
     assert "takes a second person" in told(answer)[0]
     assert state(new) == State.VERIFIED
-    Approval.objects.update(status="GRANTED", decided_by="bob", decided_at=timezone.now())
+    Approval.objects.update(
+        status="GRANTED", decided_by="bob", decider="bob", decided_at=timezone.now()
+    )
     click(visitor, new, "activate", SWITCH)
     assert state(new) == State.ACTIVE
 

@@ -72,11 +72,10 @@ def plant(simulation: Simulation) -> Organization:
 
 def _keys(owner: Organization, **options: Any) -> None:
     """A key that signs, one for replies, and an open rotation in a slot of its own."""
-    soon = timezone.now() + 5 * DAY
-    enrolment.shared_secret(owner, expires_at=soon, **options)
+    now = timezone.now()
+    enrolment.shared_secret(owner, expires_at=now + 5 * DAY, now=now - 300 * DAY, **options)
     enrolment.rsa_key(owner, **options)
     old, new = (enrolment.shared_secret(owner, slot="r", activate=n == 0) for n in range(2))
-    now = timezone.now()
     enrolment.put(old, State.RETIRING, retiring_at=now, overlap_until=now + DAY)
     enrolment.put(new, State.ACTIVE, activated_at=now)
     hour = now.replace(minute=0, second=0, microsecond=0)

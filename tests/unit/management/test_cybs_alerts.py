@@ -214,7 +214,7 @@ def test_add_recipient__shows_the_webhooks_key_once_and_again_when_asked() -> No
 
 def test_no_verb_shows_the_path_of_a_webhook_which_is_its_secret() -> None:
     said = run("add-recipient", "webhook", "https://hooks.example.com/t0ken")
-    said += run("recipients") + run("recipients", "--json")
+    said += run("recipients") + str(run_json("recipients"))
     said += run("remove-recipient", str(AlertRecipient.objects.get().pk))
 
     assert said.count("https://hooks.example.com/…") == 4

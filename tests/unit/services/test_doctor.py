@@ -395,7 +395,8 @@ def test_a_job_that_never_ran_is_found_once_a_key_is_in_use() -> None:
 
 def test_an_alert_that_nobody_hears_of_is_found() -> None:
     row = key()
-    enrolment.put(row, State.ACTIVE, expires_at=NOW + timedelta(days=5))
+    begun, end = NOW - timedelta(days=300), NOW + timedelta(days=5)
+    enrolment.put(row, State.ACTIVE, staged_at=begun, expires_at=end)
     alerts.raise_due(NOW)
     assert examine() == [("alerts", "recipients")]
 

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from django_cybs_jwt.services import ticking, worker
+from django_cybs_jwt.services import ticking, verifying, worker
 from django_cybs_jwt.services.queue import database_clock
 from tests.unit.services.estate import NOW
 
@@ -46,6 +46,7 @@ def run(
 
     monkeypatch.setattr(worker, "_workers", workers)
     monkeypatch.setattr(ticking, "tick", tick)
+    monkeypatch.setattr(verifying, "beside", lambda _: nullcontext())
     late = threading.Timer(PATIENCE, stop.set)
     late.start()
     worker.run(threads=2, drain=drain, stop=stop)

@@ -154,7 +154,7 @@ def test_a_broken_channel_keeps_nobody_waiting_and_is_logged(
         assert tick() == 1
 
     assert len(mail.outbox) == 1
-    assert str(broken.pk) in caplog.text
+    assert str(broken) in caplog.text
     assert broken.deliveries.get().sent_at is None
 
 
