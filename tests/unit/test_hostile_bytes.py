@@ -103,7 +103,6 @@ READERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     ),
     "a shared secret": (material.shared_secret().secret.encode(), as_text(parse_shared_secret)),
     "a key id": (material.shared_secret().key_id.encode(), as_text(parse_key_id)),
-    "a JWE for nobody here": (FITTING.encode(), as_text(lambda token: jwe.decrypt(token, {}))),
     "a JWE and its key": (
         FITTING.encode(),
         as_text(lambda token: jwe.decrypt(token, {RESPONSE_KID: RESPONSE})),

@@ -346,7 +346,7 @@ def texts(visitor: Client, row: Credential) -> Iterator[str]:
         f"{PREFIX}hello/",
         page(row, "suspend"),
     ):
-        yield visitor.get(address).content.decode()
+        yield visitor.get(address, follow=True).content.decode()
     yield visitor.post(PREFIX, choose([row])).content.decode()
 
 
