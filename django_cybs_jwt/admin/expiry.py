@@ -76,7 +76,7 @@ class ExpiryScreen(Screen):
             chosen=_text(chosen) if chosen else "",
             everything=self._link(week=""),
             **self._chart(weeks),
-            **self._list(rows),
+            **self._list(rows, chosen.artefacts if chosen else sum(w.artefacts for w in weeks)),
         )
 
     def _chart(self, weeks: Sequence[Week]) -> dict[str, Any]:
@@ -105,9 +105,10 @@ class ExpiryScreen(Screen):
                 height=height,
             )
 
-    def _list(self, rows: QuerySet[ExpiryAlert]) -> dict[str, Any]:
-        ordered = rows.order_by("ends", "pk")
-        page = Paginator(ordered, PER_PAGE).get_page(self.request.GET.get("p"))
+    def _list(self, rows: QuerySet[ExpiryAlert], count: int) -> dict[str, Any]:
+        paginator = Paginator(rows.order_by("ends", "pk"), PER_PAGE)
+        paginator.count = count  # the weeks have counted them already
+        page = paginator.get_page(self.request.GET.get("p"))
         return {
             "page": page,
             "rows": list(self._rows(page)),
@@ -120,12 +121,9 @@ class ExpiryScreen(Screen):
     def _rows(self, page: Page[ExpiryAlert]) -> Iterator[dict[str, Any]]:
         now, may_replace = timezone.now(), ends.may_replace(self.request)
         alerts = list(page)
-        stopping = blast_names.stopping(alerts, now=now)
-        # One question for all names of the page.
-        names = {name for some in stopping.values() for name in some}
-        seen = set(scope_of(self.request).names(names)[0])
+        stopping = blast_names.stopping(alerts, now=now, scope=scope_of(self.request))
         for alert in alerts:
-            stops = [name for name in stopping.get(alert.pk, ()) if name in seen]
+            stops = stopping.get(alert.pk, ())
             yield {
                 "alert": alert,
                 "what": what_ends(alert),

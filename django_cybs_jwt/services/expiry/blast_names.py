@@ -11,16 +11,20 @@ from django.db.models import Q, QuerySet
 from django_cybs_jwt.models import ExpiryAlert, KeySlot, Organization
 from django_cybs_jwt.services.expiry.blast_radius import BlastRadius
 from django_cybs_jwt.services.expiry.endings import Artefact
+from django_cybs_jwt.services.scope import EVERYTHING, Scope
 
 
-def stopping(alerts: Iterable[ExpiryAlert], *, now: datetime) -> dict[uuid.UUID, Sequence[str]]:
-    """By alert, the merchants that stop then, as `MID@HOST`.
+def stopping(
+    alerts: Iterable[ExpiryAlert], *, now: datetime, scope: Scope = EVERYTHING
+) -> dict[uuid.UUID, Sequence[str]]:
+    """By alert that *scope* sees, the merchants that it sees and that stop then, as `MID@HOST`.
 
     Of a certificate that serves a whole host they are not listed: whoever has no other one stops.
     """
     some = [alert for alert in alerts if alert.stops and alert.organization is not None]
     shared = [alert for alert in some if not _is_own(alert)]
-    radius = BlastRadius(now, _servable({alert.organization_id for alert in shared}))
+    servable = _servable({alert.organization_id for alert in shared})
+    radius = BlastRadius(now, scope.visible(servable))
     return {alert.pk: _names(alert, radius) for alert in some}
 
 
