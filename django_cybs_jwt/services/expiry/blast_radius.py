@@ -136,9 +136,10 @@ class BlastRadius:
     @cached_property
     def _changing(self) -> frozenset[uuid.UUID]:
         """Those of them about whom a planned key of their own, or one in its overlap, has a say."""
-        own = (force.has_planned("pk"), force.has_stopping("pk", self.now))
-        rows = (self._undecided_for_good().filter(one) for one in own)
-        return frozenset(pk for some in rows for pk in some.values_list("pk", flat=True))
+        undecided = self._undecided_for_good()
+        planned = undecided.filter(force.has_planned("pk")).values_list("pk", flat=True)
+        stopping = undecided.filter(force.has_stopping("pk", self.now)).values_list("pk", flat=True)
+        return frozenset(planned.union(stopping))
 
     def _undecided_for_good(self) -> QuerySet[Organization]:
         return self._merchants.order_by().filter(
