@@ -16,7 +16,8 @@ from django_cybs_jwt.services.queue.outcomes import Verdict
 
 _SILENT: Final = frozenset({"not_sent", "no_answer", "incomplete"})
 _REFUSED: Final = frozenset({outcomes.UNAUTHORIZED, "gateway_configuration"})
-_LONGEST_PAUSE: Final = 60.0
+_OURS: Final = frozenset({"no_connection_free"})
+"""What says nothing about the other side: it has not been asked."""
 _PROBE: Final = 10.0  # seconds that the one who knocks has, before another may
 
 
@@ -59,33 +60,44 @@ class Breaker:
             self._times_opened += 1
             self._failures = 0
 
+    def open(self, now: float) -> None:
+        """At once: whoever comes next would fail in the same way."""
+        self._failures = self._patience.failures
+        self.failed(now)
+
     def succeeded(self) -> None:
         """Closed, and everything forgotten."""
         self._failures = self._times_opened = 0
         self._until = 0.0
 
-    def pause(self, until: float) -> None:
-        """Wait until then, whoever asks; nothing failed."""
-        self._until = max(self._until, until)
-
 
 _lock = threading.Lock()
 _breakers: dict[tuple[str, str], Breaker] = {}
+_pauses: dict[str, float] = {}
+"""Until when a merchant was told to wait: no answer to what was on its way shortens that."""
 
 
 def wait(request: OutboundRequest) -> float:
     """Seconds until this request may be tried; 0.0 is now."""
     now = _now()
     with _lock:
+        paused = _pauses.get(str(request.organization_id), now) - now
+        if paused > 0.0:
+            return paused
         found = [_breakers[name] for name in _names(request) if name in _breakers]
         return max((breaker.wait(now) for breaker in found), default=0.0)
 
 
 def learn(request: OutboundRequest, verdict: Verdict) -> None:
     """What a try came to, for whoever is next."""
+    if verdict.reason in _OURS:
+        return
     now = _now()
     refused, silent, host = _names(request)
     with _lock:
+        if verdict.reason == "certificate_refused":
+            _breakers.setdefault(host, Breaker(SILENCE)).open(now)
+            return
         for name in (silent, host):
             _tell(name, SILENCE, failed=verdict.reason in _SILENT, now=now)
         if verdict.reason in _REFUSED:
@@ -93,14 +105,15 @@ def learn(request: OutboundRequest, verdict: Verdict) -> None:
         elif verdict.kind == Attempt.Kind.ANSWERED:
             _tell(refused, REFUSAL, failed=False, now=now)
         if verdict.reason == "too_many_requests":
-            breaker = _breakers.setdefault(silent, Breaker(SILENCE))
-            breaker.pause(now + min(verdict.after, _LONGEST_PAUSE))
+            merchant = str(request.organization_id)
+            _pauses[merchant] = max(_pauses.get(merchant, 0.0), now + verdict.after)
 
 
 def forget() -> None:
     """Close all."""
     with _lock:
         _breakers.clear()
+        _pauses.clear()
 
 
 def _now() -> float:

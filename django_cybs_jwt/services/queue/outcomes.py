@@ -86,6 +86,7 @@ TAKEN: Final = (UNREADABLE, UNKNOWN_STATUS)
 """After such a 2xx it was processed, whatever it came to: neither sent again nor undone."""
 UNAUTHORIZED: Final = "unauthorized"
 _A_MINUTE: Final = 60.0
+_SHORTEST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 3600.0
 _OUR_OWN_MISTAKES: Final = frozenset({"LocalProtocolError", "UnsupportedProtocol", "InvalidURL"})
 
@@ -214,16 +215,19 @@ def _names_transaction_id(words: Mapping[str, Any]) -> bool:
 
 
 def _seconds(retry_after: str | None, now: datetime) -> float:
-    """What Retry-After asks for, in either of its forms; a minute where it says nothing."""
+    """What Retry-After asks for, in either of its forms; a minute where it says nothing.
+
+    Never less than a second: "0" from a gateway that has had enough would be a hammer.
+    """
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
-        return min(float(text), _LONGEST_WAIT)
+        return min(max(float(text), _SHORTEST_WAIT), _LONGEST_WAIT)
     try:
         until = parsedate_to_datetime(text)
     except (TypeError, ValueError):
         return _A_MINUTE
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return min(max((until - now).total_seconds(), 0.0), _LONGEST_WAIT)
+    return min(max((until - now).total_seconds(), _SHORTEST_WAIT), _LONGEST_WAIT)
 
 
 def _words(body: bytes) -> Mapping[str, Any]:

@@ -11,11 +11,12 @@ from uuid import UUID
 import pytest
 
 from django_cybs_jwt import cybs
-from django_cybs_jwt.models import OutboundRequest, RequestState
+from django_cybs_jwt.models import Attempt, OutboundRequest, RequestState
 from django_cybs_jwt.services import signing
 from django_cybs_jwt.services.doorbell import RESOLVE
 from django_cybs_jwt.services.queue import breakers, bulkheads, database_clock, sweeping, working
 from django_cybs_jwt.services.queue.breakers import Breaker, Patience
+from django_cybs_jwt.services.queue.outcomes import Then, Verdict
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.services.queue import rows
@@ -51,6 +52,11 @@ def other(acme: Simulation) -> Simulation:
     acme.import_p12(owner, "response-mle", private_key=key)
     signing.forget()
     return acme
+
+
+def verdict(kind: Attempt.Kind, reason: str = "") -> Verdict:
+    then = Then.END if kind == Attempt.Kind.ANSWERED else Then.RETRY
+    return Verdict(kind=kind, then=then, reason=reason)
 
 
 def at_once(settings: Any, **limits: float) -> None:
@@ -254,6 +260,31 @@ def test_429_pauses_the_merchant_for_as_long_as_it_was_told(other: Simulation) -
     assert waits.reason == "breaker_open"
     assert 15 < (waits.due_at - database_clock.now()).total_seconds() < 22
     assert work(of_other()).state == RequestState.ANSWERED
+
+
+def test_an_answer_that_was_on_its_way_does_not_shorten_what_a_429_asked_for(
+    other: Simulation,
+) -> None:
+    before = rows.enqueue()
+    rows.fail(other, "status", status=429, retry_after=50, org_id="acme")
+    told_to_wait = work(rows.enqueue())
+    breakers.learn(before, verdict(Attempt.Kind.ANSWERED))
+    waits = work(rows.enqueue())
+    assert waits.reason == "breaker_open"
+    assert (waits.due_at - told_to_wait.due_at).total_seconds() > -5
+
+
+def test_a_connection_that_none_was_free_for_says_nothing_about_the_host(acme: Simulation) -> None:
+    row = rows.enqueue()
+    for _ in range(5):
+        breakers.learn(row, verdict(Attempt.Kind.MAYBE, "no_answer"))
+    breakers.learn(row, verdict(Attempt.Kind.NOT_SENT, "no_connection_free"))
+    assert breakers.wait(row) > 0
+
+
+def test_a_certificate_that_is_refused_pauses_the_host_at_once(other: Simulation) -> None:
+    breakers.learn(rows.enqueue(), verdict(Attempt.Kind.NOT_SENT, "certificate_refused"))
+    assert work(of_other()).reason == "breaker_open"
 
 
 def test_waiting_never_goes_past_the_deadline(acme: Simulation, clock: rows.Clock) -> None:
