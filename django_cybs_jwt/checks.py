@@ -241,8 +241,10 @@ def _broker_faults(broker: Broker) -> Iterator[CheckMessage]:
         )
         yield _warn(16, "A killed worker or a lost broker loses rings or cuts off sends.", hint)
     if 0 < broker.time_limit < longest:
-        hint = f"Set task_time_limit above {longest:g}, or annotate it away for our tasks."
-        yield _warn(17, f"task_time_limit kills a send after {broker.time_limit:g} s.", hint)
+        hint = (
+            f"Leave the time limits of our tasks as they are, or annotate them above {longest:g}."
+        )
+        yield _warn(17, f"A time limit kills a send after {broker.time_limit:g} s.", hint)
     if broker.greenlets and _keeps_connections():
         hint = "Set CONN_MAX_AGE = 0, or use threads: each greenlet opens a connection of its own."
         yield _warn(18, "gevent or eventlet with persistent database connections.", hint)

@@ -23,14 +23,20 @@ VERIFY: Final = "django_cybs_jwt.verify"
 SWEEP_EVERY: Final = 5.0  # seconds
 EVERY: Final = 60.0  # seconds
 
-# On our own tasks only; the host's global configuration stays as it is.
+LONGEST: Final = 3600.0  # seconds
+
+# On our own tasks only; the host's global configuration stays as it is. None would let it in here:
+# Celery takes that for "as configured".
 _OPTIONS: Final[dict[str, Any]] = {
     "ignore_result": True,
     "store_errors_even_if_ignored": False,
     "track_started": False,
     "serializer": "json",
     "max_retries": 0,
-    "rate_limit": None,
+    "rate_limit": 0,  # no limit
+    # A limit kills what is on the wire; TIMEOUT bounds a send from inside.
+    "time_limit": LONGEST,
+    "soft_time_limit": LONGEST,
 }
 _SENDING: Final[dict[str, Any]] = {
     **_OPTIONS,
@@ -38,9 +44,9 @@ _SENDING: Final[dict[str, Any]] = {
     "acks_late": True,
     "reject_on_worker_lost": True,
     "acks_on_failure_or_timeout": True,
-    # A limit kills what is on the wire; TIMEOUT bounds a send from inside.
-    "time_limit": None,
-    "soft_time_limit": None,
+    "acks_on_failure": True,
+    "acks_on_timeout": True,
+    "retry_on_worker_lost": False,
 }
 
 
@@ -157,8 +163,7 @@ class Ring:
             cancels_on_connection_loss=bool(
                 conf.worker_cancel_long_running_tasks_on_connection_loss
             ),
-            time_limit=conf.task_time_limit or 0.0,
-            soft_shutdown=conf.worker_soft_shutdown_timeout or 0.0,
+            time_limit=min(_limits(app.tasks[SEND]), default=0.0),
             visibility=options.get("visibility_timeout", 3600.0),
             greenlets=conf.worker_pool in modules or bool(modules & set(sys.modules)),
         )
@@ -200,6 +205,11 @@ def _producer(app: Celery) -> Any:
     driver = connection.transport.driver_type
     connection.transport_options.update(_BOUNDS.get(driver, {}), max_retries=0)
     return app.amqp.Producer(connection, auto_declare=False)
+
+
+def _limits(task: Any) -> list[float]:
+    """Those that stand once the host has annotated the task, in seconds."""
+    return [limit for limit in (task.time_limit, task.soft_time_limit) if limit]
 
 
 def _is_configured(app: Celery) -> bool:

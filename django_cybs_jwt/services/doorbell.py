@@ -30,7 +30,6 @@ class Broker:
     acks_late: bool
     cancels_on_connection_loss: bool
     time_limit: float
-    soft_shutdown: float
     visibility: float
     greenlets: bool
 

@@ -317,7 +317,6 @@ def broker(**changes: Any) -> Broker:
         "acks_late": True,
         "cancels_on_connection_loss": False,
         "time_limit": 0.0,
-        "soft_shutdown": 100.0,
         "visibility": 3600.0,
         "greenlets": False,
     }

@@ -67,14 +67,45 @@ def test_every_task_keeps_no_result_is_json_and_never_retries(task: Any) -> None
     assert task.serializer == "json"
     assert task.max_retries == 0
     assert not getattr(task, "autoretry_for", ())
-    assert task.rate_limit is None
 
 
 def test_a_ring_is_acknowledged_after_the_work_and_given_back_by_a_killed_worker() -> None:
     assert tasks.send.acks_late
     assert tasks.send.reject_on_worker_lost
-    assert tasks.send.time_limit is None
-    assert tasks.send.soft_time_limit is None
+
+
+@pytest.mark.parametrize("name", [tasks.SEND, tasks.SWEEP, tasks.TICK, tasks.VERIFY])
+def test_what_a_host_configures_for_its_own_tasks_does_not_reach_ours(name: str) -> None:
+    host = celery.Celery("host", broker="memory://", set_as_current=False)
+    host.conf.update(
+        task_time_limit=30,
+        task_soft_time_limit=20,
+        task_default_rate_limit="1/s",
+        task_acks_late=name != tasks.SEND,
+        task_acks_on_failure_or_timeout=False,
+        task_reject_on_worker_lost=False,
+        task_ignore_result=False,
+        task_store_errors_even_if_ignored=True,
+        task_track_started=True,
+        task_serializer="pickle",
+    )
+    ours = host.tasks[name]
+    assert (ours.time_limit, ours.soft_time_limit) == (tasks.LONGEST, tasks.LONGEST)
+    assert not ours.rate_limit
+    assert ours.ignore_result
+    assert not ours.store_errors_even_if_ignored
+    assert not ours.track_started
+    assert ours.serializer == "json"
+    if name == tasks.SEND:
+        assert ours.acks_late
+        assert ours.reject_on_worker_lost
+        assert (ours.acks_on_failure, ours.acks_on_timeout) == (True, True)
+
+
+def test_the_check_of_a_worker_sees_what_a_host_annotates() -> None:
+    host = celery.Celery("host", broker="memory://", set_as_current=False)
+    host.conf.task_annotations = {tasks.SEND: {"time_limit": 30}}
+    assert min(tasks._limits(host.tasks[tasks.SEND])) == 30
 
 
 def test_our_tasks_leave_the_hosts_configuration_alone() -> None:
