@@ -1,11 +1,9 @@
-"""Verify marked keys soon: when somebody rings, or beside a worker, in a thread of its own."""
+"""Verify marked keys soon: when somebody rings, or as long as a worker runs."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from django.db import connections
@@ -24,19 +22,8 @@ def answer_ring() -> None:
         doorbell.ring_to_verify()
 
 
-@contextmanager
-def beside(stop: threading.Event) -> Iterator[None]:
-    """Look for marked keys until *stop* is set, or the work in the context has ended."""
-    thread = threading.Thread(target=_until, args=(stop,), name="cybs-verify")
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _until(stop: threading.Event) -> None:
+def until(stop: threading.Event) -> None:
+    """Look for marked keys, in the caller's thread."""
     try:
         while not stop.is_set():
             if not _verify_one():

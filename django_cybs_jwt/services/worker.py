@@ -60,20 +60,19 @@ def _beside(stop: threading.Event, *, drain: bool) -> Iterator[None]:
     if drain:
         yield
         return
-    with _ticker(stop), verifying.beside(stop):
-        yield
-
-
-@contextmanager
-def _ticker(stop: threading.Event) -> Iterator[None]:
-    """Tick beside the rows: a gateway or a mail server that is slow keeps no payment waiting."""
-    thread = threading.Thread(target=_tick_until, args=(stop,), name="cybs-tick")
-    thread.start()
+    # In threads of their own: a gateway or a mail server that is slow keeps no payment waiting.
+    duties = {"cybs-tick": _tick_until, "cybs-verify": verifying.until}
+    threads = [
+        threading.Thread(target=duty, args=(stop,), name=name) for name, duty in duties.items()
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
 def _tick_until(stop: threading.Event) -> None:

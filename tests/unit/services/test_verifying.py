@@ -135,5 +135,5 @@ def test_a_worker_without_celery_looks_within_seconds_and_beside_its_rows(
 
 
 def test_a_worker_that_drains_looks_at_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifying, "beside", None)
+    monkeypatch.setattr(verifying, "until", None)
     assert worker.run(threads=1, drain=True, stop=threading.Event()) == 0

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +46,7 @@ def run(
 
     monkeypatch.setattr(worker, "_workers", workers)
     monkeypatch.setattr(ticking, "tick", tick)
-    monkeypatch.setattr(verifying, "beside", lambda _: nullcontext())
+    monkeypatch.setattr(verifying, "until", lambda _: None)
     late = threading.Timer(PATIENCE, stop.set)
     late.start()
     worker.run(threads=2, drain=drain, stop=stop)
