@@ -49,7 +49,7 @@ def places(among: QuerySet[Organization]) -> Places:
     nobody = Cast(Value(None), UUIDField())
     hosts = rows.values_list("host", nobody, Value("")).distinct()
     found: list[tuple[str, uuid.UUID | None, str]] = sorted(
-        portfolios.union(hosts, all=True), key=lambda row: (row[2], row[0])
+        portfolios.union(hosts, all=True).order_by(), key=lambda row: (row[2], row[0])
     )
     return Places(
         hosts=tuple(host for host, pk, _ in found if pk is None),

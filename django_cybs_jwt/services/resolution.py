@@ -69,17 +69,16 @@ def candidates(merchant: Organization) -> list[Credential]:
 
     One query; sealed P12 files stay in the database.
     """
-    selecting = KeySlot.objects.filter(merchants=merchant)
+    selecting = KeySlot.merchants.through.objects.filter(organization=merchant)
+    above = Organization.objects.order_by().filter(pk__in=[row.pk for row in merchant.chain()])
+    # A union: for an OR PostgreSQL reads every key that is stored.
+    owners = above.values("pk").union(selecting.values("keyslot__organization")).order_by()
     return list(
         Credential.objects.order_by()
         .select_related("slot", "organization")
         .defer("sealed_p12", "certificate")
-        .filter(
-            COUNTS,
-            Q(organization__in=[row.pk for row in merchant.chain()])
-            | Q(organization__in=selecting.values("organization")),
-        )
-        .annotate(selects=Exists(selecting.filter(pk=OuterRef("slot"))))
+        .filter(COUNTS, organization__in=owners)
+        .annotate(selects=Exists(selecting.filter(keyslot=OuterRef("slot"))))
     )
 
 

@@ -139,7 +139,7 @@ class BlastRadius:
         undecided = self._undecided_for_good()
         planned = undecided.filter(force.has_planned("pk")).values_list("pk", flat=True)
         stopping = undecided.filter(force.has_stopping("pk", self.now)).values_list("pk", flat=True)
-        return frozenset(planned.union(stopping))
+        return frozenset(planned.union(stopping).order_by())
 
     def _undecided_for_good(self) -> QuerySet[Organization]:
         return self._merchants.order_by().filter(

@@ -182,7 +182,7 @@ class Kinds:
         """Selected merchants without a deciding key of their own, and contested ones."""
         selected: dict[uuid.UUID, _Case] = {}
         contested: dict[uuid.UUID, _Case] = {}
-        rows = self._links().union(self._contested(), all=True)
+        rows = self._links().union(self._contested(), all=True).order_by()
         for pk, slot, owner, *place in rows:
             if slot is None:
                 contested[pk] = _Case(*place)
@@ -210,12 +210,12 @@ class Kinds:
     def _competing(self) -> QuerySet[Any, Any]:
         """Owners of a slot with a name, or of a key whose time has come or decides later."""
         named = KeySlot.objects.exclude(name="").order_by().values("organization")
-        return named.union(self._scheduled())
+        return named.union(self._scheduled()).order_by()
 
     def _mattering(self) -> QuerySet[Any, Any]:
         """Those, and owners of slots that serve others."""
         slots = KeySlot.objects.exclude(name="", coverage=Coverage.OWN).order_by()
-        return slots.values("organization").union(self._scheduled())
+        return slots.values("organization").union(self._scheduled()).order_by()
 
     def _scheduled(self) -> QuerySet[Any, Any]:
         planned = Credential.objects.filter(state__in=force.WAITING, activate_at__isnull=False)
