@@ -83,9 +83,9 @@ def fill() -> None:
     ]
     Organization.objects.bulk_create([*tops, *mids], batch_size=2000)
     _keys(draw, tops, mids, now)
+    _duties(draw, tops, now)
     _events(mids, now)
     _requests(draw, mids, now)
-    _duties(draw, tops, now)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 
@@ -165,9 +165,10 @@ def _events(mids: list[Any], now: datetime) -> None:
     from django_cybs_jwt.models import KeyEvent
 
     actions = ("import", "verify", "activate")
+    first = KeyEvent.objects.count() + 1
     rows = (
         KeyEvent(
-            seq=number + 1,
+            seq=first + number,
             at=now - (EVENTS - number) * timedelta(minutes=5),
             actor=f"user{number % 40}",
             action=actions[number % len(actions)],

@@ -90,22 +90,27 @@ def enrol(gateways: Gateways, count: int) -> list[tuple[str, str]]:
         host, org_id = HOSTS[number % 2], f"m{number}"
         owner = organizations.add(org_id, actor="faults", kind="merchant", host=host)
         if number % 10 < 2:
-            keys = [_p12(owner, purpose) for purpose in ("signing", "response-mle")]
-            gateways.tell(
-                host,
-                "organizations",
-                {
-                    "org_id": org_id,
-                    "host": host,
-                    "certificate": _pem(keys[0]),
-                    "response_kid": keys[1].kid,
-                    "response_certificate": _pem(keys[1]),
-                },
-            )
+            new_p12s(gateways, owner)
         else:
             new_secret(gateways, owner, activate=True)
         found.append((org_id, host))
     return found
+
+
+def new_p12s(gateways: Gateways, owner: Any) -> None:
+    """A signing key and a Response MLE key that the gateway knows, imported and active."""
+    signing, response = (_p12(owner, purpose) for purpose in ("signing", "response-mle"))
+    gateways.tell(
+        owner.host,
+        "organizations",
+        {
+            "org_id": owner.org_id,
+            "host": owner.host,
+            "certificate": _pem(signing),
+            "response_kid": response.kid,
+            "response_certificate": _pem(response),
+        },
+    )
 
 
 def new_secret(gateways: Gateways, owner: Any, *, activate: bool) -> Any:
