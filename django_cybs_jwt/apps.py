@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+from django_cybs_jwt.texts import LANGUAGE
 
 
 class CybsJwtConfig(AppConfig):
@@ -15,7 +18,8 @@ class CybsJwtConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Wire the checks."""
+        """Wire the checks and the language."""
         from django_cybs_jwt import checks  # registers on import, once apps are loaded
 
         checks.register()
+        LANGUAGE.gettext = gettext

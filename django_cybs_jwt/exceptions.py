@@ -47,6 +47,8 @@ CybsError
 
 The docstring of a class is its default message.
 Messages name the cure; secrets and card data are never part of one.
+They are templates, filled with the facts: `NotSent("Nothing was sent ({error}).", error=kind)`.
+`str(error)` says it in the language that is active, `error.english` never in another.
 """
 
 from __future__ import annotations
@@ -54,14 +56,25 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from django_cybs_jwt.texts import Text
+
 
 class CybsError(Exception):
     """Something in django_cybs_jwt went wrong."""
 
-    def __init__(self, message: str = "", **facts: Any) -> None:
-        super().__init__(message or inspect.cleandoc(type(self).__doc__ or ""))
-        self.facts = facts
+    def __init__(self, message: str = "", /, **facts: Any) -> None:
+        self.text = Text(message or inspect.cleandoc(type(self).__doc__ or ""), **facts)
+        super().__init__(self.text.english)
+        self.facts = dict(self.text.facts)
         """Redacted evidence for a log or a screen: ids, times, counts."""
+
+    def __str__(self) -> str:
+        return str(self.text)
+
+    @property
+    def english(self) -> str:
+        """The message in English: for rows and logs, which outlive a reader's language."""
+        return self.text.english
 
 
 class ConfigurationError(CybsError):

@@ -78,7 +78,10 @@ def seal(
     """The sealed message, and the httpx request that carries exactly its bytes."""
     if request.url.host not in (PLACEHOLDER, keys.host):
         raise InvalidHost(
-            f"{keys.merchant} sends to {keys.host}, not to {request.url.host[:253]!r}. Give a path."
+            "{merchant} sends to {host}, not to {asked!r}. Give a path.",
+            merchant=keys.merchant,
+            host=keys.host,
+            asked=request.url.host[:253],
         )
     headers = [pair for pair in request.headers.multi_items() if pair[0] not in _FROM_HTTPX]
     sealed = seal_message(

@@ -141,9 +141,9 @@ class Trace:
         kind = type(error).__name__
         if self.proves_not_sent(error):
             self._refused_certificate = _is_of_certificate(error)
-            return NotSent(f"Nothing was sent ({kind}); sending again is safe.", error=kind)
+            return NotSent("Nothing was sent ({error}); sending again is safe.", error=kind)
         return OutcomeUnknown(
-            f"The request left and no usable answer came back ({kind}). "
+            "The request left and no usable answer came back ({error}). "
             "Look the transaction up before sending it again.",
             error=kind,
         )

@@ -140,8 +140,9 @@ def _configured(kind: Callable[[Route], _Kind], route: Route) -> _Kind:
     except (OSError, ValueError, ImportError, RuntimeError, httpx.InvalidURL) as error:
         # From None: a proxy's URL may carry its password.
         raise ConfigurationError(
-            f"No connection can be made ({type(error).__name__}). CA_BUNDLE is a readable PEM "
-            "file, PROXY a URL like http://proxy.example.com:3128. Nothing was sent."
+            "No connection can be made ({kind}). CA_BUNDLE is a readable PEM "
+            "file, PROXY a URL like http://proxy.example.com:3128. Nothing was sent.",
+            kind=type(error).__name__,
         ) from None
 
 

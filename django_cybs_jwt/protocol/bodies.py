@@ -23,7 +23,9 @@ def encode_json(value: Any) -> bytes:
     except UnicodeEncodeError:
         raise InvalidBody("The body has a lone surrogate; it is not text.") from None
     except TypeError as error:
-        raise InvalidBody(f"{error}. Amounts are sent as strings: str(amount).") from None
+        raise InvalidBody(
+            "{cause}. Amounts are sent as strings: str(amount).", cause=error
+        ) from None
     except (ValueError, RecursionError):
         raise InvalidBody(
             "The body has NaN, Infinity, a cycle or too deep nesting; JSON has none of them."
@@ -45,9 +47,13 @@ def decode_json(body: bytes) -> Any:
 def check_body(body: bytes) -> bytes:
     """Return *body* unchanged, or raise InvalidBody when it is no bytes or too long."""
     if not isinstance(body, bytes):
-        raise InvalidBody(f"The body must be bytes, not {type(body).__name__}; use json= for data.")
+        raise InvalidBody(
+            "The body must be bytes, not {type}; use json= for data.", type=type(body).__name__
+        )
     if len(body) > LONGEST:
-        raise InvalidBody(f"The body has {len(body)} bytes; {LONGEST} is the most.")
+        raise InvalidBody(
+            "The body has {length} bytes; {longest} is the most.", length=len(body), longest=LONGEST
+        )
     return body
 
 

@@ -162,12 +162,13 @@ def _check_own(certificate: x509.Certificate, now: datetime) -> None:
         raise WeakKey("The key is restricted to RSA-PSS. Generate a plain RSA key.")
     if now >= end:
         raise ExpiredKey(
-            f"The certificate ended at {end.isoformat()}. "
-            "Generate a new key in the Business Center.",
+            "The certificate ended at {ends}. Generate a new key in the Business Center.",
+            ends=end.isoformat(),
             not_after=end,
         )
     if end - begin > LONGEST_LIFE:
         raise WrongKeyFile(
-            f"The certificate is valid for {(end - begin).days // 365} years; the gateway issues "
-            "them for three at most, and more than five is refused. Use a shorter one."
+            "The certificate is valid for {years} years; the gateway issues "
+            "them for three at most, and more than five is refused. Use a shorter one.",
+            years=(end - begin).days // 365,
         )

@@ -62,7 +62,7 @@ def parse(data: bytes) -> Element:
     element = _read(data, 0)
     if left := len(data) - len(element.encoded):
         raise UnreadableKeyFile(
-            f"The file goes on for {left} bytes after its end. Download the key again."
+            "The file goes on for {left} bytes after its end. Download the key again.", left=left
         )
     return element
 

@@ -62,16 +62,18 @@ def wrong_kind(data: bytes, expected: str) -> WrongKeyFile:
     """A refusal that names what *data* looks like and what is *expected* instead."""
     kind = looks_like(data)
     found = f"This looks like {kind}." if kind else "This kind of file is not known here."
-    return WrongKeyFile(f"{found} What belongs here is {expected}.")
+    return WrongKeyFile("{found} What belongs here is {expected}.", found=found, expected=expected)
 
 
 def check_size(data: bytes, expected: str) -> None:
     """Raise WrongKeyFile for an empty file and for one above 64 KiB."""
     if not data:
-        raise WrongKeyFile(f"The file is empty. What belongs here is {expected}.")
+        raise WrongKeyFile("The file is empty. What belongs here is {expected}.", expected=expected)
     if len(data) > MAX_BYTES:
         raise WrongKeyFile(
-            f"The file is larger than {MAX_BYTES // 1024} KiB. What belongs here is {expected}."
+            "The file is larger than {most} KiB. What belongs here is {expected}.",
+            most=MAX_BYTES // 1024,
+            expected=expected,
         )
 
 

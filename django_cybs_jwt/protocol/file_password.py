@@ -26,6 +26,7 @@ def encode_password(password: str | bytes) -> bytes:
         raise UnreadableKeyFile("The password contains a NUL character. Type it again.")
     if len(text) > MAX_CHARACTERS:
         raise UnreadableKeyFile(
-            f"The password has more than {MAX_CHARACTERS:,} characters. Was a file pasted instead?"
+            "The password has more than {most:,} characters. Was a file pasted instead?",
+            most=MAX_CHARACTERS,
         )
     return encoded

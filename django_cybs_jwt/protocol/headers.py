@@ -41,13 +41,17 @@ def _check(name: object, value: object) -> tuple[str, str]:
     if not isinstance(name, str) or not isinstance(value, str):
         raise InvalidHeader("Names and values of headers are text, not bytes and not numbers.")
     if not _NAME.match(name):
-        raise InvalidHeader(f"{name[:80]!r} is not a header name.")
+        raise InvalidHeader("{name!r} is not a header name.", name=name[:80])
     lowered = name.lower()
     if lowered in RESERVED:
-        raise InvalidHeader(f"{lowered} is written when the request is signed; leave it out.")
+        raise InvalidHeader(
+            "{lowered} is written when the request is signed; leave it out.", lowered=lowered
+        )
     if len(value) > LONGEST or not _VALUE.match(value):
         raise InvalidHeader(
-            f"The value of {lowered} must be printable ASCII without outer spaces, "
-            f"at most {LONGEST} characters."
+            "The value of {lowered} must be printable ASCII without outer spaces, "
+            "at most {longest} characters.",
+            lowered=lowered,
+            longest=LONGEST,
         )
     return lowered, value

@@ -61,7 +61,8 @@ def parse_host(name: str) -> str:
     # The Kelvin sign's lower case is an ASCII k, so the name itself must be ASCII too.
     if not name.isascii() or len(lowered) > 253 or not _HOSTNAME.match(lowered):
         raise InvalidHost(
-            f"{name[:80]!r} is not a hostname. Give the bare name, like apitest.cybersource.com."
+            "{name!r} is not a hostname. Give the bare name, like apitest.cybersource.com.",
+            name=name[:80],
         )
     return lowered
 

@@ -99,6 +99,7 @@ def _run(executable: str, request: bytes) -> bytes:
 
 def _no_child(executable: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{executable or 'The running program'!r} does not start as a Python with cryptography, "
-        "which is needed to read key files. Name one that does as the interpreter."
+        "{program!r} does not start as a Python with cryptography, "
+        "which is needed to read key files. Name one that does as the interpreter.",
+        program=executable or "The running program",
     )

@@ -91,7 +91,11 @@ class SigningKey(Secret):
         if isinstance(self.material, bytes):
             check_shared_secret(self.algorithm, self.material)
         elif self.algorithm not in RSA_ALGORITHMS:
-            raise WeakKey(f"An RSA key signs {', '.join(RSA_ALGORITHMS)}, not {self.algorithm!r}.")
+            raise WeakKey(
+                "An RSA key signs {known}, not {algorithm!r}.",
+                known=", ".join(RSA_ALGORITHMS),
+                algorithm=self.algorithm,
+            )
         else:
             check_rsa(self.material.public_key())
 
@@ -170,21 +174,31 @@ class MerchantKeys(ReplyKeys):
         owner = self.signing.owner
         for kid, key in self.response_keys.items():
             if key.kid != kid:
-                raise KeyMismatch(f"The response key {key.kid} is listed under {kid}.")
+                raise KeyMismatch(
+                    "The response key {own} is listed under {kid}.", own=key.kid, kid=kid
+                )
             # The gateway takes a response key of the organization that signs, no other's.
             if key.owner != owner:
-                raise KeyMismatch(f"The response key {kid} is {key.owner}'s, and {owner} signs.")
+                raise KeyMismatch(
+                    "The response key {kid} is {holder}'s, and {owner} signs.",
+                    kid=kid,
+                    holder=key.owner,
+                    owner=owner,
+                )
         if self.response_kid is not None and self.response_kid not in self.response_keys:
             raise KeyMismatch(
-                f"The response key {self.response_kid} is to be announced and is not there: "
-                "no reply under it would open."
+                "The response key {kid} is to be announced and is not there: "
+                "no reply under it would open.",
+                kid=self.response_kid,
             )
 
 
 def check_rsa(key: RSAPublicKey) -> None:
     """Raise WeakKey unless *key* has 2048 to 4096 bits and the exponent 65537."""
     if not 2048 <= key.key_size <= 4096:
-        raise WeakKey(f"RSA keys have 2048 to 4096 bits here; this one has {key.key_size}.")
+        raise WeakKey(
+            "RSA keys have 2048 to 4096 bits here; this one has {bits}.", bits=key.key_size
+        )
     if key.public_numbers().e != 65537:
         raise WeakKey("The RSA exponent must be 65537.")
 
@@ -193,9 +207,18 @@ def check_shared_secret(algorithm: str, secret: bytes) -> None:
     """Raise WeakKey unless *secret* is long enough for *algorithm*, WrongKeyFile for a PEM file."""
     minimum = HMAC_MINIMUM.get(algorithm)
     if minimum is None:
-        raise WeakKey(f"A shared secret signs {', '.join(HMAC_MINIMUM)}, not {algorithm!r}.")
+        raise WeakKey(
+            "A shared secret signs {known}, not {algorithm!r}.",
+            known=", ".join(HMAC_MINIMUM),
+            algorithm=algorithm,
+        )
     if len(secret) < minimum:
-        raise WeakKey(f"{algorithm} needs a secret of {minimum} bytes; this one has {len(secret)}.")
+        raise WeakKey(
+            "{algorithm} needs a secret of {minimum} bytes; this one has {count}.",
+            algorithm=algorithm,
+            minimum=minimum,
+            count=len(secret),
+        )
     # A public key as the secret of an HMAC would let everybody sign.
     if b"-----BEGIN" in secret:
         raise WrongKeyFile(ANOTHER_KIND)

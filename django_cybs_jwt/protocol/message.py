@@ -132,12 +132,14 @@ def check_mle(mle: object) -> None:
     """Refuse everything but True, False and None: 0 or "" would pass for "in clear"."""
     if mle is not None and not isinstance(mle, bool):
         # Its type alone: by a slip of the position it may be the body.
-        raise MessageError(f"mle is True, False or None, not of type {type(mle).__name__}.")
+        raise MessageError(
+            "mle is True, False or None, not of type {type}.", type=type(mle).__name__
+        )
 
 
 def _check_occasion(method: object, now: object) -> None:
     if not isinstance(method, str) or method.lower() not in METHODS:
-        raise MessageError(f"{str(method)[:20]!r} is not a method of the gateway.")
+        raise MessageError("{method!r} is not a method of the gateway.", method=str(method)[:20])
     # Without one, a token would begin hours from now wherever the clock is not on UTC.
     if not isinstance(now, datetime) or now.utcoffset() is None:
         raise MessageError("The time of a message carries a zone, like datetime.now(UTC).")
@@ -162,16 +164,20 @@ def _encrypt(
     content_type = dict(headers).get("content-type", JSON).partition(";")[0].strip().lower()
     if content_type != JSON:
         raise EncryptionImpossible(
-            f"Only JSON bodies can be encrypted, not {content_type[:80]}. "
-            "Say mle=False where the operation takes a plain body."
+            "Only JSON bodies can be encrypted, not {content_type}. "
+            "Say mle=False where the operation takes a plain body.",
+            content_type=content_type[:80],
         )
     if certificate is None:
         raise EncryptionImpossible
     if not certificate.is_valid(now):
         raise EncryptionImpossible(
-            f"The request-MLE certificate {certificate.kid} is valid from "
-            f"{certificate.not_before:%Y-%m-%d} to {certificate.not_after:%Y-%m-%d}. Import a P12 "
-            "with a newer one, or add the host's with `manage.py cybs_gateway_cert add`."
+            "The request-MLE certificate {kid} is valid from "
+            "{begins:%Y-%m-%d} to {ends:%Y-%m-%d}. Import a P12 "
+            "with a newer one, or add the host's with `manage.py cybs_gateway_cert add`.",
+            kid=certificate.kid,
+            begins=certificate.not_before,
+            ends=certificate.not_after,
         )
     token = jwe.encrypt(body, certificate, now=now, content_type=profile.content_type_header)
     envelope = b'{"encryptedRequest":"' + token.encode("ascii") + b'"}'
@@ -183,8 +189,9 @@ def _announced(keys: MerchantKeys, response_mle: ResponseMLE) -> str | None:
         return None
     if response_mle == "required" and keys.response_kid is None:
         raise EncryptionImpossible(
-            f"RESPONSE_MLE is 'required' and {keys.signing.owner} has no active Response MLE key. "
-            "Import one with `manage.py cybs_import ORG_ID FILE --purpose response-mle --activate`."
+            "RESPONSE_MLE is 'required' and {owner} has no active Response MLE key. Import one "
+            "with `manage.py cybs_import ORG_ID FILE --purpose response-mle --activate`.",
+            owner=keys.signing.owner,
         )
     return keys.response_kid
 

@@ -155,7 +155,8 @@ def _parse_change(key: str, policy: str) -> tuple[str, str, Policy]:
     match = _KEY.match(key)
     if match is None:
         raise ConfigurationError(
-            f"{key!r} is not an operation. Write it like 'POST /pts/v2/payments/{{id}}/refunds'."
+            "{key!r} is not an operation. Write it like 'POST /pts/v2/payments/{{id}}/refunds'.",
+            key=key,
         )
     return match[1], match[2], _policy(policy)
 
@@ -164,4 +165,4 @@ def _policy(text: str) -> Policy:
     for policy in get_args(Policy):
         if policy == text:
             return policy  # type: ignore[no-any-return]  # get_args() is untyped
-    raise ConfigurationError(f"{text!r} is not a policy. Use mandatory, optional or off.")
+    raise ConfigurationError("{text!r} is not a policy. Use mandatory, optional or off.", text=text)

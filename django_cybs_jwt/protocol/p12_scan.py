@@ -117,6 +117,7 @@ def _check_bags(elements: list[Element]) -> None:
 def too_many_certificates() -> UnreadableKeyFile:
     """The refusal of a file with more than 16 certificates."""
     return UnreadableKeyFile(
-        f"The P12 file holds more than {MAX_CERTIFICATES} certificates. Export the key with "
-        "its own certificate and the gateway's only."
+        "The P12 file holds more than {most} certificates. Export the key with "
+        "its own certificate and the gateway's only.",
+        most=MAX_CERTIFICATES,
     )

@@ -95,7 +95,9 @@ def _positive(numbers: list[Element]) -> int:
 def _check_costs(costs: list[int]) -> None:
     if any(not 0 < cost <= MAX_ITERATIONS for cost in costs) or sum(costs) > MAX_TOTAL_ITERATIONS:
         raise UnreadableKeyFile(
-            f"The file asks for too much work before its password can be tried. Up to "
-            f"{MAX_ITERATIONS:,} iterations at a time and {MAX_TOTAL_ITERATIONS:,} in all are "
-            "accepted. Export it again with the default settings."
+            "The file asks for too much work before its password can be tried. Up to "
+            "{most:,} iterations at a time and {total:,} in all are "
+            "accepted. Export it again with the default settings.",
+            most=MAX_ITERATIONS,
+            total=MAX_TOTAL_ITERATIONS,
         )

@@ -28,9 +28,13 @@ def check_path(path: str) -> str:
     *path* is `/segment/segment?query`, ASCII, percent-encoded, at most 2,048 characters.
     """
     if not isinstance(path, str):
-        raise InvalidPath(f"The path is text, not {type(path).__name__}.")
+        raise InvalidPath("The path is text, not {type}.", type=type(path).__name__)
     if len(path) > LONGEST:
-        raise InvalidPath(f"The path has {len(path)} characters; {LONGEST} is the most.")
+        raise InvalidPath(
+            "The path has {length} characters; {longest} is the most.",
+            length=len(path),
+            longest=LONGEST,
+        )
     if not _PATH.match(path):
         raise InvalidPath(_what_is_wrong(path))
     resource, _, query = path.partition("?")

@@ -140,7 +140,9 @@ def _split(data: bytes) -> tuple[PemBlock, list[PemBlock]]:
     private = [block for block in blocks if "PRIVATE KEY" in block.label]
     rest = [block for block in blocks if "PRIVATE KEY" not in block.label]
     if len(private) > 1:
-        raise WrongKeyFile(f"The file holds {len(private)} private keys. Give each one alone.")
+        raise WrongKeyFile(
+            "The file holds {count} private keys. Give each one alone.", count=len(private)
+        )
     if not private or any(block.label not in _CERTIFICATE_LABELS for block in rest):
         raise wrong_kind(data, _KEY)
     if len(rest) > p12_scan.MAX_CERTIFICATES:
@@ -153,7 +155,9 @@ def _check_key(block: PemBlock, password: str | bytes | None) -> tuple[str, ...]
     shape = _SHAPES.get(block.label)
     if shape is None:
         raise WeakKey(
-            f"This is a key of another kind ({block.label}). What belongs here is {_KEY}."
+            "This is a key of another kind ({kind}). What belongs here is {expected}.",
+            kind=block.label,
+            expected=_KEY,
         )
     if block.label == "ENCRYPTED PRIVATE KEY" and not password:
         raise UnreadableKeyFile("The private key is encrypted. Type its password.")

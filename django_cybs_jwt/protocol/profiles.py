@@ -57,7 +57,7 @@ class Profile:
         self._check_times()
         for name in ("request_host", "query_in_path"):
             if not isinstance(getattr(self, name), bool):
-                raise ConfigurationError(f"A profile's {name} is True or False.")
+                raise ConfigurationError("A profile's {name} is True or False.", name=name)
         cty = self.content_type_header
         if cty is not None and not _is_name(cty):
             raise ConfigurationError("A profile's content_type_header is a word like JWT, or None.")
@@ -67,7 +67,8 @@ class Profile:
             claim = getattr(self, name)
             if not _is_name(claim) or claim in _WRITTEN_ANYWAY:
                 raise ConfigurationError(
-                    f"A profile's {name} is the name of a claim that nothing else is written to."
+                    "A profile's {name} is the name of a claim that nothing else is written to.",
+                    name=name,
                 )
         if self.digest_algorithm_claim == self.response_kid_claim:
             raise ConfigurationError("A profile's two claims have two names.")
@@ -77,7 +78,8 @@ class Profile:
     def _check_times(self) -> None:
         if not _is_whole(self.lifetime) or not 0 < self.lifetime <= LONGEST_LIFETIME:
             raise ConfigurationError(
-                f"A profile's lifetime is 1 to {LONGEST_LIFETIME} seconds; no gateway takes more."
+                "A profile's lifetime is 1 to {longest} seconds; no gateway takes more.",
+                longest=LONGEST_LIFETIME,
             )
         if not _is_whole(self.backdate) or not 0 <= self.backdate < self.lifetime:
             raise ConfigurationError("A profile's backdate is 0 to less than its lifetime.")

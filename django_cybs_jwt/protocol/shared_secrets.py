@@ -59,12 +59,14 @@ def _check_kind(text: str) -> None:
 
 def _decode(text: str) -> bytes:
     if not text:
-        raise KeyMaterialError(f"The shared secret is empty. {_GET_AGAIN}")
+        raise KeyMaterialError("The shared secret is empty. {cure}", cure=_GET_AGAIN)
     if not _BASE64.fullmatch(text):
         raise KeyMaterialError(_what_is_wrong(text))
     secret = base64.b64decode(text, validate=True)
     if base64.b64encode(secret).decode() != text:
-        raise KeyMaterialError(f"The Base64 does not end cleanly; it was changed. {_GET_AGAIN}")
+        raise KeyMaterialError(
+            "The Base64 does not end cleanly; it was changed. {cure}", cure=_GET_AGAIN
+        )
     return secret
 
 

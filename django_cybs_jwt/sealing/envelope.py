@@ -130,9 +130,9 @@ def seal(plaintext: bytes, *, context: Context, ring: KeyRing) -> bytes:
     if not plaintext:
         raise SealingError("There is nothing to seal: the secret is empty.")
     if not isinstance(plaintext, bytes | bytearray | memoryview):
-        raise SealingError(f"Bytes are sealed, not {type(plaintext).__name__}.")
+        raise SealingError("Bytes are sealed, not {type}.", type=type(plaintext).__name__)
     if len(plaintext) > MAX_PLAINTEXT:
-        raise SealingError(f"At most {MAX_PLAINTEXT} bytes are sealed; make it smaller.")
+        raise SealingError("At most {most} bytes are sealed; make it smaller.", most=MAX_PLAINTEXT)
     suite, bound = SUITES[CURRENT], context.encode()
     data_key, salt, nonce = os.urandom(_KEY), os.urandom(32), os.urandom(_NONCE)
     cipher, commitment = suite.split(data_key, salt)

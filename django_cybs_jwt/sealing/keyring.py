@@ -85,7 +85,7 @@ class KeyRing:
         """Read the ring's members, or raise KeyRingError."""
         ring = _members(mapping, "The key ring", ("primary", "keys", "index_key", "audit_key"))
         if not isinstance(ring["keys"], Mapping):
-            raise KeyRingError(f'"keys" is not an object of keys by their id. {_CORRECT}')
+            raise KeyRingError('"keys" is not an object of keys by their id. {cure}', cure=_CORRECT)
         return cls(
             ring["primary"],
             {kek_id: _read_kek(kek_id, kek) for kek_id, kek in ring["keys"].items()},
@@ -108,7 +108,9 @@ class KeyRing:
     def with_new(self, kek_id: str, *, created: date | None = None) -> KeyRing:
         """This ring and one key more, which opens and does not seal yet."""
         if _check_id(kek_id) in self._keks:
-            raise KeyRingError(f"The ring has a key {kek_id!r} already. Choose another id.")
+            raise KeyRingError(
+                "The ring has a key {kek_id!r} already. Choose another id.", kek_id=kek_id
+            )
         kek = _Kek(os.urandom(KEY_BYTES), Status.DECRYPT_ONLY, created)
         return self._changed(self._primary_id, {kek_id: kek})
 
@@ -163,8 +165,9 @@ class KeyRing:
         kek = self._kek(kek_id)
         if kek.status is Status.BLOCKED:
             raise KeyBlocked(
-                f"The key-encryption key {kek_id!r} is blocked in the ring. "
-                f"Set its status to {Status.DECRYPT_ONLY.value!r} to read what it sealed.",
+                "The key-encryption key {kek_id!r} is blocked in the ring. "
+                "Set its status to {status!r} to read what it sealed.",
+                status=Status.DECRYPT_ONLY.value,
                 kek_id=kek_id,
             )
         return kek.key
@@ -191,7 +194,7 @@ class KeyRing:
             return self._keks[kek_id]
         except KeyError:
             raise KeyUnavailable(
-                f"The key-encryption key {kek_id!r} is not in the ring. Put it back and try again.",
+                "The key-encryption key {kek_id!r} is not in the ring. Put it back and try again.",
                 kek_id=kek_id,
             ) from None
 
@@ -217,11 +220,15 @@ def read(path: str | os.PathLike[str]) -> KeyRing:
     try:
         text = Path(path).read_bytes()
     except FileNotFoundError:
-        raise KeyRingError(f"There is no key ring at {path}. {_GENERATE}") from None
+        raise KeyRingError(
+            "There is no key ring at {path}. {cure}", path=path, cure=_GENERATE
+        ) from None
     except OSError as error:
         raise KeyRingError(
-            f"The key ring at {path} cannot be read: {error.strerror}. "
-            "It must be a file that this process may read."
+            "The key ring at {path} cannot be read: {cause}. "
+            "It must be a file that this process may read.",
+            path=path,
+            cause=error.strerror,
         ) from None
     return KeyRing.from_json(text)
 
@@ -247,7 +254,8 @@ def change(path: str | os.PathLike[str], edit: Callable[[KeyRing], KeyRing]) -> 
             new.write(ring.to_json())
     except FileExistsError:
         raise KeyRingError(
-            f"The ring is being changed by somebody else. If nobody does, delete {draft}."
+            "The ring is being changed by somebody else. If nobody does, delete {draft}.",
+            draft=draft,
         ) from None
     try:
         draft.replace(file)
@@ -301,7 +309,7 @@ def _parse(text: str | bytes) -> Any:
     # Not raised from the parser's error, nor beside it: that one carries the whole ring.
     with suppress(ValueError, RecursionError):
         return json.loads(text, object_pairs_hook=_unique)
-    raise KeyRingError(f"The key ring is not valid JSON. {_CORRECT}")
+    raise KeyRingError("The key ring is not valid JSON. {cure}", cure=_CORRECT)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -315,10 +323,12 @@ def _members(
     value: object, name: str, required: tuple[str, ...], optional: str | None = None
 ) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise KeyRingError(f"{name} is not an object with members. {_CORRECT}")
+        raise KeyRingError("{name} is not an object with members. {cure}", name=name, cure=_CORRECT)
     if value.keys() - {optional} != set(required):
         known = ", ".join(required) + (f" and, if you like, {optional}" if optional else "")
-        raise KeyRingError(f"{name} must have the members {known}, and no others.")
+        raise KeyRingError(
+            "{name} must have the members {known}, and no others.", name=name, known=known
+        )
     return value
 
 
@@ -326,7 +336,9 @@ def _read_kek(kek_id: object, value: object) -> _Kek:
     name = f"keys.{_check_id(kek_id)}"
     kek = _members(value, name, ("key", "status"), optional="created")
     if kek["status"] not in list(Status):
-        raise KeyRingError(f"The status of {name} is not one of {', '.join(Status)}.")
+        raise KeyRingError(
+            "The status of {name} is not one of {known}.", name=name, known=", ".join(Status)
+        )
     key, created = _read_key(f"{name}.key", kek["key"]), kek.get("created")
     return _Kek(key, Status(kek["status"]), _read_date(name, created))
 
@@ -339,7 +351,12 @@ def _write_kek(kek: _Kek) -> dict[str, str]:
 def _read_key(name: str, value: object) -> bytes:
     key = from_base64(value) if isinstance(value, str) else None
     if key is None or len(key) != KEY_BYTES:
-        raise KeyRingError(f"{name} is not {KEY_BYTES} bytes in standard Base64. {_REPLACE}")
+        raise KeyRingError(
+            "{name} is not {length} bytes in standard Base64. {cure}",
+            name=name,
+            length=KEY_BYTES,
+            cure=_REPLACE,
+        )
     return key
 
 
@@ -348,7 +365,7 @@ def _read_date(name: str, value: object) -> date | None:
         return None
     with suppress(ValueError):
         return date.fromisoformat(value if isinstance(value, str) else "")
-    raise KeyRingError(f"{name}.created is not a date like 2026-11-22.")
+    raise KeyRingError("{name}.created is not a date like 2026-11-22.", name=name)
 
 
 def _check_id(kek_id: object) -> str:
@@ -362,8 +379,10 @@ def _check_primary(primary_id: object, keks: Mapping[str, _Kek]) -> None:
         raise KeyRingError('"primary" names no key of the ring. Set it to the id of one.')
     if keks[primary_id].status is not Status.ENABLED:
         raise KeyRingError(
-            f"The primary key {primary_id!r} is not {Status.ENABLED.value}. "
-            "Set its status, or make another key the primary."
+            "The primary key {kek_id!r} is not {status}. "
+            "Set its status, or make another key the primary.",
+            kek_id=primary_id,
+            status=Status.ENABLED.value,
         )
 
 
@@ -371,7 +390,14 @@ def _check_materials(materials: Mapping[str, bytes]) -> None:
     names: dict[bytes, str] = {}
     for name, material in materials.items():
         if not looks_random(material):
-            raise KeyRingError(f"{name} is a pattern or a text, not random. {_REPLACE}")
+            raise KeyRingError(
+                "{name} is a pattern or a text, not random. {cure}", name=name, cure=_REPLACE
+            )
         if material in names:
-            raise KeyRingError(f"{name} and {names[material]} are the same key. {_REPLACE}")
+            raise KeyRingError(
+                "{name} and {other} are the same key. {cure}",
+                name=name,
+                other=names[material],
+                cure=_REPLACE,
+            )
         names[material] = name

@@ -62,9 +62,11 @@ def require_all(
     if missing:
         names = ", ".join(row.key_id for row in missing)
         raise ApprovalRequired(
-            f"FOUR_EYES is on: {action} of {names} takes a second person. "
-            f"{_last_word(action, missing[0], detail, now)}"
+            "FOUR_EYES is on: {action} of {names} takes a second person. "
+            "{last}"
             "Ask with `manage.py cybs_approvals request`, then repeat this.",
+            names=names,
+            last=_last_word(action, missing[0], detail, now),
             action=str(action),
             credentials=[str(row.pk) for row in missing],
             detail=detail,
@@ -256,11 +258,19 @@ def _is_of(approval: Approval, credential: Credential) -> bool:
 
 def _check_possible(action: str, credential: Credential, detail: str) -> None:
     if action not in ACTIONS:
-        raise InvalidTransition(f"{action!r} takes one person. Two take: {', '.join(ACTIONS)}.")
+        raise InvalidTransition(
+            "{action!r} takes one person. Two take: {known}.",
+            action=action,
+            known=", ".join(ACTIONS),
+        )
     if action == COVER and not detail:
         raise InvalidTransition("Which merchants? `cybs_meta add`, once it is refused, asks.")
     if credential.state == State.DESTROYED:
-        raise InvalidTransition(f"{credential.key_id} is {credential.state}; nothing is left.")
+        raise InvalidTransition(
+            "{key_id} is {state}; nothing is left.",
+            key_id=credential.key_id,
+            state=credential.state,
+        )
     if action in (Action.ACTIVATE, Action.RESUME):
         # Not `destroy`: offboarding retires an active key first, under the same approval.
         lifecycle.target(Action(action), credential)
@@ -273,17 +283,22 @@ def _check_named(actor: str) -> None:
 
 def _check_undecided(approval: Approval, statuses: Sequence[str], *, now: datetime) -> None:
     if approval.status not in statuses:
-        raise ApprovalDenied(f"Request {approval.pk} is {approval.status}. Ask again.")
+        raise ApprovalDenied(
+            "Request {request} is {status}. Ask again.", request=approval.pk, status=approval.status
+        )
     if approval.expires_at <= now:
         ended = f"{approval.expires_at:%Y-%m-%d %H:%M} UTC"
-        raise ApprovalDenied(f"Request {approval.pk} ended at {ended}. Ask again.")
+        raise ApprovalDenied(
+            "Request {request} ended at {ended}. Ask again.", request=approval.pk, ended=ended
+        )
 
 
 def _check_unchanged(approval: Approval) -> None:
     if not _is_of(approval, approval.credential):
         raise ApprovalDenied(
-            f"{approval.credential.key_id} has changed since {approval.pk} was asked for. "
-            "Ask again."
+            "{key_id} has changed since {request} was asked for. Ask again.",
+            key_id=approval.credential.key_id,
+            request=approval.pk,
         )
 
 
@@ -291,7 +306,8 @@ def _check_second_person(approval: Approval, actor: str) -> None:
     first = {approval.requester, person(approval.credential.uploaded_by)}
     if person(actor) in first:
         raise ApprovalDenied(
-            f"Request {approval.pk}: whoever asked for it or uploaded the key cannot approve it."
+            "Request {request}: whoever asked for it or uploaded the key cannot approve it.",
+            request=approval.pk,
         )
 
 
@@ -305,7 +321,9 @@ def _check_not_locked_out(actor: str, now: datetime) -> None:
     if sum(person(name) == person(actor) for name in names.iterator()) >= MOST_REFUSALS:
         minutes = LOCKED_OUT_FOR // timedelta(minutes=1)
         raise ApprovalDenied(
-            f"{MOST_REFUSALS} refused approvals within {minutes} minutes. Wait, or ask another."
+            "{most} refused approvals within {minutes} minutes. Wait, or ask another.",
+            most=MOST_REFUSALS,
+            minutes=minutes,
         )
 
 

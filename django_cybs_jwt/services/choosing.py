@@ -129,7 +129,9 @@ def choose(
 def _plan(slot: KeySlot, *, covers: str, names: Sequence[str], scope: Scope) -> Plan:
     owner = slot.organization
     if covers not in Coverage.values:
-        raise OrganizationConflict(f"{covers!r} is not one of {', '.join(Coverage.values)}.")
+        raise OrganizationConflict(
+            "{covers!r} is not one of {known}.", covers=covers, known=", ".join(Coverage.values)
+        )
     if covers != Coverage.OWN and owner.kind == Organization.Kind.MERCHANT:
         raise OrganizationConflict("A transacting merchant's key covers nobody else.")
     slots = _together(slot)
@@ -164,8 +166,9 @@ def _chosen(
 def _check_none_is_lost(unseen: Sequence[Organization]) -> None:
     if unseen:
         raise OrganizationConflict(
-            f"The key serves {len(unseen)} merchant(s) outside of what you see and would not then. "
-            "Choose selected merchants, which keeps them, or ask somebody who sees them."
+            "The key serves {count} merchant(s) outside of what you see and would not then. "
+            "Choose selected merchants, which keeps them, or ask somebody who sees them.",
+            count=len(unseen),
         )
 
 
@@ -175,8 +178,10 @@ def _together(slot: KeySlot) -> list[KeySlot]:
     signing = [row for row in same if row.purpose == Purpose.SIGNING]
     if not signing:
         raise OrganizationConflict(
-            f"{slot.organization.org_id} has no signing key in slot {slot.name!r}. "
-            "A Response MLE key follows the signing key of its owner."
+            "{org_id} has no signing key in slot {name!r}. "
+            "A Response MLE key follows the signing key of its owner.",
+            org_id=slot.organization.org_id,
+            name=slot.name,
         )
     others = [
         row for row in same if row.purpose != Purpose.SIGNING and row.coverage != Coverage.OWN
@@ -195,12 +200,15 @@ def _named(
         found |= {row.org_id: row for row in here.order_by()}
     unknown = [name for name in wanted if name not in found]
     if unknown:
-        raise OrganizationNotFound(f"Not known on {owner.host}: {_listed(unknown)}.")
+        raise OrganizationNotFound(
+            "Not known on {host}: {unknown}.", host=owner.host, unknown=_listed(unknown)
+        )
     strangers = [name for name in wanted if not _is_below(found[name], owner)]
     if strangers:
         raise OrganizationConflict(
-            f"Not merchants under {owner.org_id}: {_listed(strangers)}. "
-            "A meta key serves its own descendants."
+            "Not merchants under {owner}: {strangers}. A meta key serves its own descendants.",
+            owner=owner.org_id,
+            strangers=_listed(strangers),
         )
     return sorted((found[name] for name in wanted), key=lambda row: row.org_id)
 

@@ -31,14 +31,16 @@ def slot_for(
         )
     if len(name) > _LONGEST_NAME or not name.isprintable():
         raise OrganizationConflict(
-            f"A slot's name has at most {_LONGEST_NAME} printable characters."
+            "A slot's name has at most {most} printable characters.", most=_LONGEST_NAME
         )
     slot, made = KeySlot.objects.get_or_create(
         organization=organization, purpose=purpose, name=name, defaults={"coverage": wanted}
     )
     if not made and covers is not None and slot.coverage != covers:
         raise OrganizationConflict(
-            f"Slot {str(slot)!r} covers {slot.coverage!r} already. Use another --slot name."
+            "Slot {slot!r} covers {coverage!r} already. Use another --slot name.",
+            slot=str(slot),
+            coverage=slot.coverage,
         )
     return slot
 
@@ -109,7 +111,8 @@ def _change(
         slots = _meta_slots(organization, slot)
         if any(item.coverage != Coverage.SELECTED for item in slots):
             raise OrganizationConflict(
-                f"{organization.org_id}'s key covers all its descendants; there is no list of them."
+                "{org_id}'s key covers all its descendants; there is no list of them.",
+                org_id=organization.org_id,
             )
         chosen = [_coverable(name, organization) for name in merchants]
         if action == "cover" and (added := _added(slots, chosen)):
@@ -137,8 +140,10 @@ def _meta_slots(organization: Organization, name: str) -> list[KeySlot]:
     )
     if not any(slot.purpose == Purpose.SIGNING for slot in slots):
         raise OrganizationConflict(
-            f"{organization.org_id} has no meta key in slot {name!r}. "
-            "Import one with --covers selected or --covers all."
+            "{org_id} has no meta key in slot {name!r}. "
+            "Import one with --covers selected or --covers all.",
+            org_id=organization.org_id,
+            name=name,
         )
     return slots
 
@@ -148,11 +153,16 @@ def _coverable(name: str, owner: Organization) -> Organization:
     merchant = organizations.find(qualified)
     if merchant.host != owner.host:
         raise OrganizationConflict(
-            f"{merchant} is not on {owner.host}; the key is of no use there."
+            "{merchant} is not on {host}; the key is of no use there.",
+            merchant=merchant,
+            host=owner.host,
         )
     if merchant.parent is not None and owner not in merchant.chain()[1:]:
         raise OrganizationConflict(
-            f"{merchant.org_id} stands under {merchant.parent.org_id}, not under {owner.org_id}."
+            "{org_id} stands under {parent}, not under {owner}.",
+            org_id=merchant.org_id,
+            parent=merchant.parent.org_id,
+            owner=owner.org_id,
         )
     return merchant
 

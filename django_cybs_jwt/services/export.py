@@ -100,7 +100,9 @@ def _release(
 
 def _check_password(password: str) -> None:
     if len(password) < SHORTEST_PASSWORD:
-        raise WeakKey(f"The new password needs at least {SHORTEST_PASSWORD} characters.")
+        raise WeakKey(
+            "The new password needs at least {least} characters.", least=SHORTEST_PASSWORD
+        )
     encode_password(password)
 
 
@@ -113,7 +115,11 @@ def _check(credential: Credential, reason: str) -> None:
 def check_writable(credential: Credential) -> None:
     """Raise InvalidTransition or KeyMaterialError for what no file could be made of."""
     if credential.state == State.DESTROYED:
-        raise InvalidTransition(f"{credential.key_id} is {credential.state}; nothing is left.")
+        raise InvalidTransition(
+            "{key_id} is {state}; nothing is left.",
+            key_id=credential.key_id,
+            state=credential.state,
+        )
     if credential.kind == Credential.Kind.SHARED_SECRET:
         raise KeyMaterialError(
             "A shared secret has no encrypted file that the gateway's software reads, so it is "

@@ -63,7 +63,9 @@ def add(
         raise WrongKeyFile("The certificate's subject has no serialNumber, so it has no key ID.")
     parse_key_id(wire.kid)
     if wire.not_after <= now:
-        raise ExpiredKey(f"The certificate ended on {wire.not_after:%Y-%m-%d}. Get the newer one.")
+        raise ExpiredKey(
+            "The certificate ended on {ends:%Y-%m-%d}. Get the newer one.", ends=wire.not_after
+        )
     row = _build(wire, certificate, host=parse_host(host), source=f"added by {actor}")
     known = _stored_already(row)
     if known is not None and (known.preferred or not preferred):

@@ -42,7 +42,8 @@ def _check_pace(actor: str, now: datetime) -> None:
     uploads = KeyEvent.objects.filter(actor=actor, action=ACTION, at__gt=now - HOUR)
     if uploads.exclude(reason=TooManyImports.__name__).count() >= MOST_AN_HOUR:
         raise TooManyImports(
-            f"{MOST_AN_HOUR} uploads within an hour. Wait, or use `manage.py cybs_import`."
+            "{most} uploads within an hour. Wait, or use `manage.py cybs_import`.",
+            most=MOST_AN_HOUR,
         )
 
 

@@ -219,7 +219,11 @@ def _from_certificate(
 def _key_id(certificate: x509.Certificate | None, wanted: Wanted) -> str:
     inside = subject_serial_number(certificate) if certificate else ""
     if inside and wanted.key_id and wanted.key_id != inside:
-        raise WrongKeyFile(f"The file's key ID is {inside}, not {wanted.key_id[:128]}.")
+        raise WrongKeyFile(
+            "The file's key ID is {inside}, not {wanted}.",
+            inside=inside,
+            wanted=wanted.key_id[:128],
+        )
     if not inside and not wanted.key_id:
         raise WrongKeyFile(
             "The file names no key ID. Take it from the Business Center's Key Management page "
@@ -231,11 +235,17 @@ def _key_id(certificate: x509.Certificate | None, wanted: Wanted) -> str:
 def _algorithm(wanted: Wanted) -> str:
     if wanted.purpose == Purpose.RESPONSE_MLE:
         if wanted.algorithm not in ("", RESPONSE_ALGORITHM):
-            raise WrongKeyFile(f"A Response MLE key opens {RESPONSE_ALGORITHM}, nothing else.")
+            raise WrongKeyFile(
+                "A Response MLE key opens {algorithm}, nothing else.", algorithm=RESPONSE_ALGORITHM
+            )
         return RESPONSE_ALGORITHM
     algorithm = wanted.algorithm or "RS256"
     if algorithm not in RSA_ALGORITHMS:
-        raise WrongKeyFile(f"An RSA key signs {', '.join(RSA_ALGORITHMS)}, not {algorithm[:20]!r}.")
+        raise WrongKeyFile(
+            "An RSA key signs {known}, not {algorithm!r}.",
+            known=", ".join(RSA_ALGORITHMS),
+            algorithm=algorithm[:20],
+        )
     return algorithm
 
 
@@ -246,7 +256,7 @@ def _end(certificate: x509.Certificate | None, wanted: Wanted, now: datetime) ->
     end = min(ends, default=None)
     if end is not None and end <= now:
         raise ExpiredKey(
-            f"The key ended on {end:%Y-%m-%d}. Generate a new one in the Business Center."
+            "The key ended on {end:%Y-%m-%d}. Generate a new one in the Business Center.", end=end
         )
     return end
 

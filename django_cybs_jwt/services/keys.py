@@ -59,9 +59,7 @@ def stage(
             with transaction.atomic():
                 credential.save(force_insert=True)
         except IntegrityError:
-            raise DuplicateKey(
-                f"{organization.org_id} has a key {inspection.key_id} already."
-            ) from None
+            raise _taken(organization, inspection) from None
         gateway_certificates.keep(organization, inspection.gateway_certificates, credential)
         audit.record(
             audit.Entry(
@@ -78,6 +76,14 @@ def stage(
     return credential
 
 
+def _taken(organization: Organization, inspection: Inspection) -> DuplicateKey:
+    return DuplicateKey(
+        "{owner} has a key {key_id} already.",
+        owner=organization.org_id,
+        key_id=inspection.key_id,
+    )
+
+
 def _take_turn(place: KeySlot) -> None:
     """Wait for changes of this slot, then for all others.
 
@@ -88,7 +94,7 @@ def _take_turn(place: KeySlot) -> None:
     audit.take_turn()
     owner = Organization.objects.get(pk=slot.organization_id)
     if not owner.active:
-        raise OrganizationInactive(f"{owner} is disabled; no key is stored for it.")
+        raise OrganizationInactive("{owner} is disabled; no key is stored for it.", owner=owner)
 
 
 def listing() -> QuerySet[Credential]:
@@ -142,8 +148,9 @@ def _names(organization: Organization, inspection: Inspection) -> bool:
 def _check_owner(organization: Organization, inspection: Inspection) -> None:
     if inspection.issued_by_gateway and not _names(organization, inspection):
         raise WrongKeyFile(
-            f"The file belongs to organization {inspection.common_name!r}, "
-            f"not to {organization.org_id!r}."
+            "The file belongs to organization {inside!r}, not to {org_id!r}.",
+            inside=inspection.common_name,
+            org_id=organization.org_id,
         )
 
 
@@ -160,16 +167,21 @@ def _check_not_stored(organization: Organization, inspection: Inspection) -> Non
         if not same_id or twin.organization.live != organization.live:
             # One id may use one key on several hosts of the same side, and nothing more.
             raise DuplicateKey(
-                f"This key is stored for {twin.organization} already. "
-                "Merchants do not share keys; a portfolio's key serves them as a meta key."
+                "This key is stored for {organization} already. "
+                "Merchants do not share keys; a portfolio's key serves them as a meta key.",
+                organization=twin.organization,
             )
 
 
 def _refuse_own_twin(twin: Credential, inspection: Inspection) -> None:
     if twin.slot.purpose == inspection.purpose:
-        raise DuplicateKey(f"This key is stored already: {twin.key_id}, {twin.state}.")
+        raise DuplicateKey(
+            "This key is stored already: {key_id}, {state}.", key_id=twin.key_id, state=twin.state
+        )
     purpose = Purpose(twin.slot.purpose).label.lower()
-    raise WrongKeyFile(f"This key is stored already as the {purpose} key. Is it the other file?")
+    raise WrongKeyFile(
+        "This key is stored already as the {purpose} key. Is it the other file?", purpose=purpose
+    )
 
 
 def _build(

@@ -173,12 +173,17 @@ def _check_losing(planned: Plan, named: Collection[str]) -> None:
     agreed = {names[name].pk for name in named if name in names}
     strangers = sorted(set(named) - names.keys())
     if strangers:
-        raise InvalidTransition(f"These lose no key: {', '.join(strangers)}. Leave them out.")
+        raise InvalidTransition(
+            "These lose no key: {strangers}. Leave them out.", strangers=", ".join(strangers)
+        )
     if len(agreed) < len(planned.losing):
         losing = " ".join(row.org_id for row in planned.losing)
         raise InvalidTransition(
-            f"{len(planned.losing)} merchants lose their key with {planned.organization}. "
-            f"Give them keys of their own first, or name them all: --force {losing}",
+            "{count} merchants lose their key with {organization}. "
+            "Give them keys of their own first, or name them all: --force {losing}",
+            count=len(planned.losing),
+            organization=planned.organization,
+            losing=losing,
             merchants=[str(row) for row in planned.losing],
         )
 
@@ -189,9 +194,12 @@ def _check_nothing_in_doubt(planned: Plan) -> None:
         named = ", ".join(str(row.pk) for row in in_doubt[:_MOST_NAMED])
         more = f" and {len(in_doubt) - _MOST_NAMED} more" if len(in_doubt) > _MOST_NAMED else ""
         raise InvalidTransition(
-            f"Nobody knows yet what became of {len(in_doubt)} requests, and to find out takes the "
-            f"keys: {named}{more}. Let them end, or settle them with `manage.py cybs_queue`; "
+            "Nobody knows yet what became of {count} requests, and to find out takes the "
+            "keys: {named}{more}. Let them end, or settle them with `manage.py cybs_queue`; "
             "--abandon gives them up.",
+            count=len(in_doubt),
+            named=named,
+            more=more,
             requests=[str(row.pk) for row in in_doubt],
         )
 

@@ -74,11 +74,14 @@ def find(name: str, *, among: QuerySet[Organization] | None = None) -> Organizat
     known = [row for row in found[:10] if row.org_id == org_id] if name.isprintable() else []
     if not known:
         raise OrganizationNotFound(
-            f"No organization {name[:80]!r}. `manage.py cybs_org list` shows what is stored."
+            "No organization {name!r}. `manage.py cybs_org list` shows what is stored.",
+            name=name[:80],
         )
     if len(known) > 1:
         hosts = " or ".join(sorted(map(str, known)))
-        raise OrganizationAmbiguous(f"{org_id} exists on several hosts: say {hosts}.")
+        raise OrganizationAmbiguous(
+            "{org_id} exists on several hosts: say {hosts}.", org_id=org_id, hosts=hosts
+        )
     return known[0]
 
 
@@ -98,11 +101,17 @@ def add(
     is no ring yet: then the log says it.
     """
     if not _ORG_ID.match(org_id):
-        raise OrganizationConflict(f"{org_id[:80]!r} is not an organization id of the gateway.")
+        raise OrganizationConflict(
+            "{org_id!r} is not an organization id of the gateway.", org_id=org_id[:80]
+        )
     if kind not in Organization.Kind.values:
-        raise OrganizationConflict(f"{kind!r} is not one of {', '.join(Organization.Kind.values)}.")
+        raise OrganizationConflict(
+            "{kind!r} is not one of {known}.", kind=kind, known=", ".join(Organization.Kind.values)
+        )
     if len(name) > _LONGEST_NAME or not name.isprintable():
-        raise OrganizationConflict(f"A name has at most {_LONGEST_NAME} printable characters.")
+        raise OrganizationConflict(
+            "A name has at most {most} printable characters.", most=_LONGEST_NAME
+        )
     host = parse_host(host)
     organization = Organization(
         org_id=org_id,
@@ -119,7 +128,7 @@ def add(
             _record_added(organization, actor=actor)
             epoch.bump()
     except IntegrityError:
-        raise OrganizationConflict(f"{organization} is stored already.") from None
+        raise OrganizationConflict("{stored} is stored already.", stored=organization) from None
     return organization
 
 
@@ -137,7 +146,11 @@ def disable(name: str, *, actor: str, reason: str = "") -> Organization:
 def set_response_mle(name: str, policy: str, *, actor: str) -> Organization:
     """Give an organization its own RESPONSE_MLE policy; empty follows the project's."""
     if policy not in ("", *get_args(ResponseMLE)):
-        raise OrganizationConflict(f"{policy!r} is not one of {', '.join(get_args(ResponseMLE))}.")
+        raise OrganizationConflict(
+            "{policy!r} is not one of {known}.",
+            policy=policy,
+            known=", ".join(get_args(ResponseMLE)),
+        )
     organization = find(name)
     with transaction.atomic():
         Organization.objects.filter(pk=organization.pk).update(response_mle=policy)
@@ -176,10 +189,14 @@ def _side(host: str, *, live: bool) -> bool:
         first = Organization.objects.filter(host=host).values_list("live", flat=True).first()
         if first is not None and first != live:
             side = "live" if first else "test"
-            raise OrganizationConflict(f"{host} is stored as a {side} host already.")
+            raise OrganizationConflict(
+                "{host} is stored as a {side} host already.", host=host, side=side
+            )
         return live
     if live and not known:
-        raise OrganizationConflict(f"{host} is a test host of the gateway; leave --live out.")
+        raise OrganizationConflict(
+            "{host} is a test host of the gateway; leave --live out.", host=host
+        )
     return known
 
 
@@ -192,12 +209,17 @@ def _find_parent(name: str, child: Organization) -> Organization:
     if parent.kind not in allowed:
         kinds = " or ".join(allowed) or "nothing"
         raise OrganizationConflict(
-            f"A {child.kind} stands under {kinds}, not under a {parent.kind}."
+            "A {kind} stands under {kinds}, not under a {above}.",
+            kind=child.kind,
+            kinds=kinds,
+            above=parent.kind,
         )
     if parent.live != child.live:
         raise OrganizationConflict("Parent and child must both be live or both be test.")
     if parent.host != child.host:
         raise OrganizationConflict(
-            f"{parent} is on another host; its keys are of no use on {child.host}."
+            "{parent} is on another host; its keys are of no use on {host}.",
+            parent=parent,
+            host=child.host,
         )
     return parent

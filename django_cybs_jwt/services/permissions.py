@@ -85,6 +85,7 @@ def _stored(wanted: tuple[str, ...]) -> list[Stored]:
     )
     if missing := codenames - {row.codename for row in rows}:
         raise ConfigurationError(
-            f"The permissions {', '.join(sorted(missing))} are not stored. Run `manage.py migrate`."
+            "The permissions {missing} are not stored. Run `manage.py migrate`.",
+            missing=", ".join(sorted(missing)),
         )
     return rows

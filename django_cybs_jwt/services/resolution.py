@@ -88,8 +88,10 @@ def signing_key(merchant: Organization, rows: Sequence[Credential], *, now: date
     if found is None:
         looked = ", ".join(level.where for level in levels(merchant, rows, Purpose.SIGNING))
         raise NoKey(
-            f"No active signing key for {merchant}. Looked at: {looked}. "
-            "Import one with `manage.py cybs_import ORG_ID FILE --purpose signing --activate`."
+            "No active signing key for {merchant}. Looked at: {looked}. "
+            "Import one with `manage.py cybs_import ORG_ID FILE --purpose signing --activate`.",
+            merchant=merchant,
+            looked=looked,
         )
     return found
 
@@ -167,11 +169,19 @@ def _search(levels: Iterable[Level], *, now: datetime) -> Credential | None:
     level, (row, *others) = found
     if not in_force(row, now):
         cure = _CURES[State(row.state)]
-        raise KeyNotUsable(f"{level.where}: {row.key_id} is {row.state}. {cure}")
+        raise KeyNotUsable(
+            "{where}: {key_id} is {state}. {cure}",
+            where=level.where,
+            key_id=row.key_id,
+            state=row.state,
+            cure=cure,
+        )
     if row.expires_at is not None and row.expires_at <= now:
         raise KeyNotUsable(
-            f"{level.where}: {row.key_id} ended on {row.expires_at:%Y-%m-%d}. "
-            "Import its successor and activate it."
+            "{where}: {key_id} ended on {ends:%Y-%m-%d}. Import its successor and activate it.",
+            where=level.where,
+            key_id=row.key_id,
+            ends=row.expires_at,
         )
     active = 1 + sum(in_force(other, now) for other in others)
     if active > 1:

@@ -30,13 +30,15 @@ def activate(
         current = lifecycle.locked(credential.pk)
         if current.slot.credentials.exclude(activated_at=None).exists():
             raise InvalidTransition(
-                f"Slot {str(current.slot)!r} has had an active key. "
-                "Import without --activate, then verify the key and rotate to it."
+                "Slot {slot!r} has had an active key. "
+                "Import without --activate, then verify the key and rotate to it.",
+                slot=str(current.slot),
             )
         if current.verify_outcome == Verdict.REFUSED:
             raise InvalidTransition(
-                f"{current.key_id} failed its last verification. Verify it again, or rotate to it "
-                "by force, with a reason."
+                "{key_id} failed its last verification. Verify it again, or rotate to it "
+                "by force, with a reason.",
+                key_id=current.key_id,
             )
         check_not_ended(current, now)
         approvals.require(Action.ACTIVATE, current, now=now)
@@ -107,7 +109,9 @@ def roll_back(slot: KeySlot, *, actor: str, now: datetime, reason: str = "") -> 
         settle(slot, now=now)
         found = _open_overlap(slot, now)
         if found is None:
-            raise InvalidTransition(f"Slot {str(slot)!r} has no open overlap to roll back in.")
+            raise InvalidTransition(
+                "Slot {slot!r} has no open overlap to roll back in.", slot=str(slot)
+            )
         older = lifecycle.locked(found.pk)
         lifecycle.target(Action.ROLL_BACK, older)
         check_not_ended(older, now)
@@ -138,7 +142,7 @@ def unschedule(
         settle(credential.slot, now=now)
         current = lifecycle.locked(credential.pk)
         if current.activate_at is None:
-            raise InvalidTransition(f"No switch to {current.key_id} is planned.")
+            raise InvalidTransition("No switch to {key_id} is planned.", key_id=current.key_id)
         _cancel(current, actor=actor, now=now, reason=reason)
         epoch.bump()
     return current
@@ -200,11 +204,17 @@ def _check(
     lifecycle.target(Action.ACTIVATE, credential)
     in_overlap = credential.overlap_until is not None and credential.overlap_until > now
     if in_overlap and credential.activate_at is None:
-        raise InvalidTransition(f"{credential.key_id} is in an open overlap: roll back instead.")
+        raise InvalidTransition(
+            "{key_id} is in an open overlap: roll back instead.", key_id=credential.key_id
+        )
     if not timedelta(0) <= overlap <= overlaps.LONGEST:
-        raise InvalidTransition(f"An overlap is between 0 and {overlaps.LONGEST.days} days.")
+        raise InvalidTransition(
+            "An overlap is between 0 and {most} days.", most=overlaps.LONGEST.days
+        )
     if at is not None and at <= now:
-        raise InvalidTransition(f"{at:%Y-%m-%d %H:%M:%S %Z} is past. Give no time to switch now.")
+        raise InvalidTransition(
+            "{at:%Y-%m-%d %H:%M:%S %Z} is past. Give no time to switch now.", at=at
+        )
     moment = at or now
     check_not_ended(credential, moment)
     if force and not reason:
@@ -212,15 +222,16 @@ def _check(
     refused = credential.verify_outcome == Verdict.REFUSED
     if not force and (credential.verified_at is None or refused):
         raise InvalidTransition(
-            f"{credential.key_id} is not verified. Run `manage.py cybs_verify`, "
-            "or force it with a reason."
+            "{key_id} is not verified. Run `manage.py cybs_verify`, or force it with a reason.",
+            key_id=credential.key_id,
         )
     open_one = _open_overlap(credential.slot, moment)
     if not force and open_one is not None:
         until = f"{open_one.overlap_until:%Y-%m-%d %H:%M} UTC"
         raise InvalidTransition(
-            f"{open_one.key_id} is in its overlap until {until}. "
-            "Roll back, wait, or force it with a reason."
+            "{key_id} is in its overlap until {until}. Roll back, wait, or force it with a reason.",
+            key_id=open_one.key_id,
+            until=until,
         )
 
 
@@ -229,8 +240,10 @@ def _check_replaces(seen: str, slot: KeySlot, now: datetime) -> None:
     if found != seen:
         kid = slot.credentials.get(pk=found).key_id if found else "none"
         raise InvalidTransition(
-            f"The active key of slot {str(slot)!r} was another one when this was decided; "
-            f"now it is {kid}. Look again."
+            "The active key of slot {slot!r} was another one when this was decided; "
+            "now it is {kid}. Look again.",
+            slot=str(slot),
+            kid=kid,
         )
 
 
@@ -249,9 +262,13 @@ def _check_nothing_planned(credential: Credential) -> None:
     planned = slot.credentials.exclude(activate_at=None).exclude(pk=credential.pk).first()
     if planned is not None:
         raise InvalidTransition(
-            f"A switch to {planned.key_id} is planned for {planned.activate_at:%Y-%m-%d %H:%M} "
-            f"UTC. Take it back first: manage.py cybs_rotate {slot.organization} "
-            f"--purpose {slot.purpose} --unschedule."
+            "A switch to {key_id} is planned for {at:%Y-%m-%d %H:%M} "
+            "UTC. Take it back first: manage.py cybs_rotate {organization} "
+            "--purpose {purpose} --unschedule.",
+            key_id=planned.key_id,
+            at=planned.activate_at,
+            organization=slot.organization,
+            purpose=slot.purpose,
         )
 
 
@@ -259,9 +276,13 @@ def check_not_ended(credential: Credential, moment: datetime) -> None:
     """InvalidTransition for a key that has ended by then, or has not begun."""
     ends, begins = credential.expires_at, credential.not_before
     if ends is not None and ends <= moment:
-        raise InvalidTransition(f"{credential.key_id} ended on {ends:%Y-%m-%d}.")
+        raise InvalidTransition(
+            "{key_id} ended on {ends:%Y-%m-%d}.", key_id=credential.key_id, ends=ends
+        )
     if begins is not None and begins > moment:
-        raise InvalidTransition(f"{credential.key_id} begins on {begins:%Y-%m-%d}.")
+        raise InvalidTransition(
+            "{key_id} begins on {begins:%Y-%m-%d}.", key_id=credential.key_id, begins=begins
+        )
 
 
 def _schedule(

@@ -130,7 +130,9 @@ def forget() -> None:
 def check_side(live: bool, host: str) -> None:
     """LiveRefused for a live organization unless the deployment is live."""
     if live and not conf.current().LIVE:
-        raise LiveRefused(f"{host} is live, and CYBS_JWT['LIVE'] is not True. Nothing was sent.")
+        raise LiveRefused(
+            "{host} is live, and CYBS_JWT['LIVE'] is not True. Nothing was sent.", host=host
+        )
 
 
 def _checked(entry: Entry[MerchantKeys]) -> MerchantKeys:
@@ -195,7 +197,7 @@ def _response_mle(merchant: Organization) -> ResponseMLE | None:
 
 def _check_active(organization: Organization) -> None:
     if not organization.active:
-        raise OrganizationInactive(f"{organization} is disabled.")
+        raise OrganizationInactive("{organization} is disabled.", organization=organization)
 
 
 def signing_key(row: Credential, owner: Organization) -> SigningKey:

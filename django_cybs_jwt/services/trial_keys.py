@@ -48,9 +48,11 @@ def check_speaks_for(credential: Credential, acting_as: str) -> None:
     owner = credential.organization
     merchant = Organization.objects.filter(org_id=acting_as, host=owner.host).first()
     if merchant is None or not _is_covered(merchant, owner):
-        raise NoKey(f"{owner.org_id}'s key does not cover {acting_as}.")
+        raise NoKey(
+            "{owner}'s key does not cover {acting_as}.", owner=owner.org_id, acting_as=acting_as
+        )
     if not merchant.active:
-        raise OrganizationInactive(f"{merchant} is disabled.")
+        raise OrganizationInactive("{merchant} is disabled.", merchant=merchant)
 
 
 def speaks_for(credential: Credential, *, now: datetime) -> Organization:

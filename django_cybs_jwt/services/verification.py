@@ -171,9 +171,15 @@ def _claim(row: Credential, now: datetime) -> bool:
 def _check_allowed(credential: Credential, acting_as: str | None) -> None:
     """A key out of use signs nothing, not even to be tried; nor does a disabled owner's."""
     if credential.state not in TRIED:
-        raise InvalidTransition(f"{credential.key_id} is {credential.state}; it signs nothing.")
+        raise InvalidTransition(
+            "{key_id} is {state}; it signs nothing.",
+            key_id=credential.key_id,
+            state=credential.state,
+        )
     if not credential.organization.active:
-        raise OrganizationInactive(f"{credential.organization} is disabled.")
+        raise OrganizationInactive(
+            "{organization} is disabled.", organization=credential.organization
+        )
     if acting_as is not None:
         trial_keys.check_speaks_for(credential, acting_as)
 

@@ -45,7 +45,9 @@ def discard(credential: Credential, *, actor: str, now: datetime, reason: str) -
         by = credential.uploaded_by or "somebody else"
         with audit.denials_of(credential, Action.DISCARD, actor=actor, now=now):
             raise InvalidTransition(
-                f"{credential.key_id} was uploaded by {by}, or was in use: destroy it instead."
+                "{key_id} was uploaded by {by}, or was in use: destroy it instead.",
+                key_id=credential.key_id,
+                by=by,
             )
     return _withdraw(credential, Action.DISCARD, actor=actor, now=now, reason=reason)
 
@@ -62,8 +64,10 @@ def release(credential: Credential, *, actor: str, now: datetime, reason: str) -
         current = lifecycle.locked(credential.pk)
         if not Credential.objects.filter(resolution.STILL_STOPS, pk=current.pk).exists():
             raise InvalidTransition(
-                f"{current.key_id} is {current.state}; what is released was destroyed while it was "
-                "suspended or compromised. Others are retired."
+                "{key_id} is {state}; what is released was destroyed while it was "
+                "suspended or compromised. Others are retired.",
+                key_id=current.key_id,
+                state=current.state,
             )
         current.retired_at = now
         lifecycle.save(current)
@@ -86,7 +90,7 @@ def _withdraw(
 ) -> Credential:
     with audit.denials_of(credential, action, actor=actor, now=now), transaction.atomic():
         if not reason:
-            raise InvalidTransition(f"{action} takes a reason.")
+            raise InvalidTransition("{action} takes a reason.", action=action)
         rotation.settle(credential.slot, now=now)
         current = lifecycle.locked(credential.pk)
         leads_to = lifecycle.target(action, current)

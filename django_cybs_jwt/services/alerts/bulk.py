@@ -44,7 +44,11 @@ def _each(
 ) -> Outcome:
     wanted = list(alert_ids)
     if len(wanted) > MOST:
-        raise CybsError(f"{len(wanted)} alerts at once are too many. Choose {MOST} or fewer.")
+        raise CybsError(
+            "{count} alerts at once are too many. Choose {most} or fewer.",
+            count=len(wanted),
+            most=MOST,
+        )
     done, refused = 0, dict[str, int]()
     for alert_id in wanted:
         try:

@@ -41,7 +41,9 @@ class MailChannel:
         try:
             validate_email(address)
         except ValidationError:
-            raise ConfigurationError(f"{address[:80]!r} is no mail address.") from None
+            raise ConfigurationError(
+                "{address!r} is no mail address.", address=address[:80]
+            ) from None
 
     def send(self, recipient: AlertRecipient, digest: Digest) -> None:
         """Through the project's mailer, from ALERT_FROM."""
@@ -60,7 +62,8 @@ class SignalChannel:
     def check(self, address: str) -> None:
         """The signal makes its own recipient."""
         raise ConfigurationError(
-            f"{address[:80]!r}: connect a receiver to signals.key_ends_soon; it needs no recipient."
+            "{address!r}: connect a receiver to signals.key_ends_soon; it needs no recipient.",
+            address=address[:80],
         )
 
     def send(self, recipient: AlertRecipient, digest: Digest) -> None:  # noqa: ARG002
@@ -75,7 +78,9 @@ class SignalChannel:
             if isinstance(result, Exception)
         ]
         if failed:
-            raise CybsError(f"{len(failed)} receivers of key_ends_soon failed.") from failed[0]
+            raise CybsError(
+                "{count} receivers of key_ends_soon failed.", count=len(failed)
+            ) from failed[0]
 
 
 BUILT_IN: Final = {
@@ -90,8 +95,9 @@ def channel(name: str) -> Channel:
     paths = {**BUILT_IN, **conf.current().ALERT_CHANNELS}
     if name not in paths:
         raise ConfigurationError(
-            f"No channel {name[:80]!r}; there is {', '.join(sorted(paths))}. "
-            "CYBS_JWT['ALERT_CHANNELS'] adds others."
+            "No channel {name!r}; there is {paths}. CYBS_JWT['ALERT_CHANNELS'] adds others.",
+            name=name[:80],
+            paths=", ".join(sorted(paths)),
         )
     made: Channel = conf.imported(paths[name], "ALERT_CHANNELS", name)()
     return made

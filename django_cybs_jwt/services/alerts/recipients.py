@@ -38,7 +38,7 @@ def add(
     """
     channels.channel(channel).check(address)
     if len(address) > LONGEST_ADDRESS:
-        raise ConfigurationError(f"An address has at most {LONGEST_ADDRESS} characters.")
+        raise ConfigurationError("An address has at most {most} characters.", most=LONGEST_ADDRESS)
     with transaction.atomic():
         facts = {"channel": channel, "address": address, "organization": organization}
         recipient, _ = AlertRecipient.objects.update_or_create(

@@ -53,7 +53,7 @@ class WebhookChannel:
         body = json.dumps(digest.payload, separators=(",", ":")).encode()
         status = _Call(recipient.address, body, _headers(recipient, body, digest.at)).status()
         if not 200 <= status < 300:
-            raise CybsError(f"The receiver answered {status}, which is no 2xx.")
+            raise CybsError("The receiver answered {status}, which is no 2xx.", status=status)
 
 
 class _Call(Thread):

@@ -99,7 +99,7 @@ def denials(
             actor=actor,
             organization=str(organization),
             credential=credential,
-            reason=f"{type(error).__name__}: {error}",
+            reason=f"{type(error).__name__}: {error.english}",
         )
         record_denied(entry, now=now)
         raise

@@ -178,6 +178,12 @@ def _import(
         return _refused(row, error, key_id=found.key_id)
 
 
+def _twice(line: int, named: object) -> DuplicateKey:
+    return DuplicateKey(
+        "Line {line} holds the same key for {named}. Leave one out.", line=line, named=named
+    )
+
+
 def _store(
     row: Row,
     inspected: Inspection,
@@ -190,7 +196,7 @@ def _store(
     named = known or _unknown(row)
     key = (str(named), inspected.purpose, inspected.fingerprint)
     if key in seen:
-        raise DuplicateKey(f"Line {seen[key]} holds the same key for {named}. Leave one out.")
+        raise _twice(seen[key], named)
     with (
         audit.denials("import", actor=actor, organization=named, now=now),
         transaction.atomic(),

@@ -91,7 +91,9 @@ class Variables(Secret):
             return self.values[name]
         except KeyError:
             # The name is not repeated: somebody may have put the password there.
-            raise KeyMaterialError(f"The variable that {column} names is not set.") from None
+            raise KeyMaterialError(
+                "The variable that {column} names is not set.", column=column
+            ) from None
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -101,9 +103,11 @@ def read_manifest(path: Path) -> Manifest:
         names = _header(next(lines, []))
         rows = tuple(_row(lines.line_num, names, cells) for cells in lines if any(cells))
     except csv.Error as error:
-        raise ConfigurationError(f"Line {lines.line_num} is not CSV: {error}.") from None
+        raise ConfigurationError(
+            "Line {line} is not CSV: {cause}.", line=lines.line_num, cause=error
+        ) from None
     if len(rows) > MOST_ROWS:
-        raise ConfigurationError(f"More than {MOST_ROWS:,} rows. Split the manifest.")
+        raise ConfigurationError("More than {most:,} rows. Split the manifest.", most=MOST_ROWS)
     return Manifest(folder=path.parent.resolve(), rows=rows)
 
 
@@ -139,7 +143,7 @@ def read_key_file(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UnreadableKeyFile(f"The file cannot be read: {error.strerror}.") from None
+        raise UnreadableKeyFile("The file cannot be read: {cause}.", cause=error.strerror) from None
 
 
 def _text(path: Path) -> str:
@@ -148,11 +152,15 @@ def _text(path: Path) -> str:
             data = file.read(LARGEST + 1)
         text = data.decode("utf-8-sig")
     except OSError as error:
-        raise ConfigurationError(f"The manifest cannot be read: {error.strerror}.") from None
+        raise ConfigurationError(
+            "The manifest cannot be read: {cause}.", cause=error.strerror
+        ) from None
     except UnicodeDecodeError:
         raise ConfigurationError("The manifest is not UTF-8. Save it as CSV UTF-8.") from None
     if len(data) > LARGEST:
-        raise ConfigurationError(f"The manifest is larger than {LARGEST >> 20} MiB. Split it.")
+        raise ConfigurationError(
+            "The manifest is larger than {most} MiB. Split it.", most=LARGEST >> 20
+        )
     return text
 
 
@@ -164,12 +172,14 @@ def _header(cells: list[str]) -> list[str]:
             continue
         if any(word in name for word in ("password", "secret", "passphrase")):
             raise ConfigurationError(
-                f"Column {position} would hold secrets, and a manifest holds none. Put each into "
-                "a variable and name the variable in password_env or secret_env."
+                "Column {position} would hold secrets, and a manifest holds none. Put each into "
+                "a variable and name the variable in password_env or secret_env.",
+                position=position,
             )
         raise ConfigurationError(
-            f"Column {position} of line 1 is not known. Columns are, separated by commas: "
-            f"{', '.join(COLUMNS)}."
+            "Column {position} of line 1 is not known. Columns are, separated by commas: {known}.",
+            position=position,
+            known=", ".join(COLUMNS),
         )
     if len(set(names)) < len(names) or not {"org_id", "purpose"} <= set(names):
         raise ConfigurationError("Line 1 names each column once, org_id and purpose among them.")
@@ -192,9 +202,9 @@ def _check(row: Row) -> None:
     if row.fault:
         raise KeyMaterialError(row.fault)
     if row.purpose not in Purpose.values:
-        raise KeyMaterialError(f"purpose is {' or '.join(Purpose.values)}.")
+        raise KeyMaterialError("purpose is {known}.", known=" or ".join(Purpose.values))
     if row.covers not in {"", *Coverage.values}:
-        raise KeyMaterialError(f"covers is {', '.join(Coverage.values)}, or empty.")
+        raise KeyMaterialError("covers is {known}, or empty.", known=", ".join(Coverage.values))
     if row.activate.lower() not in _YES | _NO:
         raise KeyMaterialError("activate is yes, no, or empty.")
     if "@" in row.org_id and row.host:

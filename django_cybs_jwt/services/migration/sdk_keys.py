@@ -75,7 +75,7 @@ def _about(what: str) -> Iterator[None]:
 
 def _org_id(members: Members, name: str) -> str:
     if not _ORG_ID.fullmatch(found := members.need(name)):
-        raise OrganizationConflict(f"{name} is not an organization id of the gateway.")
+        raise OrganizationConflict("{name} is not an organization id of the gateway.", name=name)
     return found
 
 

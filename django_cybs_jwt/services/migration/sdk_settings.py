@@ -59,8 +59,9 @@ class Members:
                 continue
             if self._values.setdefault(name, value) != value:
                 raise KeyMaterialError(
-                    f"{self._spelled[name]} and {clean_text(spelling)} say different things. "
-                    "Leave one out."
+                    "{one} and {other} say different things. Leave one out.",
+                    one=self._spelled[name],
+                    other=clean_text(spelling),
                 )
             self._spelled.setdefault(name, clean_text(spelling))
 
@@ -68,20 +69,20 @@ class Members:
         """The text of a member, empty where it is not given."""
         value = self._get(name)
         if not isinstance(value, str):
-            raise KeyMaterialError(f"{name} must be text.")
+            raise KeyMaterialError("{name} must be text.", name=name)
         return value
 
     def need(self, name: str) -> str:
         """The text of a member that cannot be missing."""
         if not (found := self.text(name)):
-            raise KeyMaterialError(f"{name} is missing.")
+            raise KeyMaterialError("{name} is missing.", name=name)
         return found
 
     def flag(self, name: str) -> bool:
         """True or false, written as JSON or as text; the SDK takes the text "false" for true."""
         value = str(self._get(name) or False).lower()
         if value not in {"true", "false"}:
-            raise KeyMaterialError(f"{name} must be true or false.")
+            raise KeyMaterialError("{name} must be true or false.", name=name)
         return value == "true"
 
     @property
@@ -145,8 +146,9 @@ def host_of(members: Members) -> str:
         return known or parse_host(environment)
     except InvalidHost:
         raise InvalidHost(
-            f"run_environment is not a host. It is one of {', '.join(PRESETS)}, or a host of "
-            "your own whose organization is stored already."
+            "run_environment is not a host. It is one of {known}, or a host of "
+            "your own whose organization is stored already.",
+            known=", ".join(PRESETS),
         ) from None
 
 
@@ -176,7 +178,9 @@ def _first(places: list[Path], missing: str) -> bytes:
     except (OSError, ValueError):
         found = None
     if found is None:
-        raise UnreadableKeyFile(f"{missing} Paths count from the configuration's own folder.")
+        raise UnreadableKeyFile(
+            "{missing} Paths count from the configuration's own folder.", missing=missing
+        )
     return read_key_file(found)
 
 
@@ -191,9 +195,13 @@ def _parse(path: Path) -> Any:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
     except OSError as error:
-        raise ConfigurationError(f"The file cannot be read: {error.strerror}.") from None
+        raise ConfigurationError(
+            "The file cannot be read: {cause}.", cause=error.strerror
+        ) from None
     if len(data) > LARGEST:
-        raise ConfigurationError(f"The file is larger than {LARGEST >> 20} MiB. Split it.")
+        raise ConfigurationError(
+            "The file is larger than {most} MiB. Split it.", most=LARGEST >> 20
+        )
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_once)
     except (ValueError, RecursionError):

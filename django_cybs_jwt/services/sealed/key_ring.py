@@ -66,7 +66,9 @@ def block(kek_id: str, *, actor: str, now: datetime, force: bool = False) -> Key
     def blocked(ring: KeyRing) -> KeyRing:
         ring.status(kek_id)
         if kek_id == ring.primary_id:
-            raise CybsError(f"{kek_id!r} is the primary key. Promote another one first.")
+            raise CybsError(
+                "{kek_id!r} is the primary key. Promote another one first.", kek_id=kek_id
+            )
         if not force:
             _check_nothing_under(kek_id)
         return ring.with_status(kek_id, Status.BLOCKED)
@@ -80,7 +82,11 @@ def unblock(kek_id: str, *, actor: str, now: datetime) -> KeyRing:
 
     def unblocked(ring: KeyRing) -> KeyRing:
         if ring.status(kek_id) is not Status.BLOCKED:
-            raise CybsError(f"{kek_id!r} is not blocked: it is {ring.status(kek_id)}.")
+            raise CybsError(
+                "{kek_id!r} is not blocked: it is {status}.",
+                kek_id=kek_id,
+                status=ring.status(kek_id),
+            )
         return ring.with_status(kek_id, Status.DECRYPT_ONLY)
 
     return _change("kek-unblock", kek_id, unblocked, actor=actor, now=now)
@@ -155,12 +161,15 @@ def _check_nothing_under(kek_id: str) -> None:
     sealed = _count_under(kek_id)
     if sealed is None:
         raise CybsError(
-            f"The database does not say what is sealed under {kek_id!r}. Give --force if nothing."
+            "The database does not say what is sealed under {kek_id!r}. Give --force if nothing.",
+            kek_id=kek_id,
         )
     if sealed:
         raise CybsError(
-            f"{sealed} secrets are sealed under {kek_id!r} and would not open any more. "
-            "Run `manage.py cybs_rewrap` first, or give --force."
+            "{sealed} secrets are sealed under {kek_id!r} and would not open any more. "
+            "Run `manage.py cybs_rewrap` first, or give --force.",
+            sealed=sealed,
+            kek_id=kek_id,
         )
 
 

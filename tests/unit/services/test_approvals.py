@@ -88,6 +88,7 @@ def test_require__says_which_action_of_which_key_is_missing(key: Credential) -> 
         approvals.require(Action.DESTROY, key, now=NOW)
 
     facts = {"action": "destroy", "credentials": [str(key.pk)], "detail": ""}
+    facts |= {"names": key.key_id, "last": ""}
     assert caught.value.facts == facts
 
 

@@ -1,0 +1,77 @@
+"""A text that people read: English to programs, the reader's language on a page.
+
+`Text("It ended on {ends:%Y-%m-%d}.", ends=ends)` *is* the English sentence, so what a row, JSON
+or a comparison takes of it never depends on a language. `str()` and formatting, which is how
+pages and mails show it, say it in the language that is active then. Without Django, and before
+its apps are ready, that is English. Joined or cut it is English for good: see `listed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+# Whatever else a text is made of is kept as it reads: no error holds on to a row.
+_PLAIN: Final = (str, int, float, date, list, tuple, dict, type(None))
+
+
+@dataclass(slots=True)
+class Language:
+    """What translates; `apps` puts Django's gettext here."""
+
+    gettext: Callable[[str], str] = str
+
+
+LANGUAGE: Final = Language()
+
+
+class Text(str):
+    """A sentence that knows its template and its facts; the template is a constant."""
+
+    template: str
+    facts: dict[str, Any]
+
+    def __new__(cls, english: str, /, **facts: Any) -> Text:
+        """Fill *english*, another text or a template; one without facts may hold braces."""
+        template, known = (
+            (english.template, english.facts) if isinstance(english, Text) else (english, {})
+        )
+        known = known | {name: _plain(value) for name, value in facts.items()}
+        self = super().__new__(cls, _filled(template, known, str.__str__))
+        self.template, self.facts = template, known
+        return self
+
+    @property
+    def english(self) -> str:
+        """The sentence in English, whatever language is active: for logs."""
+        return str.__str__(self)
+
+    def __str__(self) -> str:
+        try:
+            return _filled(LANGUAGE.gettext(self.template), self.facts, str)
+        except (LookupError, ValueError, TypeError):  # a translation names what there is not
+            return self.english
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+
+def listed(texts: Iterable[str], separator: str = ", ") -> Text:
+    """Several texts as one, each in the reader's language still."""
+    parts = {f"part{place}": text for place, text in enumerate(texts)}
+    return Text(separator.join(f"{{{name}}}" for name in parts), **parts)
+
+
+def _filled(template: str, facts: dict[str, Any], told: Callable[[str], str]) -> str:
+    if not facts:
+        return template
+    values = {
+        name: told(value) if isinstance(value, Text) else value for name, value in facts.items()
+    }
+    return template.format(**values)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, _PLAIN) else str(value)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+
+from django_cybs_jwt.exceptions import CybsError, KeyUnavailable, NotSent, UnreadableKeyFile
+from django_cybs_jwt.texts import LANGUAGE, Text, listed
+
+GERMAN = {
+    "It ended on {day}.": "Am {day} endete es.",
+    "a key": "ein Schlüssel",
+    "This is {what}.": "Das ist {what}.",
+    "Broken {day}.": "Kaputt {tag}.",
+    "Nothing was sent ({error}); sending again is safe.": "Nichts gesendet ({error}).",
+}
+
+
+@pytest.fixture
+def german(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LANGUAGE, "gettext", lambda text: GERMAN.get(text, text))
+
+
+def test_text__is_its_english_sentence_in_every_language(german: None) -> None:
+    text = Text("It ended on {day}.", day="Monday")
+
+    assert text == text.english == "It ended on Monday."
+    assert json.dumps([text]) == '["It ended on Monday."]'
+    assert {text: 1}["It ended on Monday."] == 1
+
+
+def test_text__is_shown_in_the_language_that_is_active_then(german: None) -> None:
+    text = Text("It ended on {day}.", day="Monday")
+
+    assert str(text) == f"{text}" == "%s" % text == "Am Monday endete es."  # noqa: UP031 - as pages do
+
+
+def test_text__shows_the_texts_inside_it_in_the_same_language(german: None) -> None:
+    text = Text("This is {what}.", what=Text("a key"))
+
+    assert text == "This is a key."
+    assert str(text) == "Das ist ein Schlüssel."
+
+
+def test_text__stays_english_where_a_translation_names_a_fact_there_is_not(german: None) -> None:
+    assert str(Text("Broken {day}.", day="Monday")) == "Broken Monday."
+
+
+def test_text__of_a_text_is_the_same_text_with_more_facts(german: None) -> None:
+    again = Text(Text("It ended on {day}.", day="Monday"), known=True)
+
+    assert str(again) == "Am Monday endete es."
+    assert again.facts == {"day": "Monday", "known": True}
+
+
+def test_text__without_facts_may_hold_braces() -> None:
+    assert Text("/pts/v2/payments/{id}") == "/pts/v2/payments/{id}"
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_text__survives_being_copied(german: None, copied: Callable[[Text], Text]) -> None:
+    text = copied(Text("It ended on {day}.", day="{day}"))
+
+    assert text.english == "It ended on {day}."
+    assert str(text) == "Am {day} endete es."
+
+
+def test_text__keeps_no_hold_of_what_it_was_made_of() -> None:
+    assert Text("{row}", row=UUID(int=1)).facts == {"row": str(UUID(int=1))}
+
+
+def test_listed__shows_each_text_in_the_readers_language(german: None) -> None:
+    several = listed([Text("a key"), "{x}"])
+
+    assert several == "a key, {x}"
+    assert str(several) == "ein Schlüssel, {x}"
+
+
+def test_error__speaks_the_language_that_is_active_and_keeps_its_english(german: None) -> None:
+    error = NotSent("Nothing was sent ({error}); sending again is safe.", error="ReadTimeout")
+
+    assert str(error) == "Nichts gesendet (ReadTimeout)."
+    assert (
+        error.english == error.args[0] == "Nothing was sent (ReadTimeout); sending again is safe."
+    )
+
+
+def test_error__survives_being_copied_with_its_facts(german: None) -> None:
+    error = copy.copy(NotSent("Nothing was sent ({error}); sending again is safe.", error="x"))
+
+    assert (str(error), error.facts) == ("Nichts gesendet (x).", {"error": "x"})
+
+
+def test_error__does_not_fill_what_others_wrote_with_facts_it_learns_later() -> None:
+    error = CybsError("{facts.__class__}")
+    error.facts["facts"] = 1
+
+    assert str(error) == "{facts.__class__}"
+
+
+@pytest.mark.parametrize("error", [UnreadableKeyFile, KeyUnavailable])
+def test_error__says_its_docstring_by_default(error: type[CybsError]) -> None:
+    assert str(error()).split("\n", maxsplit=1)[0] in str(error.__doc__)
