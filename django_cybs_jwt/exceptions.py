@@ -65,7 +65,7 @@ class CybsError(Exception):
     def __init__(self, message: str = "", /, **facts: Any) -> None:
         self.text = Text(message or inspect.cleandoc(type(self).__doc__ or ""), **facts)
         super().__init__(self.text.english)
-        self.facts = dict(self.text.facts)
+        self.facts = {name: self.text.facts[name] for name in facts}
         """Redacted evidence for a log or a screen: ids, times, counts."""
 
     def __str__(self) -> str:

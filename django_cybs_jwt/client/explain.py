@@ -19,6 +19,7 @@ from django_cybs_jwt.client.exchange import Exchange
 from django_cybs_jwt.protocol.claims import body_digest
 from django_cybs_jwt.protocol.hosts import PRESETS
 from django_cybs_jwt.protocol.keys import SigningKey
+from django_cybs_jwt.texts import Text, listed
 
 # The token is back-dated 5 s and lives 120 s; a clock further off than this is a first suspect.
 CLOCK_TOLERANCE: Final = 15.0
@@ -37,6 +38,15 @@ class Finding:
     ok: bool | None
     hint: str = ""
 
+    @property
+    def text(self) -> Text:
+        """One line, marked."""
+        mark = {True: "ok  ", False: "BAD ", None: "?   "}[self.ok]
+        parts = [listed([f"  {mark} ", self.what, ": ", self.sent], "")]
+        if self.ok is False:
+            parts.append(Text(" (expected {expected})", expected=self.expected))
+        return listed([*parts, *(["  ", self.hint] if self.hint else [])], "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
@@ -51,15 +61,18 @@ class Explanation:
         """What is wrong for sure."""
         return tuple(finding for finding in self.findings if finding.ok is False)
 
+    @property
+    def text(self) -> Text:
+        """All of it, a line each: English where it is stored, else as its reader speaks."""
+        head = Text(
+            "HTTP {status_code}, correlation id {correlation_id}",
+            status_code=self.status_code,
+            correlation_id=self.correlation_id or "none",
+        )
+        return listed([head, *(finding.text for finding in self.findings)], "\n")
+
     def __str__(self) -> str:
-        marks = {True: "ok  ", False: "BAD ", None: "?   "}
-        lines = [f"HTTP {self.status_code}, correlation id {self.correlation_id or 'none'}"]
-        for finding in self.findings:
-            line = f"  {marks[finding.ok]} {finding.what}: {finding.sent}"
-            if finding.ok is False:
-                line += f" (expected {finding.expected})"
-            lines.append(f"{line}  {finding.hint}".rstrip())
-        return "\n".join(lines)
+        return str(self.text)
 
 
 def explain(
@@ -91,23 +104,25 @@ def _as_signed(key: SigningKey) -> KeyFacts:
 def _names(exchange: Exchange, key: KeyFacts) -> list[Finding]:
     claims, common_name = exchange.sealed.claims, exchange.keys.signing.common_name
     findings = [
-        _compare("iss", claims["iss"], key.owner, "The organization that created the key."),
+        _compare("iss", claims["iss"], key.owner, Text("The organization that created the key.")),
         _compare("v-c-merchant-id", claims["v-c-merchant-id"], exchange.keys.merchant),
         _compare("kid", exchange.kid, key.kid),
     ]
     if common_name:
         findings.append(
             Finding(
-                what="certificate CN",
+                what=Text("certificate CN"),
                 sent=common_name,
                 expected=key.owner,
                 ok=True if common_name.lower() == key.owner.lower() else None,
-                hint="A gateway's P12 names its organization; your own certificate need not.",
+                hint=Text("A gateway's P12 names its organization; your own certificate need not."),
             )
         )
     if claims["iss"] != claims["v-c-merchant-id"]:
         findings.append(
-            _unknown("meta key", str(claims["iss"]), "Is it assigned to this merchant there?")
+            _unknown(
+                Text("meta key"), str(claims["iss"]), Text("Is it assigned to this merchant there?")
+            )
         )
     return findings
 
@@ -123,45 +138,50 @@ def _request(exchange: Exchange, request: httpx.Request) -> list[Finding]:
             "digest", str(claims.get("digest", "none")), body_digest(body) if body else "none"
         ),
         _unknown(
-            "response MLE kid",
+            Text("response MLE kid"),
             exchange.sealed.response_kid or "none",
-            "Is it the same owner's key?",
+            Text("Is it the same owner's key?"),
         ),
     ]
 
 
 def _host(claimed: str | None, called: str) -> Finding:
     if claimed is None:
-        return _unknown("request-host", "none", "Some hosts ask for this claim: see PROFILES.")
+        return _unknown(
+            "request-host", "none", Text("Some hosts ask for this claim: see PROFILES.")
+        )
     if claimed != called and called not in PRESETS:
-        hint = f"Sent to {called} by BASE_URLS: does that pass it on to this host?"
+        hint = Text(
+            "Sent to {called} by BASE_URLS: does that pass it on to this host?", called=called
+        )
         return _unknown("request-host", claimed, hint)
-    hint = "" if claimed == called else "BASE_URLS sends it to another host of the gateway."
-    return _compare("request-host", claimed, called, hint)
+    elsewhere = Text("BASE_URLS sends it to another host of the gateway.")
+    return _compare("request-host", claimed, called, "" if claimed == called else elsewhere)
 
 
 def _path(claimed: str, target: str) -> Finding:
     if claimed == target.partition("?")[0] != target:
-        hint = "The query is left out. Most hosts want it: see PROFILES."
+        hint = Text("The query is left out. Most hosts want it: see PROFILES.")
         return _unknown("request-resource-path", claimed, hint)
     is_prefixed = claimed != target and target.endswith(claimed)
-    hint = "BASE_URLS puts a path in front: what stands there must take it off." * is_prefixed
-    return _compare("request-resource-path", claimed, target, hint)
+    hint = Text("BASE_URLS puts a path in front: what stands there must take it off.")
+    return _compare("request-resource-path", claimed, target, hint if is_prefixed else "")
 
 
 def _clock(date: str | None, received_at: datetime) -> Finding:
     if date is None:
-        return _unknown("clock", "no Date header came back", "")
+        return _unknown("clock", Text("no Date header came back"), "")
     try:
         offset = (received_at.astimezone(UTC) - parsedate_to_datetime(date)).total_seconds()
     except (TypeError, ValueError):
-        return _unknown("clock", "the Date header is unreadable", "")
+        return _unknown("clock", Text("the Date header is unreadable"), "")
+    is_right = abs(offset) <= CLOCK_TOLERANCE
     return Finding(
         what="clock",
-        sent=f"{offset:+.0f} s against the gateway",
-        expected=f"within {CLOCK_TOLERANCE:.0f} s",
-        ok=abs(offset) <= CLOCK_TOLERANCE,
-        hint="" if abs(offset) <= CLOCK_TOLERANCE else "Synchronise this machine's clock (NTP).",
+        sent=Text("{offset:+.0f} s against the gateway", offset=offset),
+        expected=Text("within {most:.0f} s", most=CLOCK_TOLERANCE),
+        ok=is_right,
+        hint="" if is_right else Text("Synchronise this machine's clock (NTP)."),
     )
 
 
@@ -169,19 +189,23 @@ def _key(exchange: Exchange, key: KeyFacts, now: datetime, *, is_stored: bool) -
     ends = key.not_after
     return [
         Finding(
-            what="key state",
-            sent=key.state or "not stored",
+            what=Text("key state"),
+            sent=key.state or Text("not stored"),
             expected="ACTIVE",
             ok=_GOOD.get(key.state),
-            hint="" if is_stored or not key.state else "As it was when this was signed.",
+            hint="" if is_stored or not key.state else Text("As it was when this was signed."),
         ),
         Finding(
-            what="key ends",
-            sent=ends.astimezone(UTC).isoformat() if ends else "not known",
-            expected=f"after {now.astimezone(UTC):%Y-%m-%d}",
+            what=Text("key ends"),
+            sent=ends.astimezone(UTC).isoformat() if ends else Text("not known"),
+            expected=Text("after {now:%Y-%m-%d}", now=now.astimezone(UTC)),
             ok=ends > now if ends else None,
         ),
-        _unknown("key at the gateway", exchange.kid, "Is it still listed there, for this owner?"),
+        _unknown(
+            Text("key at the gateway"),
+            exchange.kid,
+            Text("Is it still listed there, for this owner?"),
+        ),
     ]
 
 

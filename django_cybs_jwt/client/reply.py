@@ -14,6 +14,7 @@ import httpx
 from django_cybs_jwt.client.exchange import Exchange
 from django_cybs_jwt.client.explain import Explanation, explain
 from django_cybs_jwt.exceptions import GatewayRefused, ReplyUnreadable
+from django_cybs_jwt.texts import Text
 
 # The gateway's reasons are words in capitals; anything else may quote the request.
 _REASON: Final = re.compile(r"[A-Z][A-Z_]{1,63}\Z")
@@ -74,9 +75,11 @@ class Reply:
         if self.is_success:
             return self
         reason = self._reason()
+        told = Text("{told}.", told=f"HTTP {self.status_code} {reason}".rstrip())
+        if self.status_code == 401:
+            told = Text("{told} explain() compares what was signed.", told=told)
         raise GatewayRefused(
-            f"HTTP {self.status_code} {reason}".rstrip()
-            + (". explain() compares what was signed." if self.status_code == 401 else "."),
+            told,
             status_code=self.status_code,
             reason=reason,
             correlation_id=self.correlation_id,

@@ -12,6 +12,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.exceptions import OrganizationConflict
+from django_cybs_jwt.texts import Text
 
 # Portfolio, account, merchant: no chain of parents is longer.
 DEEPEST = 3
@@ -43,7 +44,7 @@ class Organizations(models.QuerySet["Organization"]):
             raise OrganizationConflict(_MOVED)
 
 
-_MOVED = (
+_MOVED = Text(
     "An organization with a key keeps its id, its host and its side, live or test. "
     "Add another organization and import its keys there."
 )

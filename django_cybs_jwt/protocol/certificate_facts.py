@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sized
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
 
 from django_cybs_jwt.exceptions import ExpiredKey, UnreadableKeyFile, WeakKey, WrongKeyFile
 from django_cybs_jwt.protocol import keys
+from django_cybs_jwt.texts import Text
 
 Role = Literal["own", "request-MLE", "issuer", "other"]
 
@@ -102,7 +103,8 @@ def read_certificates(ders: Iterable[bytes]) -> tuple[list[x509.Certificate], tu
             readable.append(read_certificate(der))
         except UnreadableKeyFile:
             left_out += 1
-    return readable, (f"Certificates left out as unreadable: {left_out}.",) if left_out else ()
+    notice = Text("Certificates left out as unreadable: {left_out}.", left_out=left_out)
+    return readable, (notice,) if left_out else ()
 
 
 def find_own(
@@ -125,14 +127,26 @@ def find_own(
     _check_own(own, now)
     notices = []
     if len(matching) > 1:
-        those = f" for {clean_text(common_name)}" if _is_named(own, common_name) else ""
-        notices.append(
-            f"{len(matching)} certificates belong to this key; the newest valid one{those} is used."
-        )
+        notices.append(_one_of(matching, clean_text(common_name) * _is_named(own, common_name)))
     if now < own.not_valid_before_utc:
         begin = own.not_valid_before_utc.isoformat()
-        notices.append(f"Its certificate begins at {begin}; the key cannot sign before.")
+        notices.append(
+            Text("Its certificate begins at {begin}; the key cannot sign before.", begin=begin)
+        )
     return OwnCertificate(certificate=own, notices=tuple(notices))
+
+
+def _one_of(matching: Sized, name: str) -> Text:
+    if not name:
+        return Text(
+            "{count} certificates belong to this key; the newest valid one is used.",
+            count=len(matching),
+        )
+    return Text(
+        "{count} certificates belong to this key; the newest valid one for {name} is used.",
+        count=len(matching),
+        name=name,
+    )
 
 
 def is_for(certificate: x509.Certificate, key: RSAPrivateKey) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from django_cybs_jwt.exceptions import UnreadableKeyFile
+from django_cybs_jwt.texts import Text
 
 INTEGER: Final = 0x02
 BIT_STRING: Final = 0x03
@@ -25,7 +26,7 @@ MAX_ELEMENTS: Final = 10_000
 
 _CONSTRUCTED: Final = 0x20
 _CONSTRUCTED_STRINGS: Final = frozenset({0x23, 0x24})
-NOT_DER: Final = (
+NOT_DER: Final = Text(
     "The file is written in BER, not in DER. Write it anew with "
     "`openssl pkcs12 -in OLD -nodes | openssl pkcs12 -export -out NEW`."
 )

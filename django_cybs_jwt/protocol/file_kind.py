@@ -7,31 +7,32 @@ from typing import Final
 
 from django_cybs_jwt.exceptions import UnreadableKeyFile, WrongKeyFile
 from django_cybs_jwt.protocol import der
+from django_cybs_jwt.texts import Text
 
 MAX_BYTES: Final = 64 * 1024
 
 _MAGIC: Final = (
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"%PDF", "a PDF document"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
-    (b"\xfe\xed\xfe\xed", "a Java keystore (JKS)"),
-    (b"\xce\xce\xce\xce", "a Java keystore (JCEKS)"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"\xff\xfe", "UTF-16 text"),
-    (b"\xfe\xff", "UTF-16 text"),
+    (b"PK\x03\x04", Text("a ZIP archive")),
+    (b"%PDF", Text("a PDF document")),
+    (b"\x89PNG", Text("a PNG image")),
+    (b"\xff\xd8\xff", Text("a JPEG image")),
+    (b"GIF8", Text("a GIF image")),
+    (b"\xfe\xed\xfe\xed", Text("a Java keystore (JKS)")),
+    (b"\xce\xce\xce\xce", Text("a Java keystore (JCEKS)")),
+    (b"\x1f\x8b", Text("a gzip archive")),
+    (b"\xff\xfe", Text("UTF-16 text")),
+    (b"\xfe\xff", Text("UTF-16 text")),
 )
 _PEM_LABEL: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 _SHAPES: Final = (
-    ((der.INTEGER, der.SEQUENCE, der.SEQUENCE), "a P12 file"),
-    ((der.INTEGER, der.SEQUENCE, der.OCTET_STRING), "a private key in DER"),
-    ((der.INTEGER, der.INTEGER, der.INTEGER), "a private key in DER"),
-    ((der.INTEGER, der.OCTET_STRING), "a private key in DER"),
-    ((der.SEQUENCE, der.OCTET_STRING), "an encrypted private key in DER"),
-    ((der.SEQUENCE, der.BIT_STRING), "a public key in DER"),
-    ((der.SEQUENCE, der.SEQUENCE, der.BIT_STRING), "a certificate in DER"),
-    ((der.OBJECT_IDENTIFIER, der.CONTEXT_0), "a PKCS#7 certificate bundle"),
+    ((der.INTEGER, der.SEQUENCE, der.SEQUENCE), Text("a P12 file")),
+    ((der.INTEGER, der.SEQUENCE, der.OCTET_STRING), Text("a private key in DER")),
+    ((der.INTEGER, der.INTEGER, der.INTEGER), Text("a private key in DER")),
+    ((der.INTEGER, der.OCTET_STRING), Text("a private key in DER")),
+    ((der.SEQUENCE, der.OCTET_STRING), Text("an encrypted private key in DER")),
+    ((der.SEQUENCE, der.BIT_STRING), Text("a public key in DER")),
+    ((der.SEQUENCE, der.SEQUENCE, der.BIT_STRING), Text("a certificate in DER")),
+    ((der.OBJECT_IDENTIFIER, der.CONTEXT_0), Text("a PKCS#7 certificate bundle")),
 )
 
 
@@ -41,11 +42,11 @@ def looks_like(data: bytes) -> str:
         if data.startswith(magic):
             return name
     if labels := _PEM_LABEL.findall(data):
-        return "PEM text with " + _listed(labels)
+        return Text("PEM text with {blocks}", blocks=_listed(labels))
     if data.startswith(bytes((der.SEQUENCE,))):
         return der_kind(data)
     if data.isascii() and data.decode("ascii").replace("\r\n", "").replace("\n", "").isprintable():
-        return "plain text"
+        return Text("plain text")
     return ""
 
 
@@ -61,7 +62,9 @@ def der_kind(data: bytes) -> str:
 def wrong_kind(data: bytes, expected: str) -> WrongKeyFile:
     """A refusal that names what *data* looks like and what is *expected* instead."""
     kind = looks_like(data)
-    found = f"This looks like {kind}." if kind else "This kind of file is not known here."
+    found = Text("This kind of file is not known here.")
+    if kind:
+        found = Text("This looks like {kind}.", kind=kind)
     return WrongKeyFile("{found} What belongs here is {expected}.", found=found, expected=expected)
 
 

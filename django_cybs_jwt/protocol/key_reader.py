@@ -25,12 +25,13 @@ from django_cybs_jwt.exceptions import (
 )
 from django_cybs_jwt.protocol import der, keys, p12_child, p12_scan
 from django_cybs_jwt.protocol.p12_child import Safe
+from django_cybs_jwt.texts import Text
 
 # Stopping it takes time as well; the whole of a refusal stays within 5 s on a busy machine.
 WALL_SECONDS: Final = 4.5
 CHILD: Final = Path(__file__).with_name("p12_child.py")
 
-_LIMIT: Final = (
+_LIMIT: Final = Text(
     "Reading the file took more time or memory than a key file needs, and was stopped. "
     "Export it again with the default settings."
 )
@@ -39,8 +40,11 @@ _REFUSALS: Final[dict[str, tuple[type[KeyMaterialError], str]]] = {
     "limit": (UnreadableKeyFile, _LIMIT),
     "not-der": (UnreadableKeyFile, der.NOT_DER),
     "several-keys": (WrongKeyFile, p12_scan.SEVERAL_KEYS),
-    "no-key": (WrongKeyFile, "The file holds no private key, only certificates."),
-    "not-rsa": (WeakKey, "The private key is not RSA. Generate an RSA key of 2048 bits or more."),
+    "no-key": (WrongKeyFile, Text("The file holds no private key, only certificates.")),
+    "not-rsa": (
+        WeakKey,
+        Text("The private key is not RSA. Generate an RSA key of 2048 bits or more."),
+    ),
 }
 
 

@@ -17,13 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.x509.oid import NameOID
 
 from django_cybs_jwt.exceptions import KeyMismatch, WeakKey, WrongKeyFile
+from django_cybs_jwt.texts import Text
 
 ResponseMLE = Literal["required", "ask", "never"]
 
 RSA_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 # RFC 7518, 3.2: the key is at least as long as the hash, in bytes.
 HMAC_MINIMUM: Final[Mapping[str, int]] = {"HS256": 32, "HS384": 48, "HS512": 64}
-ANOTHER_KIND: Final = (
+ANOTHER_KIND: Final = Text(
     "This is a key or a certificate, not a shared secret. A shared secret is one line of Base64, "
     "about 44 characters."
 )

@@ -16,6 +16,7 @@ from typing import Final, Literal, Self, get_args
 from urllib.parse import unquote
 
 from django_cybs_jwt.exceptions import ConfigurationError
+from django_cybs_jwt.texts import Text
 
 Policy = Literal["mandatory", "optional", "off"]
 
@@ -105,8 +106,8 @@ class Operations:
         """What to write instead of a name that is in no row."""
         names = [f"{method} {_path(shape)}" for method, shape in self._rows.policies]
         near = get_close_matches(operation, names, n=1)
-        told = f"Did you mean {near[0]!r}? " if near else ""
-        return f"{told}One that is missing in the table can be added to it with OPERATIONS."
+        cure = Text("One that is missing in the table can be added to it with OPERATIONS.")
+        return Text("Did you mean {near!r}? {cure}", near=near[0], cure=cure) if near else cure
 
     def overridden(self, changes: Mapping[str, str]) -> Self:
         """A copy with *changes*, each `"POST /pts/v2/payments": "mandatory"`."""

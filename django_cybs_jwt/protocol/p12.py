@@ -30,9 +30,10 @@ from django_cybs_jwt.protocol.file_kind import check_size, looks_like, wrong_kin
 from django_cybs_jwt.protocol.file_password import encode_password
 from django_cybs_jwt.protocol.key_reader import read_key_file
 from django_cybs_jwt.protocol.shared_secrets import parse_key_id
+from django_cybs_jwt.texts import Text
 from django_cybs_jwt.tracebacks import forgetful
 
-_EXPECTED: Final = "the P12 file (.p12 or .pfx) of a key, as the Business Center issues it"
+_EXPECTED: Final = Text("the P12 file (.p12 or .pfx) of a key, as the Business Center issues it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)

@@ -12,6 +12,7 @@ from django_cybs_jwt.exceptions import UnreadableKeyFile, WrongKeyFile
 from django_cybs_jwt.protocol import der
 from django_cybs_jwt.protocol.der import Element, object_identifier
 from django_cybs_jwt.protocol.p12_child import Safe
+from django_cybs_jwt.texts import Text
 
 _ENCRYPTED_DATA: Final = object_identifier("1.2.840.113549.1.7.6")
 _PBES2: Final = object_identifier("1.2.840.113549.1.5.13")
@@ -36,7 +37,7 @@ _HASHES: Final = {
     object_identifier("1.2.840.113549.2.10"): b"sha384",
     object_identifier("1.2.840.113549.2.11"): b"sha512",
 }
-_UNKNOWN: Final = (
+_UNKNOWN: Final = Text(
     "Part of the P12 file is encrypted in a way that is not looked into, and more keys could hide "
     "there. Write it anew with `openssl pkcs12 -in OLD -nodes | openssl pkcs12 -export -out NEW`."
 )

@@ -11,9 +11,10 @@ from django_cybs_jwt.protocol import der, password_encryption
 from django_cybs_jwt.protocol.der import Element, object_identifier
 from django_cybs_jwt.protocol.p12_child import Safe
 from django_cybs_jwt.protocol.p12_safes import take_apart
+from django_cybs_jwt.texts import Text
 
 MAX_CERTIFICATES: Final = 16
-SEVERAL_KEYS: Final = "The P12 file holds several private keys. Export each one alone."
+SEVERAL_KEYS: Final = Text("The P12 file holds several private keys. Export each one alone.")
 
 _DATA: Final = object_identifier("1.2.840.113549.1.7.1")
 _PLAIN_KEY: Final = object_identifier("1.2.840.113549.1.12.10.1.1")
@@ -61,7 +62,8 @@ def scan(data: bytes) -> ScannedP12:
             take_apart(content) for content in contents.children() if not _is_clear(content)
         ),
         notices=password_encryption.legacy_notice(
-            *(["3DES"] if legacy else []), *(["one MAC iteration"] if mac_iterations == 1 else [])
+            *(["3DES"] if legacy else []),
+            *([Text("one MAC iteration")] if mac_iterations == 1 else []),
         ),
     )
 

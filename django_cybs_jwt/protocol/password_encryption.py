@@ -12,6 +12,7 @@ from typing import Final
 from django_cybs_jwt.exceptions import UnreadableKeyFile, WeakKey
 from django_cybs_jwt.protocol import der
 from django_cybs_jwt.protocol.der import Element, object_identifier
+from django_cybs_jwt.texts import Text, listed
 
 MAX_ITERATIONS: Final = 600_000
 MAX_TOTAL_ITERATIONS: Final = 1_000_000
@@ -60,7 +61,8 @@ def legacy_notice(*reasons: str) -> tuple[str, ...]:
     """A notice that names *reasons*; none when there are none."""
     if not reasons:
         return ()
-    return (f"Legacy encryption ({', '.join(reasons)}): the password protects little.",)
+    told = listed(reasons)
+    return (Text("Legacy encryption ({reasons}): the password protects little.", reasons=told),)
 
 
 def _algorithm(element: Element) -> bytes:

@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from django_cybs_jwt.exceptions import InvalidPath
+from django_cybs_jwt.texts import Text
 
 LONGEST: Final = 2048
 
@@ -63,9 +64,9 @@ def _decode_twice(text: str) -> bytes:
 
 def _what_is_wrong(path: str) -> str:
     if not path.startswith("/"):
-        return "The path must start with one '/' and carry no host, like /pts/v2/payments."
+        return Text("The path must start with one '/' and carry no host, like /pts/v2/payments.")
     if "{" in path:
-        return "The path still has a placeholder in braces. Fill it in."
+        return Text("The path still has a placeholder in braces. Fill it in.")
     if "#" in path:
-        return "A path has no '#': fragments are never sent."
-    return "The path has a character that must be percent-encoded (urllib.parse.quote)."
+        return Text("A path has no '#': fragments are never sent.")
+    return Text("The path has a character that must be percent-encoded (urllib.parse.quote).")

@@ -21,10 +21,11 @@ from django_cybs_jwt.protocol.file_kind import check_size, looks_like, wrong_kin
 from django_cybs_jwt.protocol.file_password import encode_password
 from django_cybs_jwt.protocol.key_reader import read_key_file
 from django_cybs_jwt.protocol.pem_blocks import PemBlock
+from django_cybs_jwt.texts import Text
 from django_cybs_jwt.tracebacks import forgetful
 
-_KEY: Final = "one RSA private key in PEM (BEGIN PRIVATE KEY or BEGIN ENCRYPTED PRIVATE KEY)"
-_CERTIFICATE: Final = "one certificate in PEM (BEGIN CERTIFICATE) or DER"
+_KEY: Final = Text("one RSA private key in PEM (BEGIN PRIVATE KEY or BEGIN ENCRYPTED PRIVATE KEY)")
+_CERTIFICATE: Final = Text("one certificate in PEM (BEGIN CERTIFICATE) or DER")
 _CERTIFICATE_LABELS: Final = frozenset({"CERTIFICATE", "X509 CERTIFICATE"})
 _SHAPES: Final = {
     "PRIVATE KEY": (der.INTEGER, der.SEQUENCE, der.OCTET_STRING),

@@ -10,6 +10,7 @@ from django_cybs_jwt.exceptions import KeyMaterialError, WeakKey, WrongKeyFile
 from django_cybs_jwt.protocol import keys
 from django_cybs_jwt.protocol.file_kind import der_kind
 from django_cybs_jwt.randomness import looks_random
+from django_cybs_jwt.texts import Text
 from django_cybs_jwt.tracebacks import forgetful
 
 LONGEST_TEXT: Final = 1024
@@ -17,7 +18,7 @@ LONGEST_TEXT: Final = 1024
 _KEY_ID: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _URL_SAFE: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}")
-_GET_AGAIN: Final = "Copy it again from the Business Center, exactly as shown there."
+_GET_AGAIN: Final = Text("Copy it again from the Business Center, exactly as shown there.")
 
 
 @forgetful
@@ -72,10 +73,13 @@ def _decode(text: str) -> bytes:
 
 def _what_is_wrong(text: str) -> str:
     if re.search(r"\s", text):
-        return f"There is white space inside the shared secret. {_GET_AGAIN}"
+        return Text("There is white space inside the shared secret. {cure}", cure=_GET_AGAIN)
     if re.search("[_-]", text) and _URL_SAFE.fullmatch(text):
-        return f"This is URL-safe Base64 (with - or _); standard Base64 has + and /. {_GET_AGAIN}"
-    return f"The shared secret is not complete Base64. {_GET_AGAIN}"
+        return Text(
+            "This is URL-safe Base64 (with - or _); standard Base64 has + and /. {cure}",
+            cure=_GET_AGAIN,
+        )
+    return Text("The shared secret is not complete Base64. {cure}", cure=_GET_AGAIN)
 
 
 def _check_random(secret: bytes) -> None:

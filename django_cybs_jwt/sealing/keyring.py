@@ -32,11 +32,12 @@ from django_cybs_jwt.sealing.material import (
     guesses_from,
     to_base64,
 )
+from django_cybs_jwt.texts import Text
 
 _KEK_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_GENERATE: Final = "Make one with `manage.py cybs_keyring generate`."
-_CORRECT: Final = "Correct it, or restore the ring from its backup."
-_REPLACE: Final = (
+_GENERATE: Final = Text("Make one with `manage.py cybs_keyring generate`.")
+_CORRECT: Final = Text("Correct it, or restore the ring from its backup.")
+_REPLACE: Final = Text(
     "Restore it from a backup if anything is sealed under it; "
     "else take one from `manage.py cybs_keyring generate`."
 )
@@ -83,7 +84,9 @@ class KeyRing:
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> KeyRing:
         """Read the ring's members, or raise KeyRingError."""
-        ring = _members(mapping, "The key ring", ("primary", "keys", "index_key", "audit_key"))
+        ring = _members(
+            mapping, Text("The key ring"), ("primary", "keys", "index_key", "audit_key")
+        )
         if not isinstance(ring["keys"], Mapping):
             raise KeyRingError('"keys" is not an object of keys by their id. {cure}', cure=_CORRECT)
         return cls(
@@ -325,7 +328,9 @@ def _members(
     if not isinstance(value, Mapping):
         raise KeyRingError("{name} is not an object with members. {cure}", name=name, cure=_CORRECT)
     if value.keys() - {optional} != set(required):
-        known = ", ".join(required) + (f" and, if you like, {optional}" if optional else "")
+        known = ", ".join(required)
+        if optional:
+            known = Text("{known} and, if you like, {optional}", known=known, optional=optional)
         raise KeyRingError(
             "{name} must have the members {known}, and no others.", name=name, known=known
         )

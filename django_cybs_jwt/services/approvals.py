@@ -23,6 +23,7 @@ from django_cybs_jwt.services import audit, lifecycle
 from django_cybs_jwt.services.alerts import paging
 from django_cybs_jwt.services.lifecycle import TABLE, Action
 from django_cybs_jwt.services.people import person
+from django_cybs_jwt.texts import Text
 
 LIFETIME: Final = timedelta(hours=24)
 BREAK_GLASS_LIFETIME: Final = timedelta(hours=1)
@@ -229,14 +230,22 @@ def _last_word(action: str, credential: Credential, detail: str, now: datetime) 
     if last is None:
         return ""
     if last.status == Approval.Status.USED:
-        return f"Approval {last.pk} was used. "
+        return Text("Approval {request} was used. ", request=last.pk)
     if last.status == Approval.Status.REJECTED:
-        return f"Request {last.pk} was rejected. "
+        return Text("Request {request} was rejected. ", request=last.pk)
     if not _is_of(last, credential):
-        return f"{credential.key_id} has changed since {last.pk} was asked for. "
+        return Text(
+            "{key_id} has changed since {request} was asked for. ",
+            key_id=credential.key_id,
+            request=last.pk,
+        )
     if last.expires_at <= now:
-        return f"{last.pk} ended at {last.expires_at:%Y-%m-%d %H:%M} UTC. "
-    return f"Request {last.pk} waits for somebody else. "
+        return Text(
+            "{request} ended at {expires_at:%Y-%m-%d %H:%M} UTC. ",
+            request=last.pk,
+            expires_at=last.expires_at,
+        )
+    return Text("Request {request} waits for somebody else. ", request=last.pk)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 from django_cybs_jwt.models import Credential, Purpose
 from django_cybs_jwt.protocol.certificate_facts import CertificateFacts
 from django_cybs_jwt.services.inspection import Inspection
+from django_cybs_jwt.texts import Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,31 +44,36 @@ def read(credential: Credential) -> Contents:
 def missing(credential: Credential) -> list[str]:
     """What a complete download would have held and this one did not, with the way to mend it."""
     roles = {facts.role for facts in read(credential).certificates}
-    gaps = []
+    gaps: list[str] = []
     if credential.kind == Credential.Kind.P12 and "request-MLE" not in roles:
         gaps.append(
-            "No request-MLE certificate is inside: requests cannot be encrypted with this file "
-            "alone. Add the host's with `manage.py cybs_gateway_cert add`."
+            Text(
+                "No request-MLE certificate is inside: requests cannot be encrypted with this file "
+                "alone. Add the host's with `manage.py cybs_gateway_cert add`."
+            )
         )
     if credential.kind == Credential.Kind.PRIVATE_KEY and "own" not in roles:
-        gaps.append("No certificate is inside: the key ID was typed by hand.")
+        gaps.append(Text("No certificate is inside: the key ID was typed by hand."))
     if credential.expires_at is None:
-        gaps.append("No end is known, so nothing will warn of it.")
+        gaps.append(Text("No end is known, so nothing will warn of it."))
     return gaps
 
 
 def looks_like(credential: Credential) -> str:
     """Which download of the gateway the upload looks like."""
     if credential.kind == Credential.Kind.SHARED_SECRET:
-        return "A shared secret of REST - Shared Secret."
+        return Text("A shared secret of REST - Shared Secret.")
     if credential.kind == Credential.Kind.PRIVATE_KEY:
-        return "A PEM private key: one you made yourself, or an unpacked P12."
+        return Text("A PEM private key: one you made yourself, or an unpacked P12.")
     purpose = Purpose(credential.slot.purpose)
     known = {
-        Purpose.SIGNING: "A P12 of REST - Certificate",
-        Purpose.RESPONSE_MLE: "A P12 of REST - API Response MLE",
+        Purpose.SIGNING: Text("A P12 of REST - Certificate"),
+        Purpose.RESPONSE_MLE: Text("A P12 of REST - API Response MLE"),
     }
-    return f"{known[purpose]}, as you said; both look alike inside, verification tells them apart."
+    return Text(
+        "{download}, as you said; both look alike inside, verification tells them apart.",
+        download=known[purpose],
+    )
 
 
 def _plain(facts: CertificateFacts) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Final
 from django.db import Error, InterfaceError, OperationalError, ProgrammingError, connection
 from django.db.migrations.loader import MigrationLoader
 
+from django_cybs_jwt.texts import Text
+
 LABEL: Final = "cybs_jwt"
 
 _TOLD: Final = (OperationalError, InterfaceError, ProgrammingError)
@@ -26,13 +28,13 @@ def sentence(error: Error) -> str:
     try:
         behind = is_behind()
     except (OperationalError, InterfaceError) as away:
-        return f"The database cannot be reached: {_first_line(away)}"
+        return Text("The database cannot be reached: {told}", told=_first_line(away))
     except Error:  # the caller's transaction is broken
         behind = False
     if behind:
-        return "The database lacks tables of this version. Run `manage.py migrate` first."
+        return Text("The database lacks tables of this version. Run `manage.py migrate` first.")
     told = f": {_first_line(error)}" if isinstance(error, _TOLD) else "."
-    return f"The database refused this, {type(error).__name__}{told}"
+    return Text("The database refused this, {kind}{told}", kind=type(error).__name__, told=told)
 
 
 def _first_line(error: Error) -> str:

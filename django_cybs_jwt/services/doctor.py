@@ -20,6 +20,7 @@ from django_cybs_jwt.services.alerts import hearing
 from django_cybs_jwt.services.audit import chain
 from django_cybs_jwt.services.sealed import proof as sealed_proof
 from django_cybs_jwt.services.sealed.proof import Finding, Proof
+from django_cybs_jwt.texts import Text
 
 GRACE: Final = timedelta(hours=1)
 """How late a due activation or the end of an overlap may be before nothing seems to tick."""
@@ -58,10 +59,14 @@ def _ring(ring: KeyRing, proof: Proof) -> Iterator[Finding]:
         if ring.status(kek_id) is Status.BLOCKED:
             continue
         if not proof.opened[kek_id] and not _opens_a_probe(ring, kek_id):
-            yield Finding("kek-wrong", kek_id, "What it seals it does not open.")
+            yield Finding("kek-wrong", kek_id, Text("What it seals it does not open."))
         elif proof.opened[kek_id] and kek_id != ring.primary_id:
-            told = f"{proof.opened[kek_id]} secrets are still sealed under it"
-            detail = f"{told}, not under {ring.primary_id}. Run `manage.py cybs_rewrap`."
+            detail = Text(
+                "{count} secrets are still sealed under it, not under {primary}. "
+                "Run `manage.py cybs_rewrap`.",
+                count=proof.opened[kek_id],
+                primary=ring.primary_id,
+            )
             yield Finding("rewrap", kek_id, detail)
 
 
@@ -90,13 +95,18 @@ def _slots() -> Iterator[Finding]:
     for slot in KeySlot.objects.select_related("organization").filter(
         pk__in=crowded.values("slot")
     ):
-        yield _of_slot("two-active", slot, "It has more than one ACTIVE key. Suspend one.")
+        yield _of_slot("two-active", slot, Text("It has more than one ACTIVE key. Suspend one."))
     for slot in _stopped(active.filter(slot=OuterRef("pk"))):
-        detail = "It has no ACTIVE key and a withdrawn one, so nothing signs. Activate another."
+        detail = Text(
+            "It has no ACTIVE key and a withdrawn one, so nothing signs. Activate another."
+        )
         yield _of_slot("stopped", slot, detail)
     lost = Credential.objects.filter(sealed_secret=None).exclude(state=State.DESTROYED)
     for row in lost.select_related("organization"):
-        detail = f"{row.state} and its secret is gone. Restore the row, or import the key again."
+        detail = Text(
+            "{state} and its secret is gone. Restore the row, or import the key again.",
+            state=row.state,
+        )
         yield Finding("empty", f"Credential {row.pk}", detail, str(row.organization))
 
 
@@ -112,7 +122,12 @@ def _stopped(active: QuerySet[Credential]) -> QuerySet[KeySlot]:
 
 
 def _of_slot(name: str, slot: KeySlot, detail: str) -> Finding:
-    return Finding(name, f"KeySlot {slot.pk}", f"{slot}: {detail}", str(slot.organization))
+    return Finding(
+        name,
+        f"KeySlot {slot.pk}",
+        Text("{slot}: {detail}", slot=slot, detail=detail),
+        str(slot.organization),
+    )
 
 
 def _unfinished(now: datetime) -> Iterator[Finding]:
@@ -120,14 +135,21 @@ def _unfinished(now: datetime) -> Iterator[Finding]:
     overdue = Q(activate_at__lt=late) | overlaps.is_over(late)
     for row in Credential.objects.filter(overdue).select_related("organization"):
         due = row.activate_at or row.overlap_until or row.retiring_at
-        detail = f"{row.state}, and what was due at {due:%Y-%m-%d %H:%M} UTC is not done."
+        detail = Text(
+            "{state}, and what was due at {due:%Y-%m-%d %H:%M} UTC is not done.",
+            state=row.state,
+            due=due,
+        )
         yield Finding("unfinished", f"Credential {row.pk}", detail, str(row.organization))
 
 
 def _jobs(now: datetime) -> Iterator[Finding]:
     if alerts.job_is_silent(now) and Credential.objects.filter(state=State.ACTIVE).exists():
-        detail = "It has not ended well for 26 hours: no alerts, no scheduled switches."
-        yield Finding("job", alerts.JOB, f"{detail} Let beat or cron call `cybs_alerts run`.")
+        detail = Text(
+            "It has not ended well for 26 hours: no alerts, no scheduled switches. "
+            "Let beat or cron call `cybs_alerts run`."
+        )
+        yield Finding("job", alerts.JOB, detail)
 
 
 def _alerts(now: datetime) -> Iterator[Finding]:
@@ -141,5 +163,7 @@ def _audit() -> Iterator[Finding]:
         yield Finding("audit", "chain", fault)
     if found.more:
         yield Finding(
-            "audit", "chain", f"{found.more} more faults. Is it the ring of this database?"
+            "audit",
+            "chain",
+            Text("{more} more faults. Is it the ring of this database?", more=found.more),
         )

@@ -26,6 +26,7 @@ from django_cybs_jwt.protocol.keys import (
     spki_fingerprint,
     subject_serial_number,
 )
+from django_cybs_jwt.texts import Text
 from django_cybs_jwt.tracebacks import forgetful
 
 
@@ -100,13 +101,15 @@ def inspect_shared_secret(text: str, wanted: Wanted, *, now: datetime) -> Inspec
         fingerprint=secret_fingerprint(secret),
         bits=len(secret) * 8,
         expires_at=_end(None, wanted, now),
-        notices=(*_trimmed(text), *_without_end(wanted, "a shared secret")),
+        notices=(*_trimmed(text), *_without_end(wanted, Text("a shared secret"))),
     )
 
 
 def _trimmed(text: str) -> list[str]:
     # What stays behind of a line or a selection is no part of Base64, and was not typed.
-    return ["White space around the shared secret was dropped."] if text != text.strip() else []
+    return (
+        [Text("White space around the shared secret was dropped.")] if text != text.strip() else []
+    )
 
 
 def secret_fingerprint(secret: bytes) -> str:
@@ -125,7 +128,7 @@ def _inspect_p12(data: bytes, password: bytes, wanted: Wanted, *, now: datetime)
         gateway_aliases=settings.GATEWAY_CERTIFICATE_NAMES,
         interpreter=settings.P12_INTERPRETER,
     )
-    look_alike = (
+    look_alike = Text(
         "A signing P12 and a Response MLE P12 look alike inside; "
         "only a verification with the gateway tells them apart."
     )
@@ -144,13 +147,16 @@ def _inspect_p12(data: bytes, password: bytes, wanted: Wanted, *, now: datetime)
 
 
 def _without_end(wanted: Wanted, what: str) -> tuple[str, ...]:
-    return () if wanted.expires_at else (f"No end is stored: {what} carries none.",)
+    return () if wanted.expires_at else (Text("No end is stored: {what} carries none.", what=what),)
 
 
 def _ended(certificates: Sequence[x509.Certificate], now: datetime) -> list[str]:
     return [
-        f"The request-MLE certificate inside ended on {certificate.not_valid_after_utc:%Y-%m-%d}: "
-        "nothing is encrypted with it. Get the host's current one."
+        Text(
+            "The request-MLE certificate inside ended on {ends:%Y-%m-%d}: "
+            "nothing is encrypted with it. Get the host's current one.",
+            ends=certificate.not_valid_after_utc,
+        )
         for certificate in certificates
         if certificate.not_valid_after_utc <= now
     ]
@@ -178,7 +184,11 @@ def _inspect_pem(
         certificates=bundle.describe(),
         notices=(
             *bundle.notices,
-            *(() if bundle.certificate else _without_end(wanted, "a key without certificate")),
+            *(
+                ()
+                if bundle.certificate
+                else _without_end(wanted, Text("a key without certificate"))
+            ),
         ),
     )
 

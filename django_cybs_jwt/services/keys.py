@@ -25,6 +25,7 @@ from django_cybs_jwt.services import (
     key_payload,
 )
 from django_cybs_jwt.services.inspection import Inspection
+from django_cybs_jwt.texts import Text
 from django_cybs_jwt.tracebacks import forgetful
 
 _DIGITS: Final = 32
@@ -130,9 +131,11 @@ def owner_warning(organization: Organization, inspection: Inspection) -> str | N
     """What to say when a customer's own certificate carries another name."""
     if _names(organization, inspection) or inspection.issued_by_gateway:
         return None
-    return (
-        f"The certificate is for {inspection.common_name!r}, the organization is "
-        f"{organization.org_id!r}. Right for a certificate of your own; wrong file otherwise."
+    return Text(
+        "The certificate is for {inside!r}, the organization is "
+        "{org_id!r}. Right for a certificate of your own; wrong file otherwise.",
+        inside=inspection.common_name,
+        org_id=organization.org_id,
     )
 
 

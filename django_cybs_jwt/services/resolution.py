@@ -24,6 +24,7 @@ from django.db.models import Exists, OuterRef, Q
 from django_cybs_jwt.exceptions import KeyNotUsable, NoKey
 from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, Purpose, State
 from django_cybs_jwt.services import overlaps
+from django_cybs_jwt.texts import Text, listed
 
 logger = logging.getLogger(__name__)
 
@@ -45,23 +46,41 @@ COUNTS: Final = ~Q(state=State.DESTROYED) | STILL_STOPS
 """The keys that the search looks at."""
 
 _CURES: Final = {
-    State.SUSPENDED: "Resume it, activate another key there, "
-    "or retire this one to let the next level sign.",
-    State.RETIRING: "Activate another key there, or retire this one to let the next level sign.",
-    State.COMPROMISED: "Import another key there and activate it. "
-    "To let the next level sign, destroy this one and release it.",
-    State.DESTROYED: "Import another key there and activate it, or let the next level sign: "
-    "`manage.py cybs_keys release ID`.",
+    State.SUSPENDED: Text(
+        "Resume it, activate another key there, or retire this one to let the next level sign."
+    ),
+    State.RETIRING: Text(
+        "Activate another key there, or retire this one to let the next level sign."
+    ),
+    State.COMPROMISED: Text(
+        "Import another key there and activate it. "
+        "To let the next level sign, destroy this one and release it."
+    ),
+    State.DESTROYED: Text(
+        "Import another key there and activate it, or let the next level sign: "
+        "`manage.py cybs_keys release ID`."
+    ),
 }
+
+_OWN: Final = Text("{of}'s own key")
+_SELECTED: Final = Text("meta keys that select it")
+_META: Final = Text("{of}'s meta key")
+_RESPONSE: Final = Text("{of}")
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
     """One place that was looked at, and the keys found there."""
 
-    where: str
+    place: Text
+    of: object
     credentials: tuple[Credential, ...]
     owner: Organization | None = None
+
+    @property
+    def where(self) -> Text:
+        """The place in words; made when it is told, as many are looked at."""
+        return Text(self.place, of=self.of)
 
 
 def candidates(merchant: Organization) -> list[Credential]:
@@ -86,7 +105,7 @@ def signing_key(merchant: Organization, rows: Sequence[Credential], *, now: date
     """The key that signs for *merchant*, or NoKey or KeyNotUsable."""
     found = _search(levels(merchant, rows, Purpose.SIGNING), now=now)
     if found is None:
-        looked = ", ".join(level.where for level in levels(merchant, rows, Purpose.SIGNING))
+        looked = listed(level.where for level in levels(merchant, rows, Purpose.SIGNING))
         raise NoKey(
             "No active signing key for {merchant}. Looked at: {looked}. "
             "Import one with `manage.py cybs_import ORG_ID FILE --purpose signing --activate`.",
@@ -133,11 +152,12 @@ def levels(merchant: Organization, rows: Sequence[Credential], purpose: Purpose)
     def pick(test: Callable[[Credential], bool]) -> tuple[Credential, ...]:
         return tuple(row for row in mine if test(row))
 
-    yield Level(f"{merchant.org_id}'s own key", pick(lambda row: row.organization == merchant))
-    yield Level("meta keys that select it", pick(_selects))
+    yield Level(_OWN, merchant.org_id, pick(lambda row: row.organization == merchant))
+    yield Level(_SELECTED, merchant.org_id, pick(_selects))
     for ancestor in merchant.chain()[1:]:
         yield Level(
-            f"{ancestor.org_id}'s meta key",
+            _META,
+            ancestor.org_id,
             pick(
                 lambda row, ancestor=ancestor: (
                     row.organization == ancestor  # type: ignore[misc]
@@ -157,8 +177,8 @@ def _response_levels(
     covering = [row for row in own if _covers(row, merchant, owner)]
     plain = [row for row in own if row.slot.coverage == Coverage.OWN]
     return [
-        Level(f"{owner} for {merchant.org_id}", tuple(covering)),
-        Level(str(owner), tuple(plain)),
+        Level(_RESPONSE, f"{owner} for {merchant.org_id}", tuple(covering)),
+        Level(_RESPONSE, owner, tuple(plain)),
     ]
 
 
@@ -185,7 +205,7 @@ def _search(levels: Iterable[Level], *, now: datetime) -> Credential | None:
         )
     active = 1 + sum(in_force(other, now) for other in others)
     if active > 1:
-        logger.warning("%s: %d active keys, using the newest", level.where, active)
+        logger.warning("%s: %d active keys, using the newest", level.where.english, active)
     return row
 
 

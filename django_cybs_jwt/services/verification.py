@@ -39,6 +39,7 @@ from django_cybs_jwt.services import (
 )
 from django_cybs_jwt.services.clocks import Clock
 from django_cybs_jwt.services.lifecycle import Action
+from django_cybs_jwt.texts import Text
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +151,7 @@ def _verify_marked(row: Credential, *, actor: str, now: datetime) -> int:
         verify(row, actor=row.verify_requested_by or actor, now=now)
     except Exception as error:  # one row must not keep the others from their turn
         logger.exception("Verification of %s failed", row.pk)
-        why = str(error) if isinstance(error, CybsError) else type(error).__name__
+        why = error.english if isinstance(error, CybsError) else type(error).__name__
         Credential.objects.filter(pk=row.pk).update(
             verify_requested_at=None,
             verify_checked_at=now,
@@ -188,17 +189,20 @@ def _try(credential: Credential, acting_as: str | None, now: datetime) -> Verifi
     try:
         _prove_offline(credential)
     except CybsError as error:
-        return Verification(verdict=Verdict.REFUSED, detail=f"{error}")
+        return Verification(verdict=Verdict.REFUSED, detail=error.text)
     try:
         trial = trial_keys.of(credential, acting_as, now=now)
     except CybsError as error:
-        return Verification(verdict=Verdict.INCONCLUSIVE, detail=f"Nothing was asked. {error}")
+        return Verification(
+            verdict=Verdict.INCONCLUSIVE,
+            detail=Text("Nothing was asked. {cause}", cause=error.text),
+        )
     try:
         return _ask(credential, trial)
     except MLEDecryptError as error:
-        return Verification(verdict=Verdict.REFUSED, detail=f"{error}")
+        return Verification(verdict=Verdict.REFUSED, detail=error.text)
     except SendError as error:
-        return Verification(verdict=Verdict.INCONCLUSIVE, detail=f"{error}")
+        return Verification(verdict=Verdict.INCONCLUSIVE, detail=error.text)
 
 
 def _prove_offline(credential: Credential) -> None:
@@ -234,18 +238,20 @@ def _ask(credential: Credential, trial: MerchantKeys) -> Verification:
     if reply.status_code == 401:
         return report(
             verdict=Verdict.REFUSED,
-            detail="The gateway refused the token (401).",
-            explanation=str(reply.explain()),
+            detail=Text("The gateway refused the token (401)."),
+            explanation=reply.explain().text,
         )
     if reply.status_code not in _ACCEPTED:
         return report(
-            verdict=Verdict.INCONCLUSIVE, detail=f"The gateway answered {reply.status_code}."
+            verdict=Verdict.INCONCLUSIVE,
+            detail=Text("The gateway answered {status}.", status=reply.status_code),
         )
     if credential.slot.purpose == Purpose.RESPONSE_MLE and not reply.encrypted:
         return report(
-            verdict=Verdict.INCONCLUSIVE, detail="The token is accepted, the reply came in clear."
+            verdict=Verdict.INCONCLUSIVE,
+            detail=Text("The token is accepted, the reply came in clear."),
         )
-    return report(verdict=Verdict.ACCEPTED, detail="The gateway accepted it.")
+    return report(verdict=Verdict.ACCEPTED, detail=Text("The gateway accepted it."))
 
 
 def _store(credential: Credential, outcome: Verification, *, actor: str, now: datetime) -> None:

@@ -11,6 +11,7 @@ from django_cybs_jwt.models import Credential, State
 from django_cybs_jwt.services import approvals, audit, epoch, lifecycle, resolution, rotation
 from django_cybs_jwt.services.lifecycle import TABLE, Action
 from django_cybs_jwt.services.people import person
+from django_cybs_jwt.texts import Text
 
 
 def suspend(credential: Credential, *, actor: str, now: datetime, reason: str) -> Credential:
@@ -42,7 +43,7 @@ def discard(credential: Credential, *, actor: str, now: datetime, reason: str) -
     """Destroy one's own upload that was never in use; takes one person."""
     mine = person(credential.uploaded_by) == person(actor)
     if not mine or credential.activated_at is not None:
-        by = credential.uploaded_by or "somebody else"
+        by = credential.uploaded_by or Text("somebody else")
         with audit.denials_of(credential, Action.DISCARD, actor=actor, now=now):
             raise InvalidTransition(
                 "{key_id} was uploaded by {by}, or was in use: destroy it instead.",

@@ -55,5 +55,5 @@ def _each(
             change(alert_id, **options)
             done += 1
         except CybsError as error:
-            refused[str(error)] = refused.get(str(error), 0) + 1
+            refused[error.text] = refused.get(error.text, 0) + 1
     return Outcome(done, refused)

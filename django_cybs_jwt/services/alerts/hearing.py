@@ -12,9 +12,10 @@ from django.db.models import Q
 from django_cybs_jwt.services import alerts
 from django_cybs_jwt.services.alerts import delivery, recipients
 from django_cybs_jwt.services.alerts.schedule import Severity
+from django_cybs_jwt.texts import Text
 
-_TRIED: Final = "That is tried again; the log says what failed."
-_ADD: Final = "Add somebody with `cybs_alerts add-recipient`."
+_TRIED: Final = Text("That is tried again; the log says what failed.")
+_ADD: Final = Text("Add somebody with `cybs_alerts add-recipient`.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +28,14 @@ class Hearing:
     def faults(self) -> Iterator[tuple[str, str]]:
         """What is wrong and its cure, by the name of what it is wrong with."""
         if self.overdue:
-            whom = _counted(self.overdue, "recipient")
-            yield "deliveries", f"Alerts could not be handed over to {whom}. {_TRIED}"
+            whom = _counted(self.overdue, Text("{count} recipient"), Text("{count} recipients"))
+            yield (
+                "deliveries",
+                Text("Alerts could not be handed over to {whom}. {cure}", whom=whom, cure=_TRIED),
+            )
         if self.unheard:
-            what = _counted(self.unheard, "open alert")
-            yield "recipients", f"Nobody is told of {what}. {_ADD}"
+            what = _counted(self.unheard, Text("{count} open alert"), Text("{count} open alerts"))
+            yield "recipients", Text("Nobody is told of {what}. {cure}", what=what, cure=_ADD)
 
 
 def of(now: datetime) -> Hearing:
@@ -49,5 +53,5 @@ def of(now: datetime) -> Hearing:
     )
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _counted(number: int, one: Text, many: Text) -> Text:
+    return Text(one if number == 1 else many, count=number)

@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 from django_cybs_jwt.models import AuditHead, KeyEvent
 from django_cybs_jwt.services import audit, keyset
 from django_cybs_jwt.services.audit import origins
+from django_cybs_jwt.texts import Text
 
 MOST: Final = 100
 """Faults that are told; a chain under another audit key has one in every row."""
@@ -68,9 +69,15 @@ def verify(*, anchor: Anchor | None = None, since: Anchor | None = None) -> Veri
     head = AuditHead.objects.filter(pk=1).first()
     last = _walk(found, head, anchor, since or Anchor(0, ""))
     if anchor is not None and anchor.seq > last.seq:
-        found.add(f"Row {anchor.seq} of the anchor is missing: the end was cut off.")
+        found.add(Text("Row {seq} of the anchor is missing: the end was cut off.", seq=anchor.seq))
     if head is not None and (head.seq, head.digest) != (last.seq, last.digest):
-        found.add(f"The head says {head.seq} rows, the last one is {last.seq}: cut off or changed.")
+        found.add(
+            Text(
+                "The head says {seq} rows, the last one is {last}: cut off or changed.",
+                seq=head.seq,
+                last=last.seq,
+            )
+        )
     for fault in origins.missing() if since is None else ():
         found.add(fault)
     if not found.faults and last.seq:
@@ -138,7 +145,9 @@ def _walk(
             _check(found, row, last)
             last = Anchor(row.seq, row.digest)
             if anchor is not None and anchor.seq == row.seq and anchor != last:
-                found.add(f"Row {row.seq} is not the anchor's: the chain was written anew.")
+                found.add(
+                    Text("Row {seq} is not the anchor's: the chain was written anew.", seq=row.seq)
+                )
     _check_nothing_behind(found, head)
     return last
 
@@ -146,9 +155,17 @@ def _walk(
 def _check(found: Verification, row: KeyEvent, previous: Anchor) -> None:
     found.rows += 1
     if row.seq != previous.seq + 1:
-        found.add(f"Row {row.seq} follows row {previous.seq}: what was between is missing.")
+        found.add(
+            Text(
+                "Row {seq} follows row {before}: what was between is missing.",
+                seq=row.seq,
+                before=previous.seq,
+            )
+        )
     if audit.chain_digest(previous.digest, row) != row.digest:
-        found.add(f"Row {row.seq} does not match its digest: changed, moved or put there.")
+        found.add(
+            Text("Row {seq} does not match its digest: changed, moved or put there.", seq=row.seq)
+        )
 
 
 def _check_nothing_behind(found: Verification, head: AuditHead | None) -> None:
@@ -156,8 +173,14 @@ def _check_nothing_behind(found: Verification, head: AuditHead | None) -> None:
     # Read after the row: the head is never behind, as both are written in one transaction.
     now = AuditHead.objects.filter(pk=1).values_list("seq", flat=True).first()
     if now is None and newest:
-        found.add(f"The head is missing and there are rows up to {newest}.")
+        found.add(Text("The head is missing and there are rows up to {newest}.", newest=newest))
     elif now is not None and newest > now:
-        found.add(f"Row {newest} stands behind the head, which is {now}: inserted.")
+        found.add(
+            Text(
+                "Row {newest} stands behind the head, which is {now}: inserted.",
+                newest=newest,
+                now=now,
+            )
+        )
     elif head is not None and now is not None and now < head.seq:
-        found.add("The head went back while it was read.")
+        found.add(Text("The head went back while it was read."))

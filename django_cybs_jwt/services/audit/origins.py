@@ -11,8 +11,9 @@ from typing import Final
 
 from django_cybs_jwt.models import Credential, KeyEvent, Organization
 from django_cybs_jwt.services import keyset
+from django_cybs_jwt.texts import Text
 
-_CURE: Final = "the chain was cut off or emptied, or it came in past this app"
+_CURE: Final = Text("the chain was cut off or emptied, or it came in past this app")
 
 
 def missing() -> Iterator[str]:
@@ -31,7 +32,12 @@ def _keys() -> Iterator[str]:
         imported = set(known.values_list("credential", flat=True))
         for row in page:
             if row.pk not in imported:
-                yield f"Key {row.key_id} of {row.organization} has no row of its import: {_CURE}."
+                yield Text(
+                    "Key {key_id} of {organization} has no row of its import: {cure}.",
+                    key_id=row.key_id,
+                    organization=row.organization,
+                    cure=_CURE,
+                )
 
 
 def _organizations() -> Iterator[str]:
@@ -45,4 +51,6 @@ def _organizations() -> Iterator[str]:
         added = set(known.values_list("organization", flat=True))
         for row in page:
             if str(row) not in added:
-                yield f"Organization {row} has no row of its beginning: {_CURE}."
+                yield Text(
+                    "Organization {row} has no row of its beginning: {cure}.", row=row, cure=_CURE
+                )

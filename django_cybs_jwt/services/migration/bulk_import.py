@@ -25,6 +25,7 @@ from django_cybs_jwt.services import audit, importing, keys, organizations
 from django_cybs_jwt.services.inspection import Inspection
 from django_cybs_jwt.services.migration import manifest as key_manifest
 from django_cybs_jwt.services.migration.manifest import Manifest, Row, Variables
+from django_cybs_jwt.texts import Text
 
 
 class Outcome(StrEnum):
@@ -142,11 +143,11 @@ def known_organization(name: str) -> Organization | None:
 def reason(error: CybsError) -> str:
     """Why something was refused, and the cure; where nothing is stored, nothing can be approved."""
     if isinstance(error, ApprovalRequired):
-        return (
+        return Text(
             "FOUR_EYES is on: import without activating; `cybs_verify` and `cybs_rotate` then "
             "take the key into use, with a second person."
         )
-    return str(error)
+    return error.text
 
 
 def _inspect(

@@ -25,6 +25,7 @@ from django_cybs_jwt.protocol.file_password import encode_password
 from django_cybs_jwt.protocol.keys import Secret
 from django_cybs_jwt.services import inspection
 from django_cybs_jwt.services.inspection import Inspection, Wanted
+from django_cybs_jwt.texts import Text
 from django_cybs_jwt.tracebacks import forgetful
 
 LARGEST: Final = 4 * 1024 * 1024
@@ -189,11 +190,15 @@ def _header(cells: list[str]) -> list[str]:
 def _row(number: int, names: list[str], cells: list[str]) -> Row:
     stripped = [cell.strip() for cell in cells]
     if len(cells) > len(names):
-        return Row(number=number, fault="The row has more cells than there are columns.")
+        return Row(number=number, fault=Text("The row has more cells than there are columns."))
     given = dict(zip(names, stripped, strict=False))
     for name, cell in given.items():
         if len(cell) > LONGEST_CELL or not cell.isprintable():
-            fault = f"{name} has a control character or more than {LONGEST_CELL} characters."
+            fault = Text(
+                "{name} has a control character or more than {most} characters.",
+                name=name,
+                most=LONGEST_CELL,
+            )
             return Row(number=number, fault=fault)
     return Row(number=number, **given)
 

@@ -21,6 +21,7 @@ from django_cybs_jwt.services import inspection
 from django_cybs_jwt.services.inspection import Inspection, Wanted
 from django_cybs_jwt.services.migration import sdk_settings
 from django_cybs_jwt.services.migration.sdk_settings import Members
+from django_cybs_jwt.texts import Text
 
 _ORG_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 
@@ -46,11 +47,11 @@ def open_keys(members: Members, folder: Path, *, now: datetime) -> Opened:
     merchant = _org_id(members, "merchantid")
     owner = _org_id(members, "portfolio_id") if members.flag("use_metakey") else merchant
     host = sdk_settings.host_of(members)
-    with _about("Signing key"):
+    with _about(Text("Signing key")):
         signing, notices = _signing_key(members, folder, merchant, owner, now)
-    with _about("Response MLE key"):
+    with _about(Text("Response MLE key")):
         response = _response_key(members, folder, owner, now)
-    with _about("Request-MLE certificate"):
+    with _about(Text("Request-MLE certificate")):
         certificate = _request_certificate(members, folder)
     if certificate is not None:
         kept = (*signing.gateway_certificates, certificate)
@@ -70,7 +71,7 @@ def _about(what: str) -> Iterator[None]:
     try:
         yield
     except KeyMaterialError as error:
-        raise type(error)(f"{what}: {error}") from None
+        raise type(error)(Text("{what}: {cause}", what=what, cause=error.text)) from None
 
 
 def _org_id(members: Members, name: str) -> str:
@@ -99,7 +100,9 @@ def _signing_key(
         raise KeyMaterialError("jwt_key_type is P12 or SHARED_SECRET.")
     data = sdk_settings.read_p12(members, folder, merchant)
     password = members.text("key_password")
-    notices = () if password else ("key_password is not given: the merchant id is, as in the SDK.",)
+    notices = (
+        () if password else (Text("key_password is not given: the merchant id is, as in the SDK."),)
+    )
     wanted = Wanted(purpose=Purpose.SIGNING, owner=owner)
     return (
         inspection.inspect_file(data, encode_password(password or merchant), wanted, now=now),

@@ -93,7 +93,7 @@ def _prepare(configuration: Configuration, now: datetime) -> tuple[Migration, Op
     except ConfigurationError:
         raise
     except CybsError as refusal:
-        error = str(refusal)
+        error = refusal.text
     report = Migration(
         name=configuration.name,
         outcome=Outcome.REFUSED,

@@ -21,6 +21,7 @@ from django_cybs_jwt.protocol.certificate_facts import clean_text
 from django_cybs_jwt.protocol.hosts import PRESETS, parse_host
 from django_cybs_jwt.protocol.keys import Secret
 from django_cybs_jwt.services.migration.manifest import read_key_file
+from django_cybs_jwt.texts import Text
 from django_cybs_jwt.tracebacks import forgetful
 
 LARGEST: Final = 1024 * 1024
@@ -35,13 +36,15 @@ _OLD_ENVIRONMENTS: Final = {
 _OTHER_NAMES: Final = {"keypass": "keypassword"}  # the SDKs for Java, Node and .NET say keyPass
 
 _ELSEWHERE: Final = {
-    "intermediatehost": "CYBS_JWT['BASE_URLS'] sends a host's requests through another.",
-    "proxyaddress": "CYBS_JWT['PROXY'] names a proxy.",
-    "maptocontrolmleonapi": "CYBS_JWT['OPERATIONS'] overrides which requests are encrypted.",
-    "enableresponsemleglobally": "CYBS_JWT['RESPONSE_MLE'] asks for encrypted replies.",
-    "sslverify": "CYBS_JWT['CA_BUNDLE'] names another certificate authority.",
-    "enableclientcert": "Mutual TLS is not carried over.",
-    "jwepemfiledirectory": "Import that key with `manage.py cybs_import --purpose response-mle`.",
+    "intermediatehost": Text("CYBS_JWT['BASE_URLS'] sends a host's requests through another."),
+    "proxyaddress": Text("CYBS_JWT['PROXY'] names a proxy."),
+    "maptocontrolmleonapi": Text("CYBS_JWT['OPERATIONS'] overrides which requests are encrypted."),
+    "enableresponsemleglobally": Text("CYBS_JWT['RESPONSE_MLE'] asks for encrypted replies."),
+    "sslverify": Text("CYBS_JWT['CA_BUNDLE'] names another certificate authority."),
+    "enableclientcert": Text("Mutual TLS is not carried over."),
+    "jwepemfiledirectory": Text(
+        "Import that key with `manage.py cybs_import --purpose response-mle`."
+    ),
 }
 
 
@@ -161,7 +164,7 @@ def read_p12(members: Members, folder: Path, merchant: str) -> bytes:
             for directory in _directories(members, folder)
             for spelling in (f"{name}.p12", name)
         ],
-        "The file that keys_directory and key_file_name name is not there.",
+        Text("The file that keys_directory and key_file_name name is not there."),
     )
 
 
@@ -169,7 +172,7 @@ def read_named(members: Members, folder: Path, name: str) -> bytes:
     """The file that the member *name* names, from *folder* or from `keys_directory`."""
     given = members.need(name)
     places = [folder / given, *(place / given for place in _directories(members, folder))]
-    return _first(places, f"The file that {name} names is not there.")
+    return _first(places, Text("The file that {name} names is not there.", name=name))
 
 
 def _first(places: list[Path], missing: str) -> bytes:

@@ -11,6 +11,7 @@ from django_cybs_jwt.exceptions import KeyResolutionError
 from django_cybs_jwt.models import Credential, GatewayCertificate, Organization, Purpose
 from django_cybs_jwt.services import gateway_certificates, resolution
 from django_cybs_jwt.services.scope import Scope
+from django_cybs_jwt.texts import Text
 
 
 class Role(StrEnum):
@@ -54,13 +55,13 @@ def of(merchant: Organization, *, scope: Scope, now: datetime) -> KeyChoice:
     """As a send at *now* would choose; three queries. Names nothing outside of *scope*."""
     rows = resolution.candidates(merchant)
     deciding = resolution.deciding_signing_key(merchant, rows, now=now)
-    signing, response, problem = None, None, ""
+    signing, response, problem = None, None, Text("")
     try:
         signing = resolution.signing_key(merchant, rows, now=now)
         response = resolution.response_key(merchant, signing.organization, rows, now=now)
     except KeyResolutionError as error:
         # The full message names every place that was looked at.
-        problem = str(error if all(map(scope.sees, merchant.chain())) else type(error)())
+        problem = (error if all(map(scope.sees, merchant.chain())) else type(error)()).text
     owner = deciding.organization if deciding else merchant
     is_foreign = not scope.sees(owner)
     certificates = gateway_certificates.candidates(owner) if signing else []

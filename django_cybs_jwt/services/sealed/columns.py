@@ -95,5 +95,5 @@ def count_not_under(kek_id: str) -> int:
 
 
 def one_line(error: CybsError) -> str:
-    """The message of an error that speaks of one row of many."""
-    return " ".join(str(error).split())
+    """The message of an error that speaks of one row of many, in English."""
+    return " ".join(error.english.split())

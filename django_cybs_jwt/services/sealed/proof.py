@@ -14,6 +14,7 @@ from django_cybs_jwt.models import KeyEvent
 from django_cybs_jwt.sealing import kek_id_of
 from django_cybs_jwt.services import keys, keyset
 from django_cybs_jwt.services.sealed.columns import TABLES, SealedTable, one_line
+from django_cybs_jwt.texts import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,30 @@ class Proof:
     def findings(self) -> Iterator[Finding]:
         """By key-encryption key where it explains many rows, else row by row."""
         for kek_id, count in self.missing.items():
-            cure = "Put it back from the ring's backup, or restore the database of this ring."
-            yield Finding("kek-missing", kek_id, f"{count} secrets need it. {cure}")
+            cure = Text("Put it back from the ring's backup, or restore the database of this ring.")
+            yield Finding(
+                "kek-missing",
+                kek_id,
+                Text("{count} secrets need it. {cure}", count=count, cure=cure),
+            )
         for kek_id, count in self.blocked.items():
-            cure = f"`manage.py cybs_keyring unblock {kek_id}`, then `manage.py cybs_rewrap`."
-            yield Finding("kek-blocked", kek_id, f"{count} secrets are sealed under it. {cure}")
+            cure = Text(
+                "`manage.py cybs_keyring unblock {kek_id}`, then `manage.py cybs_rewrap`.",
+                kek_id=kek_id,
+            )
+            yield Finding(
+                "kek-blocked",
+                kek_id,
+                Text("{count} secrets are sealed under it. {cure}", count=count, cure=cure),
+            )
         for kek_id, rows in self.unwrapped.items():
             if len(rows) > 1 and not self.opened[kek_id]:
-                told = f"None of its {len(rows)} secrets opens: another key has its name."
-                yield Finding("kek-wrong", kek_id, f"{told} Put the right one back from a backup.")
+                detail = Text(
+                    "None of its {count} secrets opens: another key has its name. "
+                    "Put the right one back from a backup.",
+                    count=len(rows),
+                )
+                yield Finding("kek-wrong", kek_id, detail)
             else:
                 yield from rows
         yield from self.rows
@@ -97,14 +113,15 @@ def _prove(proof: Proof, table: SealedTable, row: Any, column: str, told: str) -
         else:
             proof.rows.append(found)
     except KeyMismatch as error:
-        detail = (
-            f"{one_line(error)} If all shared secrets say so, the ring's index_key was replaced."
+        detail = Text(
+            "{error} If all shared secrets say so, the ring's index_key was replaced.",
+            error=one_line(error),
         )
         proof.rows.append(_finding("mismatch", row, column, detail))
     else:
         proof.opened[kek_id_of(blob)] += 1
         if not keys.is_as_imported(column, blob, told):
-            detail = "It opens, and it is not what was imported: an older one was put back."
+            detail = Text("It opens, and it is not what was imported: an older one was put back.")
             proof.rows.append(_finding("replayed", row, column, detail))
 
 
