@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.texts import LANGUAGE
@@ -22,4 +22,4 @@ class CybsJwtConfig(AppConfig):
         from django_cybs_jwt import checks  # registers on import, once apps are loaded
 
         checks.register()
-        LANGUAGE.gettext = gettext
+        LANGUAGE.gettext, LANGUAGE.ngettext = gettext, ngettext

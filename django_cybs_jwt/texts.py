@@ -17,11 +17,16 @@ from typing import Any, Final
 _PLAIN: Final = (str, int, float, date, list, tuple, dict, type(None))
 
 
+def _english_plural(one: str, many: str, count: int) -> str:
+    return one if count == 1 else many
+
+
 @dataclass(slots=True)
 class Language:
     """What translates; `apps` puts Django's gettext here."""
 
     gettext: Callable[[str], str] = str
+    ngettext: Callable[[str, str, int], str] = _english_plural
 
 
 LANGUAGE: Final = Language()
@@ -32,6 +37,7 @@ class Text(str):
 
     template: str
     facts: dict[str, Any]
+    forms: tuple[str, str] | None = None
 
     def __new__(cls, english: str, /, **facts: Any) -> Text:
         """Fill *english*, another text or a template; one without facts may hold braces."""
@@ -43,6 +49,13 @@ class Text(str):
         self.template, self.facts = template, known
         return self
 
+    @classmethod
+    def counted(cls, one: str, many: str, count: int, /, **facts: Any) -> Text:
+        """A text about *count* things, in as many forms as its reader's language has."""
+        self = cls(_english_plural(one, many, count), count=count, **facts)
+        self.forms = one, many
+        return self
+
     @property
     def english(self) -> str:
         """The sentence in English, whatever language is active: for logs."""
@@ -50,12 +63,17 @@ class Text(str):
 
     def __str__(self) -> str:
         try:
-            return _filled(LANGUAGE.gettext(self.template), self.facts, str)
+            return _filled(self._translated(), self.facts, str)
         except (LookupError, ValueError, TypeError):  # a translation names what there is not
             return self.english
 
     def __format__(self, spec: str) -> str:
         return format(str(self), spec)
+
+    def _translated(self) -> str:
+        if self.forms is None:
+            return LANGUAGE.gettext(self.template)
+        return LANGUAGE.ngettext(*self.forms, self.facts["count"])
 
 
 def listed(texts: Iterable[str], separator: str = ", ") -> Text:

@@ -21,7 +21,12 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    no_translations,
+)
 from django.db import Error as DatabaseFault
 from django.utils import timezone
 
@@ -89,8 +94,12 @@ class CybsCommand(BaseCommand):
         parser.add_argument("--user", default=unset, help="Who does this, for the audit trail.")
 
     @forgetful
+    @no_translations
     def execute(self, *args: Any, **options: Any) -> Any:
-        """Turn our errors into one line and an exit code; ask where a second person is needed."""
+        """Turn our errors into one line and an exit code; ask where a second person is needed.
+
+        In English whatever LANGUAGE_CODE says: scripts and runbooks read what commands print.
+        """
         try:
             return self._execute(*args, **options)
         except CybsError as error:

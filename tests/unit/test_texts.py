@@ -56,6 +56,16 @@ def test_text__of_a_text_is_the_same_text_with_more_facts(german: None) -> None:
     assert again.facts == {"day": "Monday", "known": True}
 
 
+def test_counted__takes_the_form_that_fits_the_number(
+    german: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LANGUAGE, "ngettext", lambda _one, _many, count: f"{{count}} ({count})")
+    keys = [Text.counted("{count} key", "{count} keys", count) for count in (1, 2)]
+
+    assert keys == ["1 key", "2 keys"]
+    assert [str(text) for text in keys] == ["1 (1)", "2 (2)"]
+
+
 def test_text__without_facts_may_hold_braces() -> None:
     assert Text("/pts/v2/payments/{id}") == "/pts/v2/payments/{id}"
 

@@ -7,13 +7,31 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from django.conf import settings
+from django.utils import translation
+
 from django_cybs_jwt.models import ExpiryAlert, GatewayCertificate
 from django_cybs_jwt.services.alerts.schedule import Severity
 from django_cybs_jwt.services.expiry.endings import Artefact
+from django_cybs_jwt.texts import Text
 
 MOST_LINES: Final = 100
 LONGEST_SUBJECT: Final = 150
 LONGEST_NAME: Final = 120
+_CURES: Final = (
+    Text("All of them, with every merchant: manage.py cybs_expiry --days 90"),
+    Text("Replace a key: cybs_import, cybs_verify, then cybs_rotate."),
+    Text("Acknowledge or put off: manage.py cybs_alerts ack ID, or snooze ID --days N."),
+)
+_NAMES: Final = {
+    Artefact.SIGNING_CERTIFICATE: Text("signing certificate"),
+    Artefact.SHARED_SECRET: Text("shared secret"),
+    Artefact.RESPONSE_MLE_CERTIFICATE: Text("response MLE certificate"),
+    Artefact.REQUEST_MLE_CERTIFICATE: Text("request MLE certificate"),
+    Artefact.KEK: Text("key-encryption key"),
+    Artefact.OVERLAP: Text("overlap"),
+    Artefact.APPROVAL: Text("approval"),
+}
 _LOUDEST: Final = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
 
 
@@ -35,17 +53,24 @@ def compose(alerts: Sequence[ExpiryAlert], *, now: datetime) -> Digest:
     """The loudest first, then the earliest end."""
     ordered = sorted(alerts, key=lambda alert: (_LOUDEST.index(_severity(alert)), alert.ends))
     names = hosts(ordered)
+    with house_language():
+        subject, body = _subject(ordered, names, now), _body(ordered, names, now)
     return Digest(
         at=now,
         alerts=ordered,
-        subject=_subject(ordered, names, now),
-        body=_body(ordered, names, now),
+        subject=subject,
+        body=body,
         payload={
             "type": "cybs.key_ends_soon",
             "at": now.astimezone(UTC).isoformat(),
             "alerts": [facts(alert, names, now) for alert in ordered],
         },
     )
+
+
+def house_language() -> translation.override:
+    """The project's language: who reads a message is not who caused it."""
+    return translation.override(settings.LANGUAGE_CODE)
 
 
 def hosts(alerts: Sequence[ExpiryAlert]) -> dict[object, str]:
@@ -84,29 +109,43 @@ def one_line(text: str) -> str:
 
 def _subject(alerts: Sequence[ExpiryAlert], hosts: Mapping[object, str], now: datetime) -> str:
     first = alerts[0]
-    verb = "ended" if first.ends <= now else "ends"
-    text = f"{first.severity.upper()}: {_what(first, hosts)} {verb} on {first.ends:%Y-%m-%d}"
-    if first.stops:
-        verb = "stopped" if first.ends <= now else _plural(first.stops, "stops", "stop")
-        merchants = _plural(first.stops, "merchant", "merchants")
-        text = (
-            f"{first.severity.upper()}: {first.stops} {merchants} {verb} on {first.ends:%Y-%m-%d}"
-        )
-    more = f", and {len(alerts) - 1} more" if len(alerts) > 1 else ""
+    text = f"{first.severity.upper()}: {_news(first, hosts, now)}"
+    more = str(Text(", and {count} more", count=len(alerts) - 1)) if len(alerts) > 1 else ""
     return text[: LONGEST_SUBJECT - len(more)] + more
+
+
+def _news(alert: ExpiryAlert, hosts: Mapping[object, str], now: datetime) -> Text:
+    """What ends, or whom that stops, and when."""
+    is_over, ends = alert.ends <= now, alert.ends
+    if alert.stops and is_over:
+        return Text.counted(
+            "{count} merchant stopped on {ends:%Y-%m-%d}",
+            "{count} merchants stopped on {ends:%Y-%m-%d}",
+            alert.stops,
+            ends=ends,
+        )
+    if alert.stops:
+        return Text.counted(
+            "{count} merchant stops on {ends:%Y-%m-%d}",
+            "{count} merchants stop on {ends:%Y-%m-%d}",
+            alert.stops,
+            ends=ends,
+        )
+    what = _what(alert, hosts)
+    if is_over:
+        return Text("{what} ended on {ends:%Y-%m-%d}", what=what, ends=ends)
+    return Text("{what} ends on {ends:%Y-%m-%d}", what=what, ends=ends)
 
 
 def _body(alerts: Sequence[ExpiryAlert], hosts: Mapping[object, str], now: datetime) -> str:
     lines = [_line(alert, hosts, now) for alert in alerts[:MOST_LINES]]
     if len(alerts) > MOST_LINES:
-        lines.append(f"... and {len(alerts) - MOST_LINES} more.")
+        lines.append(str(Text("... and {count} more.", count=len(alerts) - MOST_LINES)))
     return "\n".join(
         [
             *lines,
             "",
-            "All of them, with every merchant: manage.py cybs_expiry --days 90",
-            "Replace a key: cybs_import, cybs_verify, then cybs_rotate.",
-            "Acknowledge or put off: manage.py cybs_alerts ack ID, or snooze ID --days N.",
+            *map(str, _CURES),
             "",
         ]
     )
@@ -114,22 +153,22 @@ def _body(alerts: Sequence[ExpiryAlert], hosts: Mapping[object, str], now: datet
 
 def _line(alert: ExpiryAlert, hosts: Mapping[object, str], now: datetime) -> str:
     days = _days_left(alert, now)
-    when = f"ended {(now - alert.ends).days} days ago" if days < 0 else f"{days} days left"
-    stops = (
-        f", {alert.stops} {_plural(alert.stops, 'merchant', 'merchants')}" if alert.stops else ""
+    when = (
+        Text("ended {days} days ago", days=(now - alert.ends).days)
+        if days < 0
+        else Text("{days} days left", days=days)
     )
+    stops = Text.counted(", {count} merchant", ", {count} merchants", alert.stops)
     return (
         f"{alert.severity.upper():8}  {alert.ends:%Y-%m-%d}  "
-        f"{_what(alert, hosts)}: {when}{stops}  [{alert.pk}]"
+        f"{_what(alert, hosts)}: {when}{stops if alert.stops else ''}  [{alert.pk}]"
     )
 
 
 def _what(alert: ExpiryAlert, hosts: Mapping[object, str]) -> str:
-    name = (
-        alert.artefact.replace("-", " ").replace("mle", "MLE").replace("kek", "key-encryption key")
-    )
     owner = str(alert.organization) if alert.organization else hosts.get(alert.subject, "")
-    return one_line(f"{name} {alert.key_id}" + (f" of {owner}" if owner else ""))
+    name = f"{_NAMES[Artefact(alert.artefact)]} {alert.key_id}"
+    return one_line(str(Text("{name} of {owner}", name=name, owner=owner)) if owner else name)
 
 
 def _days_left(alert: ExpiryAlert, now: datetime) -> int:
@@ -138,7 +177,3 @@ def _days_left(alert: ExpiryAlert, now: datetime) -> int:
 
 def _severity(alert: ExpiryAlert) -> Severity:
     return Severity(alert.severity)
-
-
-def _plural(count: int, one: str, many: str) -> str:
-    return one if count == 1 else many

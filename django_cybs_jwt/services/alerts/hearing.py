@@ -28,13 +28,13 @@ class Hearing:
     def faults(self) -> Iterator[tuple[str, str]]:
         """What is wrong and its cure, by the name of what it is wrong with."""
         if self.overdue:
-            whom = _counted(self.overdue, Text("{count} recipient"), Text("{count} recipients"))
+            whom = Text.counted("{count} recipient", "{count} recipients", self.overdue)
             yield (
                 "deliveries",
                 Text("Alerts could not be handed over to {whom}. {cure}", whom=whom, cure=_TRIED),
             )
         if self.unheard:
-            what = _counted(self.unheard, Text("{count} open alert"), Text("{count} open alerts"))
+            what = Text.counted("{count} open alert", "{count} open alerts", self.unheard)
             yield "recipients", Text("Nobody is told of {what}. {cure}", what=what, cure=_ADD)
 
 
@@ -51,7 +51,3 @@ def of(now: datetime) -> Hearing:
         overdue=tried.values("recipient").distinct().count(),
         unheard=unheard.count(),
     )
-
-
-def _counted(number: int, one: Text, many: Text) -> Text:
-    return Text(one if number == 1 else many, count=number)

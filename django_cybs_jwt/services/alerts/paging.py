@@ -8,9 +8,10 @@ from typing import Final
 
 from django_cybs_jwt.models import AlertRecipient, Approval
 from django_cybs_jwt.services.alerts import channels, recipients
-from django_cybs_jwt.services.alerts.digest import Digest, one_line
+from django_cybs_jwt.services.alerts.digest import Digest, house_language, one_line
 from django_cybs_jwt.services.alerts.failures import describe
 from django_cybs_jwt.signals import break_glass_used
+from django_cybs_jwt.texts import Text
 
 logger = logging.getLogger(__name__)
 
@@ -53,18 +54,29 @@ def _everyone() -> list[AlertRecipient]:
     return list({(row.channel, row.address): row for row in told}.values())
 
 
+def _body(approval: Approval, what: str, actor: str, reason: str) -> Text:
+    return Text(
+        "{actor} granted this alone, without a second person:\n\n{what}\n"
+        "Reason: {reason}\nValid until: {until}\nApproval: {approval}\n\n"
+        "Not right? manage.py cybs_approvals reject {approval} --user NAME, at once.\n",
+        actor=actor,
+        what=what,
+        reason=reason,
+        until=approval.expires_at.isoformat(),
+        approval=approval.pk,
+    )
+
+
 def _digest(approval: Approval, what: str, *, actor: str, now: datetime, reason: str) -> Digest:
     credential = approval.credential
+    with house_language():
+        subject = str(Text("Break glass: {what}", what=one_line(what)))
+        body = str(_body(approval, what, actor, reason))
     return Digest(
         at=now,
         alerts=(),
-        subject=f"Break glass: {one_line(what)}",
-        body=(
-            f"{actor} granted this alone, without a second person:\n\n{what}\n"
-            f"Reason: {reason}\nValid until: {approval.expires_at.isoformat()}\n"
-            f"Approval: {approval.pk}\n\n"
-            f"Not right? manage.py cybs_approvals reject {approval.pk} --user NAME, at once.\n"
-        ),
+        subject=subject,
+        body=body,
         payload={
             "type": "cybs.break_glass",
             "at": now.isoformat(),

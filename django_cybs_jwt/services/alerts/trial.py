@@ -9,8 +9,9 @@ from django_cybs_jwt.exceptions import ConfigurationError, CybsError
 from django_cybs_jwt.models import AlertRecipient
 from django_cybs_jwt.services import audit
 from django_cybs_jwt.services.alerts import channels
-from django_cybs_jwt.services.alerts.digest import Digest
+from django_cybs_jwt.services.alerts.digest import Digest, house_language
 from django_cybs_jwt.services.alerts.failures import describe
+from django_cybs_jwt.texts import Text
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +43,13 @@ def send_test(recipient: AlertRecipient, *, actor: str, now: datetime) -> None:
 
 def _digest(actor: str, now: datetime) -> Digest:
     at = now.astimezone(UTC).isoformat()
+    body = Text("{actor} sent this test at {at}. Nothing ends because of it.", actor=actor, at=at)
+    with house_language():
+        subject, told = str(Text("Test: alerts about keys reach you")), f"{body}\n"
     return Digest(
         at=now,
         alerts=(),
-        subject="Test: alerts about keys reach you",
-        body=f"{actor} sent this test at {at}. Nothing ends because of it.\n",
+        subject=subject,
+        body=told,
         payload={"type": "cybs.test", "at": at, "alerts": []},
     )
