@@ -19,10 +19,11 @@ from django_cybs_jwt.models import Credential, GatewayCertificate, Organization,
 from django_cybs_jwt.services import gateway_certificates, organizations, resolution
 from django_cybs_jwt.services.readiness import candidates
 from django_cybs_jwt.services.readiness.candidates import Candidates
+from django_cybs_jwt.texts import Text
 
 _UNVERIFIED: Final = {
-    Verdict.REFUSED.value: "was refused by the gateway at its verification",
-    Verdict.INCONCLUSIVE.value: "was verified without a clear answer",
+    Verdict.REFUSED.value: Text("was refused by the gateway at its verification"),
+    Verdict.INCONCLUSIVE.value: Text("was verified without a clear answer"),
 }
 
 
@@ -178,17 +179,17 @@ class _Portion:
         try:
             signing = resolution.signing_key(merchant, rows, now=now)
         except NoKey:
-            return _Found(faults=("No active signing key, own or meta.",))
+            return _Found(faults=(Text("No active signing key, own or meta."),))
         except KeyNotUsable as error:
-            return _Found(faults=(str(error),))
+            return _Found(faults=(error.text,))
         owner, response, unusable = signing.organization, None, ""
         if not owner.active:
-            return _Found(faults=(f"{owner}, whose key signs, is disabled.",))
+            return _Found(faults=(Text("{owner}, whose key signs, is disabled.", owner=owner),))
         try:
             if asks:
                 response = resolution.response_key(merchant, owner, rows, now=now)
         except KeyNotUsable as error:  # then nothing is sent
-            unusable = str(error)
+            unusable = error.text
         certificate, fault = _certificate(self._candidates.certificates(owner), owner, now)
         return _Found(
             signing=signing,
@@ -205,11 +206,13 @@ def _certificate(
     """The valid certificate that would be chosen, or None and why there is none."""
     chosen = gateway_certificates.choose(rows, now=now)
     if chosen is None:
-        return None, f"No request-MLE certificate of {owner.org_id} or its host."
+        return None, Text("No request-MLE certificate of {owner} or its host.", owner=owner.org_id)
     if chosen.not_before <= now < chosen.not_after:
         return chosen, ""
     begin, end = f"{chosen.not_before:%Y-%m-%d}", f"{chosen.not_after:%Y-%m-%d}"
-    return None, f"The request-MLE certificate is valid from {begin} to {end} only."
+    return None, Text(
+        "The request-MLE certificate is valid from {begin} to {end} only.", begin=begin, end=end
+    )
 
 
 def _judge(
@@ -242,8 +245,15 @@ def _lacking(found: _Found, *, asks: bool) -> Iterator[str]:
     if found.signing is None:
         return
     if asks and found.response is None and not found.response_fault:
-        yield f"No active Response MLE key of {found.signing.organization.org_id}."
+        yield Text(
+            "No active Response MLE key of {org_id}.", org_id=found.signing.organization.org_id
+        )
     for row in (found.signing, found.response if asks else None):
         if row is not None and row.verify_outcome != Verdict.ACCEPTED:
-            said = _UNVERIFIED.get(row.verify_outcome, "is not verified")
-            yield f"{row.slot.purpose} key {row.key_id} {said}."
+            said = _UNVERIFIED.get(row.verify_outcome, Text("is not verified"))
+            yield Text(
+                "{purpose} key {key_id} {said}.",
+                purpose=row.slot.purpose,
+                key_id=row.key_id,
+                said=said,
+            )

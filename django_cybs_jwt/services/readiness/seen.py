@@ -14,12 +14,13 @@ from django_cybs_jwt.models import Organization
 from django_cybs_jwt.services import readiness
 from django_cybs_jwt.services.readiness import Readiness, candidates
 from django_cybs_jwt.services.scope import Scope
+from django_cybs_jwt.texts import Text
 
 PER_PAGE: Final = 100
 MOST_PORTIONS: Final = 2
 """Portions of `candidates.AT_ONCE` merchants that one page looks through for those not ready."""
-_ELSEWHERE: Final = "An organization that you do not see keeps it from being ready."
-_NOTHING_SIGNS: Final = "No active signing key, own or meta."
+_ELSEWHERE: Final = Text("An organization that you do not see keeps it from being ready.")
+_NOTHING_SIGNS: Final = Text("No active signing key, own or meta.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
