@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 from django_cybs_jwt.exceptions import InvalidTransition
 from django_cybs_jwt.models import Credential, GatewayCertificate, KeySlot, State
 from django_cybs_jwt.services import audit, epoch
+from django_cybs_jwt.texts import Text
 
 
 class Action(StrEnum):
@@ -92,7 +93,11 @@ def target(action: Action, credential: Credential) -> State:
     if credential.state not in transition.sources:
         allowed = ", ".join(sorted(transition.sources))
         raise InvalidTransition(
-            f"{credential.key_id} is {credential.state}; {action} is possible from {allowed}."
+            "{key_id} is {state}; {action} is possible from {allowed}.",
+            key_id=credential.key_id,
+            state=credential.state,
+            action=Text(action),
+            allowed=allowed,
         )
     return transition.target or State(credential.suspended_from)
 
@@ -173,7 +178,8 @@ def save(credential: Credential) -> None:
             credential.save()
     except IntegrityError:
         raise InvalidTransition(
-            f"Slot {str(credential.slot)!r} has another active key. Suspend or retire it first."
+            "Slot {slot!r} has another active key. Suspend or retire it first.",
+            slot=str(credential.slot),
         ) from None
 
 
