@@ -7,6 +7,7 @@ from typing import Final
 from django.db import connection
 
 from django_cybs_jwt.exceptions import WeakDurability
+from django_cybs_jwt.texts import Text
 
 _FULL: Final = 2  # SQLite's PRAGMA synchronous: 0 OFF, 1 NORMAL, 2 FULL, 3 EXTRA
 _proved: set[str] = set()
@@ -28,11 +29,13 @@ def weakness() -> str | None:
     if connection.vendor == "postgresql":
         told = _ask("SHOW synchronous_commit")
         if told == "off":
-            return "PostgreSQL runs with synchronous_commit = off. Set it to on, at least to local."
+            return Text(
+                "PostgreSQL runs with synchronous_commit = off. Set it to on, at least to local."
+            )
     elif connection.vendor == "sqlite" and not _in_memory():
         told = _ask("PRAGMA synchronous")
         if int(told) < _FULL:
-            return "SQLite runs with a weak `synchronous`. Set `PRAGMA synchronous = FULL`."
+            return Text("SQLite runs with a weak `synchronous`. Set `PRAGMA synchronous = FULL`.")
     return None
 
 

@@ -40,8 +40,10 @@ def cancel(unsent: Sequence[OutboundRequest], *, actor: str, now: datetime, reas
     """End them, each with its audit row. QueueError for more than a thousand."""
     if len(unsent) > MOST:
         raise QueueError(
-            f"{len(unsent)} requests are waiting, too many for one step. Let them be sent, or "
-            f"cancel them {MOST} at a time in the admin, then repeat this."
+            "{count} requests are waiting, too many for one step. Let them be sent, or "
+            "cancel them {most} at a time in the admin, then repeat this.",
+            count=len(unsent),
+            most=MOST,
         )
     for row in unsent:
         operating.cancel(row, actor=actor, now=now, reason=reason)

@@ -20,8 +20,9 @@ from django_cybs_jwt.models import ACTED_ON, OutboundRequest, Safety
 from django_cybs_jwt.services import audit, doorbell
 from django_cybs_jwt.services.queue import safety
 from django_cybs_jwt.services.queue.states import TABLE, UNDOING, Step, move
+from django_cybs_jwt.texts import Text
 
-_CURE: Final = "Reconcile it; force this only after you have looked at the gateway."
+_CURE: Final = Text("Reconcile it; force this only after you have looked at the gateway.")
 _WORD: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
 _ID: Final = re.compile(r"[A-Za-z0-9-]{0,64}\Z")
 
@@ -56,9 +57,11 @@ def retry(
     """Put a parked request back into the queue, with all its tries."""
     refusal = ""
     if request.deadline is not None and request.deadline <= now:
-        refusal = "Its deadline has passed: nothing leaves after it. Settle it, or cancel it."
+        refusal = Text("Its deadline has passed: nothing leaves after it. Settle it, or cancel it.")
     elif may_have_moved_money(request) and not force:
-        refusal = f"It may have been processed: sent again it could charge twice. {_CURE}"
+        refusal = Text(
+            "It may have been processed: sent again it could charge twice. {cure}", cure=_CURE
+        )
     told = _Told(actor=actor, now=now, reason=reason, refusal=refusal)
     _take(request, Step.RESUME, "retry-request", told, waiting_since=now, failures=0, rung_at=now)
 
@@ -68,7 +71,7 @@ def cancel(
 ) -> None:
     """End a request that was not sent."""
     risky = may_have_worked(request) and not force
-    refusal = f"It may have been processed, and this undoes nothing. {_CURE}"
+    refusal = Text("It may have been processed, and this undoes nothing. {cure}", cure=_CURE)
     told = _Told(actor=actor, now=now, reason=reason, refusal=refusal if risky else "")
     _take(request, Step.CANCEL, "cancel-request", told)
 
@@ -77,11 +80,12 @@ def reconcile(request: OutboundRequest, *, actor: str, now: datetime, reason: st
     """Let the resolver look again at a parked request that may have been processed."""
     refusal = ""
     if not request.maybe_sent:
-        refusal = "It was not sent: there is nothing to look for. Retry or cancel it."
+        refusal = Text("It was not sent: there is nothing to look for. Retry or cancel it.")
     elif safety.policy(request) == "manual":
-        refusal = (
-            f"{request.operation} cannot be looked up by itself. Look at the gateway, then "
-            "settle, cancel or retry it."
+        refusal = Text(
+            "{operation} cannot be looked up by itself. Look at the gateway, then "
+            "settle, cancel or retry it.",
+            operation=request.operation,
         )
     told = _Told(actor=actor, now=now, reason=reason, refusal=refusal)
     kept = UNDOING if request.reason == UNDOING else ""
@@ -100,7 +104,7 @@ def settle(
     """Write down what somebody found at the gateway; *outcome* is its word, like AUTHORIZED."""
     refusal = ""
     if not _WORD.match(outcome) or not _ID.match(gateway_id):
-        refusal = (
+        refusal = Text(
             "An outcome is the gateway's word in capitals, like AUTHORIZED; an id has letters, "
             "digits and hyphens."
         )
@@ -129,9 +133,13 @@ def _take(request: OutboundRequest, step: Step, action: str, told: _Told, **chan
         if not told.reason.strip():
             raise QueueError("Say why: a reason is kept in the audit trail.")
         if told.refusal and before in TABLE[step].sources:
-            raise WrongState(f"Request {request.pk}: {told.refusal}")
+            raise WrongState(
+                "Request {request}: {refusal}", request=request.pk, refusal=told.refusal
+            )
         if not move(request, step, now=told.now, **changes):
-            raise WrongState(f"Request {request.pk} has moved on meanwhile. Look at it again.")
+            raise WrongState(
+                "Request {request} has moved on meanwhile. Look at it again.", request=request.pk
+            )
         audit.record(
             audit.Entry(
                 action=action,

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django_cybs_jwt.exceptions import QueueError
 from django_cybs_jwt.services.queue import operating
+from django_cybs_jwt.texts import Text
 
 MOST: Final = 1_000
 """Each is a row of the audit chain, for which everybody else waits."""
@@ -34,13 +35,17 @@ def each(
     """`operating.retry`, `cancel` or `reconcile` for each. QueueError for more than a thousand."""
     wanted = list(request_ids)
     if len(wanted) > MOST:
-        raise QueueError(f"{len(wanted)} requests at once are too many. Choose {MOST} or fewer.")
+        raise QueueError(
+            "{count} requests at once are too many. Choose {most} or fewer.",
+            count=len(wanted),
+            most=MOST,
+        )
     done, refused = 0, dict[str, int]()
     for row in operating.listing().filter(pk__in=wanted).order_by("created_at"):
         try:
             decide(row, actor=actor, now=now, reason=reason)
             done += 1
         except QueueError as error:
-            why = str(error).removeprefix(f"Request {row.pk}: ").replace(str(row.pk), "…")
+            why = error.facts.get("refusal") or Text(error.text, request="…")
             refused[why] = refused.get(why, 0) + 1
     return Decided(done, refused)

@@ -81,7 +81,9 @@ def seal_payload(request: OutboundRequest, payload: Payload) -> bytes:
     }
     packed = _pack(head, payload.body)
     if len(packed) > MAX_PLAINTEXT:
-        raise InvalidBody(f"A queued request has at most {MAX_PLAINTEXT} bytes. Use cybs.send.")
+        raise InvalidBody(
+            "A queued request has at most {most} bytes. Use cybs.send.", most=MAX_PLAINTEXT
+        )
     return seal(packed, context=context(request, "sealed_payload"), ring=conf.keyring())
 
 
@@ -133,7 +135,7 @@ def given_transaction_id(payload: Payload) -> str:
     information = payload.document.get("clientReferenceInformation")
     given = information.get("transactionId") if isinstance(information, dict) else None
     if isinstance(given, str) and len(given) > _LONGEST_ID:
-        raise InvalidBody(f"A transactionId has at most {_LONGEST_ID} characters.")
+        raise InvalidBody("A transactionId has at most {most} characters.", most=_LONGEST_ID)
     return given if isinstance(given, str) else ""
 
 

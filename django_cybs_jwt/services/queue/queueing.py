@@ -100,7 +100,7 @@ def payload_of(
     if json is not None and content is not None:
         raise InvalidBody("Give json= or content=, not both: only one of them can be sent.")
     if method.lower() not in METHODS:
-        raise MessageError(f"{method[:20]!r} is not a method of the gateway.")
+        raise MessageError("{method!r} is not a method of the gateway.", method=method[:20])
     check_mle(mle)
     check_path(path)
     checked = dict(check_headers(headers or {}))
@@ -122,7 +122,7 @@ def build(
     """A row that is not stored yet and has no state."""
     _check_key(idempotency_key)
     if not 0 <= priority <= LAST:
-        raise QueueError(f"A priority is from 0, the soonest, to {LAST}.")
+        raise QueueError("A priority is from 0, the soonest, to {last}.", last=LAST)
     operation = conf.operations().name(payload.method, payload.path)[:200]
     request = OutboundRequest(
         organization=organization,

@@ -18,6 +18,7 @@ from django_cybs_jwt.exceptions import WrongState
 from django_cybs_jwt.models import ACTED_ON, OPEN, OutboundRequest, RequestState, Safety
 from django_cybs_jwt.models.requests import RequestState as State
 from django_cybs_jwt.services.queue import telling
+from django_cybs_jwt.texts import Text
 
 TERMINAL: Final = frozenset(RequestState) - frozenset(OPEN)
 
@@ -94,7 +95,11 @@ def move(
     if request.state not in transition.sources:
         allowed = ", ".join(sorted(transition.sources))
         raise WrongState(
-            f"Request {request.pk} is {request.state}; {step} is possible from {allowed}."
+            "Request {request} is {state}; {step} is possible from {allowed}.",
+            request=request.pk,
+            state=request.state,
+            step=Text(step),
+            allowed=allowed,
         )
     values = _consequences(transition.target, now) | changes | {"state": transition.target}
     row = OutboundRequest.objects.filter(
