@@ -41,12 +41,14 @@ class Text(str):
 
     def __new__(cls, english: str, /, **facts: Any) -> Text:
         """Fill *english*, another text or a template; one without facts may hold braces."""
-        template, known = (
-            (english.template, english.facts) if isinstance(english, Text) else (english, {})
-        )
-        known = known | {name: _plain(value) for name, value in facts.items()}
-        self = super().__new__(cls, _filled(template, known, str.__str__))
-        self.template, self.facts = template, known
+        template = english
+        if isinstance(english, Text):
+            template, facts = english.template, english.facts | facts
+        for name, value in facts.items():
+            if not isinstance(value, _PLAIN):
+                facts[name] = str(value)
+        self = super().__new__(cls, _filled(template, facts, str.__str__))
+        self.template, self.facts = template, facts
         return self
 
     @classmethod
@@ -85,11 +87,5 @@ def listed(texts: Iterable[str], separator: str = ", ") -> Text:
 def _filled(template: str, facts: dict[str, Any], told: Callable[[str], str]) -> str:
     if not facts:
         return template
-    values = {
-        name: told(value) if isinstance(value, Text) else value for name, value in facts.items()
-    }
-    return template.format(**values)
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, _PLAIN) else str(value)
+    texts = {name: told(value) for name, value in facts.items() if type(value) is Text}
+    return template.format(**(facts | texts if texts else facts))
