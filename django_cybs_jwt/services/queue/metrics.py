@@ -1,4 +1,4 @@
-"""The queue's numbers for Prometheus: one query, series for open requests only."""
+"""The queue's numbers for Prometheus: gauges of what is open, counters of what was done."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from datetime import datetime
 
 from django_cybs_jwt.models import OPEN, OutboundRequest
 from django_cybs_jwt.services.exposition import Sample, gauge
-from django_cybs_jwt.services.queue import numbers
+from django_cybs_jwt.services.queue import counters, numbers
 from django_cybs_jwt.services.queue.numbers import Waiting
 
 
 def render(now: datetime) -> str:
-    """The metrics in the text format; cheap enough for every scrape."""
-    return "\n".join(lines(now)) + "\n"
+    """All of them in the text format."""
+    return "\n".join([*lines(now), *counters.lines()]) + "\n"
 
 
 def lines(now: datetime) -> list[str]:
-    """The same line by line, to stand among others."""
+    """The gauges line by line, to stand among others: one query that reads open rows only."""
     waits = list(numbers.waiting(OutboundRequest.objects.all(), now))
     return [
         *gauge(
