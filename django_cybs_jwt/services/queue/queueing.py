@@ -60,12 +60,13 @@ def enqueue(
     The same *idempotency_key* with the same request returns the row that is there, with another
     one IdempotencyConflict. Nothing leaves after *deadline*. *priority* is from 0, soonest, to 9.
     A call that moves money is given a `transactionId` where it has none; one of your own is used
-    once, else TransactionIdConflict. At most three queries.
+    once, else TransactionIdConflict. Two queries, or three where the key was used before; once a
+    minute one more, for the database's clock.
     Raises MessageError, OrganizationError or QueueError.
     """
     payload = payload_of(method, path, json=json, content=content, mle=mle, headers=headers)
     organization = organizations.find(org_id)
-    now = database_clock.carried()  # without a query of its own
+    now = database_clock.now()
     request = build(
         organization,
         payload,
