@@ -67,6 +67,8 @@ def _one(name: str, options: argparse.Namespace) -> int:
     print(json.dumps(vars(counts), indent=1, default=str))
     wrong = counts.faults()
     caught = "charged_twice" in wrong
+    if name == "naive":  # it sends the card to the broker: the search must be able to find it
+        caught = caught and "canaries" in wrong
     if name in CONTROLS:
         print("control caught" if caught else "CONTROL NOT CAUGHT")
         return not caught

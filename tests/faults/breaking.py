@@ -12,11 +12,17 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
+from tests.faults.canaries import Search
+
 
 class Proxy:
-    """A broker that restarts: connections end and new ones are refused, after `drop`."""
+    """A broker that restarts: connections end and new ones are refused, after `drop`.
+
+    *search* looks at everything that goes through: messages, results and events of tasks.
+    """
 
     def __init__(self, url: str) -> None:
+        self.search = Search()
         parts = urlsplit(url)
         self._target = (parts.hostname or "127.0.0.1", parts.port or 0)
         self._loop = asyncio.new_event_loop()
@@ -53,17 +59,18 @@ class Proxy:
             return
         self._open |= {writer, outer}
         try:
-            await asyncio.gather(_pump(reader, outer), _pump(inner, writer))
+            await asyncio.gather(self._pump(reader, outer), self._pump(inner, writer))
         finally:
             self._open -= {writer, outer}
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.transport.abort()
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tail = b""
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                tail = self.search.feed(data, tail)
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
 
 
 def cut_database(url: str, share: float) -> int:

@@ -14,7 +14,11 @@ OF_A_KEY = ("UNKNOWN_KEY", "BAD_SIGNATURE", "KEY_EXPIRED", "UNKNOWN_RESPONSE_KEY
 
 @dataclass
 class Counts:
-    """All but *rows*, *in_doubt*, *injected* and *explained* must be 0."""
+    """All but *rows*, *in_doubt*, *injected* and *explained* must be 0.
+
+    *canaries* are card data and keys found in what went to and from the broker, results and task
+    events among it, and in the logs; *searched* tells in how many bytes.
+    """
 
     orders: int = 0
     lost: int = 0
@@ -28,12 +32,14 @@ class Counts:
     in_doubt_and_not_injected: int = 0
     injected_and_not_in_doubt: int = 0
     refused_for_its_key: int = 0
+    canaries: int = 0
     in_doubt: int = 0
     injected: int = 0
     rows: Counter[str] = field(default_factory=Counter)
     attempts: Counter[str] = field(default_factory=Counter)
     explained: Counter[str] = field(default_factory=Counter)
     doing: Counter[str] = field(default_factory=Counter)
+    searched: dict[str, int] = field(default_factory=dict)
 
     def faults(self) -> dict[str, int]:
         """What must be 0 and is not."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults import breaking, counting, platform
+from tests.faults import breaking, canaries, counting, platform
 from tests.faults.breaking import Every, Proxy
 from tests.faults.counting import Counts
 from tests.faults.platform import Gateways, Workers
@@ -86,8 +86,8 @@ class _Course:
         call_command("migrate", verbosity=0)
         self.merchants = platform.enrol(self.gateways, run.merchants)
         env = dict(os.environ)
-        log = Path(os.environ.get("FAULTS_LOG") or self.folder / "workers.log")
-        self.workers = Workers(self._lines(), env, log, failpoints=run.control == "")
+        self.log = Path(os.environ.get("FAULTS_LOG") or self.folder / "workers.log")
+        self.workers = Workers(self._lines(), env, self.log, failpoints=run.control == "")
         stack.callback(self._drop_queue)
         stack.callback(self.workers.stop)
         self.doing: Counter[str] = Counter()
@@ -126,7 +126,15 @@ class _Course:
         self.doing["seconds"] = int(time.monotonic() - self.started)
         self.doing.update(f"gateway: {each['kind']}" for each in injected)
         counts.doing = self.doing
+        self._search(counts)
         return counts
+
+    def _search(self, counts: Counts) -> None:
+        looked = {"logs": canaries.in_file(self.log)}
+        if self.proxy is not None:
+            looked["broker, results, task events"] = self.proxy.search
+        counts.searched = {where: search.bytes for where, search in looked.items()}
+        counts.canaries = sum(search.found.total() for search in looked.values())
 
     def _chaos(self) -> dict[str, Every]:
         acts: dict[str, Every] = {}
@@ -272,6 +280,9 @@ class _Course:
             DATABASE_URL=self.database,
             FAULTS_BASE_URLS=json.dumps(self.gateways.base_urls),
             FAULTS_BROKER=self.proxy.url if self.proxy else "",
+            FAULTS_RESULTS={"redis": self.proxy.url, "rabbitmq": "rpc://"}[self.run.broker]
+            if self.proxy
+            else "",
             FAULTS_QUEUE=self.queue,
             FAULTS_CONTROL=self.run.control,
         )
@@ -282,8 +293,9 @@ class _Course:
         from tests.faults import celeryapp  # noqa: F401  # this process rings too
 
         names = [f"w{number}-{uuid.uuid4().hex[:6]}" for number in range(self.run.workers)]
+        pool, concurrency = self.run.pool, self.run.concurrency
         workers = [
-            platform.celery_worker(name, self.queue, self.run.pool, self.run.concurrency)
+            [*platform.celery_worker(name, self.queue, pool, concurrency), "--task-events"]
             for name in names
         ]
         return [*workers, platform.celery_beat(self.folder)]

@@ -43,5 +43,7 @@ def test_under_kills_cuts_and_faults_every_order_is_charged_exactly_once() -> No
     assert counts["orders"] >= ORDERS
     assert counts["wrong"] == {}
     assert counts["injected"] > 0
+    assert set(counts["searched"]) == {"logs", "broker, results, task events"}
+    assert all(counts["searched"].values())
     assert counts["doing"]["workers killed"] > 0
     assert counts["doing"]["broker restarts"] > 0
