@@ -85,7 +85,7 @@ class BulkAction:
             done = self.act(request, rows, form)
         except CybsError as error:
             tell(request, error)
-            return None
+            return self._page(admin, request, rows, form)
         if isinstance(done, HttpResponse):
             return done
         messages.success(request, done)

@@ -12,9 +12,8 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from django_cybs_jwt.admin.requests import actor, scope_of, tell
+from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import FormScreen
-from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.models import Coverage, KeySlot, Organization
 from django_cybs_jwt.services import choosing
 from django_cybs_jwt.services.permissions import Permission
@@ -110,13 +109,6 @@ class CoverageScreen(FormScreen):
     def page(self, form: forms.Form) -> TemplateResponse:
         """The form alone."""
         return self.render(form=form, button=self.button)
-
-    def refused(self, error: CybsError) -> HttpResponseBase:
-        """The error, with the list as it was typed."""
-        if self.request.method != "POST":
-            return super().refused(error)
-        tell(self.request, error)
-        return self.page(self.form())
 
     def _searched(self, form: Any) -> HttpResponse:
         """The list with what was ticked before, and what is found now."""

@@ -7,17 +7,16 @@ from typing import Any, ClassVar, Final
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin import business_center, uploads
-from django_cybs_jwt.admin.requests import actor, scope_of, tell
+from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import FormScreen
 from django_cybs_jwt.exceptions import (
-    CybsError,
     KeyMaterialError,
     OrganizationError,
     TooManyImports,
@@ -191,16 +190,15 @@ class ImportScreen(FormScreen):
         return pattern
 
     def form(self) -> forms.Form:
-        """Bound to what was posted, kept for `refused`; secrets are never put back into it."""
+        """Bound to what was posted; secrets are never put back into it."""
         data, files = (
             (self.request.POST, self.request.FILES)
             if self.request.method == "POST"
             else (None, None)
         )
-        self.shown_form = ImportForm(
+        return ImportForm(
             data, files, initial=self.initial(), request=self.request, replaces=self.row
         )
-        return self.shown_form
 
     def initial(self) -> dict[str, Any]:
         """What another page's link knows already."""
@@ -212,13 +210,6 @@ class ImportScreen(FormScreen):
         return self.render(
             form=form, button=self.button, steps=business_center.creating(self._wanted_of_row())
         )
-
-    def refused(self, error: CybsError) -> HttpResponseBase:
-        """The form again with what may be shown of it, and the error with its cure."""
-        if self.request.method != "POST":
-            return super().refused(error)
-        tell(self.request, error)
-        return self.page(self.shown_form)
 
     @forgetful
     def act(self, form: Any) -> HttpResponse:

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
+from django.contrib.auth import logout
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import (
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     Text = str | _StrPromise
 
 MOST_NAMES: Final = 100
+_ASKED: Final = "cybs_sudo"
+"""The prefix of the password's field where a form was sent already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +122,8 @@ class Screen:
         respond = getattr(screen, (request.method or "").lower().replace("head", "get"), None)
         if request.method not in ("GET", "HEAD", "POST") or respond is None:
             return HttpResponseNotAllowed(["GET", "POST"] if hasattr(cls, "post") else ["GET"])
-        if cls.asks_password and not sudo.is_fresh(request):
-            return screen.ask_password()
+        if cls.asks_password and not sudo.is_fresh(request) and (asked := screen.ask_password()):
+            return asked
         try:
             return _rendered(respond())
         except CybsError as error:
@@ -159,6 +162,7 @@ class Screen:
                 "title": self.title,
                 "screen": self,
                 "row": self.row,
+                "original": self.row,  # so that a theme's breadcrumbs name it
                 "opts": self.admin.opts,
                 "list_url": self.admin.url("changelist"),
                 "row_url": self.admin.url("change", self.row.pk) if self.row else "",
@@ -178,8 +182,8 @@ class Screen:
             return self.admin.url("changelist")
         return self.admin.url("change", self.row.pk)
 
-    def ask_password(self) -> HttpResponse:
-        """Send the visitor to the password page, and back here."""
+    def ask_password(self) -> HttpResponseBase | None:
+        """Send the visitor to the password page, and back here; None once it is typed."""
         back = urlencode({"next": self.request.get_full_path()})
         return HttpResponseRedirect(f"{self.admin.url('password')}?{back}")
 
@@ -230,6 +234,54 @@ class FormScreen(Screen):
         shown = self.consequences().shown(self.request)
         return self.render(form=form, consequences=shown, button=self.button)
 
+    def refused(self, error: CybsError) -> HttpResponseBase:
+        """The error with its cure, over what was typed."""
+        if self.request.method != "POST":
+            return super().refused(error)
+        tell(self.request, error, reason=self.request.POST.get("reason", ""))
+        if self.row is not None:  # as it is, not as the service left it
+            self.row = self.admin.get_object(self.request, str(self.row.pk))
+        try:
+            return _rendered(self.page(self._typed_again()))
+        except CybsError:
+            return HttpResponseRedirect(self.request.get_full_path())
+
+    def ask_password(self) -> HttpResponseBase | None:
+        """Over what was typed, if it was: the page that asks hands it on and keeps nothing."""
+        if self.request.method != "POST" or not sudo.has_password(self.request):
+            return super().ask_password()
+        is_typed = f"{_ASKED}-password" in self.request.POST
+        data = self.request.POST if is_typed else None
+        form = sudo.PasswordForm(data, prefix=_ASKED, request=self.request)
+        if form.is_valid():
+            sudo.confirm(self.request)
+            return None
+        page = self.render(
+            "cybs_jwt/password.html", form=form, button=_("Continue"), hidden=self._handed_on()
+        )
+        return self.wrong_password(page) if is_typed else page
+
+    def wrong_password(self, page: HttpResponseBase) -> HttpResponseBase:
+        """*page* once more; after the fifth the session is over."""
+        if not sudo.count_failure(self.request):
+            return page
+        logout(self.request)
+        return HttpResponseRedirect(self.admin.url("changelist"))
+
+    def _typed_again(self) -> forms.Form:
+        """The form as it was typed. What is hidden in it is new: it may be what was refused."""
+        form = self.form()
+        typed = {one.name: one.data for one in form.visible_fields() if not _is_secret(one)}
+        form.is_bound, form.initial = False, {**self.initial(), **typed}
+        return form
+
+    def _handed_on(self) -> list[tuple[str, str]]:
+        """What was posted, without secrets."""
+        left = {one.html_name for one in self.form() if _is_secret(one)}
+        left |= {"csrfmiddlewaretoken", f"{_ASKED}-password"}
+        lists = self.request.POST.lists()
+        return [(name, str(one)) for name, some in lists if name not in left for one in some]
+
 
 class ReasonForm(forms.Form):
     """Why, for the audit trail."""
@@ -248,6 +300,10 @@ class ConfirmScreen(FormScreen):
     def consequences(self) -> Consequences:
         """What will happen to which merchants."""
         raise NotImplementedError
+
+
+def _is_secret(field: forms.BoundField) -> bool:
+    return isinstance(field.field.widget, (forms.PasswordInput, forms.FileInput))
 
 
 def _rendered(response: HttpResponseBase) -> HttpResponseBase:

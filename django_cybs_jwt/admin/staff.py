@@ -147,8 +147,9 @@ class LiftScreen(ScopeScreen):
 
     def act(self, form: Any) -> Text:
         """Lift it; its row is gone then."""
-        user, self.row = self.row.user, None
+        user = self.row.user
         scope.lift(user, actor=actor(self.request))
+        self.row = None
         return now_("%(user)s sees everything again.") % {"user": user}
 
 

@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
+from django import forms
+from django.contrib.auth import authenticate
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 VALID_FOR: Final = timedelta(minutes=10)
 MOST_FAILURES: Final = 5
 _STAMP: Final = "cybs_jwt_password_at"
 _FAILURES: Final = "cybs_jwt_password_failures"
+
+
+class PasswordForm(forms.Form):
+    """One password, which is never put back into the page."""
+
+    password = forms.CharField(
+        label=_("Password"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password", "autofocus": True}),
+    )
+
+    def __init__(self, *args: Any, request: HttpRequest, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.request = request
+
+    def clean_password(self) -> str:
+        """That of the account that is logged in."""
+        password: str = self.cleaned_data["password"]
+        name = self.request.user.get_username()
+        user = authenticate(self.request, username=name, password=password)
+        if user is None or user.pk != self.request.user.pk:
+            raise forms.ValidationError(_("That is not the password of this account."))
+        return password
 
 
 def is_fresh(request: HttpRequest) -> bool:
@@ -27,6 +53,11 @@ def is_fresh(request: HttpRequest) -> bool:
         stamp = request.session.get(_STAMP)
         at = datetime.fromtimestamp(stamp, UTC) if isinstance(stamp, int | float) else None
     return at is not None and timedelta() <= now - at <= VALID_FOR
+
+
+def has_password(request: HttpRequest) -> bool:
+    """False for who logs in elsewhere."""
+    return request.user.is_authenticated and request.user.has_usable_password()
 
 
 def confirm(request: HttpRequest) -> None:

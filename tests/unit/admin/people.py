@@ -54,6 +54,12 @@ def password_typed(made: Client, at: float) -> None:
     session.save()
 
 
+def asks_password(answer: Any) -> bool:
+    """True for the page that asks for it, and for the way to that page."""
+    is_led = answer.status_code == 302 and "/password/?next=" in answer["Location"]
+    return is_led or "cybs_jwt/password.html" in [each.name for each in answer.templates]
+
+
 def url(model: str, page: str, *arguments: Any) -> str:
     return reverse(f"admin:cybs_jwt_{model}_{page}", args=arguments)
 

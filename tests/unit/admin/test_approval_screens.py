@@ -101,7 +101,7 @@ def test_nothing_waits_for_who_may_not_approve(asked: Approval, approver: User) 
 def test_approving_takes_the_password_rejecting_does_not(asked: Approval, approver: User) -> None:
     made = visitor(approver, typed=False)
     for answer in (made.get(page(asked, "approve")), made.post(page(asked, "approve"), {})):
-        assert answer["Location"].startswith(people.url("approval", "password"))
+        assert people.asks_password(answer)
     assert status(asked) == Approval.Status.REQUESTED
     made.post(page(asked, "reject"), {"reason": "not today"})
     assert status(asked) == Approval.Status.REJECTED

@@ -338,7 +338,7 @@ def test_an_unverified_first_key_is_planned_by_force(
 
 def test_activation_asks_for_the_password(new: Credential, operator: User) -> None:
     answer = people.client(operator).post(people.url("credential", "activate", new.pk), SWITCH)
-    assert answer["Location"].startswith(people.url("credential", "password"))
+    assert people.asks_password(answer)
     assert state(new) == State.VERIFIED
 
 

@@ -63,8 +63,7 @@ def test_a_mail_recipient_is_added_under_the_name_of_whoever_did(operator: User)
 def test_adding_takes_the_password(operator: User) -> None:
     address = people.url("alertrecipient", "add_recipient")
     data = {"channel": "mail", "address": "keys@example.com"}
-    answer = people.client(operator).post(address, data)
-    assert answer["Location"].startswith(people.url("alertrecipient", "password"))
+    assert people.asks_password(people.client(operator).post(address, data))
     assert not AlertRecipient.objects.exists()
 
 
@@ -207,11 +206,7 @@ def test_deactivated_means_told_nothing_until_it_is_saved_again(
 def test_telling_again_or_more_takes_the_password(hook: AlertRecipient, operator: User) -> None:
     recipients.remove(hook, actor="tests")
     estate.organization("acme")
-    assert (
-        people.client(operator)
-        .post(of(hook, "change_recipient"))["Location"]
-        .startswith(people.url("alertrecipient", "password"))
-    )
+    assert people.asks_password(people.client(operator).post(of(hook, "change_recipient")))
     hook.refresh_from_db()
     assert not hook.active
     text = visitor(operator).get(of(hook, "change_recipient")).content.decode()
