@@ -264,7 +264,8 @@ class ExpiryAlertAdmin(CybsAdmin):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """With the way to a successor, for who may upload one."""
-        return [*self.list_display, *(["replacement"] if ends.may_replace(request) else [])]
+        may = ends.may_replace(request)
+        return [*super().get_list_display(request), *(["replacement"] if may else [])]
 
     def facts(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """The merchants that stop, by name; the page of what ends, and of its successor."""

@@ -14,9 +14,11 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin import trail
+from django_cybs_jwt.admin.badges import breakable
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.filters import AboutFilter, ActionFilter
 from django_cybs_jwt.admin.requests import actor, scope_of
@@ -116,14 +118,14 @@ class EventList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """The page's rows."""
         super().get_results(request)
-        self.result_list = trail.redacted(request, self.result_list)
+        self.result_list = trail.told(request, self.result_list)
 
 
 @admin.register(KeyEvent)
 class KeyEventAdmin(CybsAdmin):
     """The chain, newest first."""
 
-    list_display = ["seq", "at", "actor", "action", "outcome", "organization", "reason", "key_id"]
+    list_display = ["seq", "at", "actor", "action", "outcome", "whom", "reason", "key_id"]
     list_filter = ["outcome", ActionFilter, AboutFilter]
     date_hierarchy = "at"
     linked = ["credential", "organization"]
@@ -162,6 +164,11 @@ class KeyEventAdmin(CybsAdmin):
         if row.credential is not None:
             return {"credential": str(row.credential)}
         return {"organization": row.organization}
+
+    @admin.display(description=_("organization"), ordering="organization")
+    def whom(self, row: KeyEvent) -> SafeString:
+        """Whose event it is, in a narrow column."""
+        return breakable(row.organization)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Literal
 
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 Tone = Literal["good", "warn", "bad", "plain"]
 
+_BREAKS: Final = re.compile(r"(?=[@.])")
 _SOON: Final = 7
 _NEAR: Final = 30
 
@@ -19,6 +21,11 @@ _NEAR: Final = 30
 def badge(tone: Tone, text: Text) -> SafeString:
     """*text* in its badge, escaped whatever it is."""
     return format_html('<span class="cybs-badge cybs-{}">{}</span>', tone, text)
+
+
+def breakable(name: object) -> SafeString:
+    """*name*, a host or `MID@HOST`, for a narrow column: broken at its dots and not in a word."""
+    return format_html_join("", "{}<wbr>", ((part,) for part in _BREAKS.split(str(name))))
 
 
 def days_tone(days: int | None) -> Tone:

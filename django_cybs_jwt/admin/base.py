@@ -10,13 +10,17 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, reverse
+from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin import trail
+from django_cybs_jwt.admin.badges import breakable
 from django_cybs_jwt.admin.bulk import BulkAction
+from django_cybs_jwt.admin.ends import link
 from django_cybs_jwt.admin.password import PasswordScreen
 from django_cybs_jwt.admin.requests import scope_of
 from django_cybs_jwt.admin.screens import Screen
 from django_cybs_jwt.exceptions import CybsError
+from django_cybs_jwt.models import Organization
 from django_cybs_jwt.services import scope
 
 if TYPE_CHECKING:
@@ -102,6 +106,22 @@ class CybsAdmin(_ModelAdmin):
             db_field, request, **_limited(db_field, request, options)
         )
 
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """With organizations as links, for whoever may open their pages."""
+        columns = list(super().get_list_display(request))
+        if not request.user.has_perm("cybs_jwt.view_organization"):
+            return columns
+        is_row = "organization" in columns and self.opts.get_field("organization").is_relation
+        return ["to_organization" if is_row and c == "organization" else c for c in columns]
+
+    @admin.display(description=_("organization"), ordering="organization", empty_value="-")
+    def to_organization(self, row: Any) -> str:
+        """The organization of a row, as a link to its page."""
+        if row.organization is None:
+            return ""
+        place = self.url_of(Organization, "change", row.organization.pk)
+        return link(place, breakable(row.organization))
+
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         """The *bulk* actions that the visitor may take; Django's own deletion is none of them.
 
@@ -172,6 +192,7 @@ class CybsAdmin(_ModelAdmin):
         return [
             {
                 "title": screen.title,
+                "is_dangerous": getattr(screen, "dangerous", False),
                 "url": self.url(screen.name, *([row.pk] if screen.of_row else []))
                 + (f"?{request.GET.urlencode()}" if screen.keeps_filters and request.GET else ""),
             }

@@ -34,6 +34,7 @@ class CredentialAdmin(CybsAdmin):
 
     # What is looked for first stands where a narrow screen still shows it.
     list_display = ["organization", "purpose", "key_id", "state", "expires_at", "verified", "kind"]
+    list_display_links = ["key_id"]
     list_filter = [
         AttentionFilter,
         "state",
@@ -74,7 +75,7 @@ class CredentialAdmin(CybsAdmin):
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """With the way to a successor, for who may upload one."""
         may = ends.may_replace(request) and ReplaceScreen in self.screens
-        return [*self.list_display, *(["replacement"] if may else [])]
+        return [*super().get_list_display(request), *(["replacement"] if may else [])]
 
     @admin.display(description=_("successor"))
     def replacement(self, row: Credential) -> str:
@@ -103,6 +104,7 @@ class KeySlotAdmin(CybsAdmin):
     """Where keys live, and whom they cover."""
 
     list_display = ["organization", "purpose", "name", "coverage"]
+    list_display_links = ["purpose"]
     list_filter = ["purpose", "coverage"]
     list_select_related = ["organization"]
     search_fields = ["organization__org_id", "name"]

@@ -11,11 +11,12 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin import filters, trail
-from django_cybs_jwt.admin.badges import badge, days_tone
+from django_cybs_jwt.admin.badges import badge, breakable, days_tone
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.importing import ImportScreen
 from django_cybs_jwt.admin.readiness import ReadinessScreen
@@ -69,10 +70,8 @@ class OrganizationAdmin(CybsAdmin):
         "response_mle_key",
         "verified",
         "meta_key",
-        "kind",
         "above",
-        "host",
-        "live",
+        "gateway",
     ]
     list_filter = [
         filters.LacksFilter,
@@ -108,15 +107,26 @@ class OrganizationAdmin(CybsAdmin):
         return ["parent"] if parent and not scope_of(request).sees(parent) else []
 
     @admin.display(description=_("parent"), ordering="parent")
-    def above(self, row: Any) -> str:
-        """What it stands under, as far as the visitor sees it."""
-        return str(row.above and row.above.org_id)
+    def above(self, row: Any) -> SafeString | str:
+        """What it is, if no merchant, and what it stands under, as far as the visitor sees."""
+        parent = str(row.above and row.above.org_id)
+        if row.kind == Organization.Kind.MERCHANT:
+            return parent
+        return format_html("{} {}", badge("plain", row.get_kind_display()), parent)
+
+    @admin.display(description=_("host"), ordering="host")
+    def gateway(self, row: Any) -> SafeString:
+        """Which gateway it sends to."""
+        host = breakable(row.host)
+        return format_html("{} {}", host, badge("plain", _("live"))) if row.live else host
 
     @admin.display(description=_("signing key"))
     def signing(self, row: Any) -> SafeString:
-        """Which kind of key signs, or that none does."""
+        """Which kind of key signs, or that none does, and whether that is a fault."""
         if not row.active:
             return badge("plain", _("disabled"))
+        if not _is_judged(row):
+            return badge("plain", _("not needed"))
         if not row.standing.jwt_v2:
             return badge("bad", _("none"))
         return badge("good", _("meta key") if row.standing.meta else _("own"))
@@ -128,21 +138,21 @@ class OrganizationAdmin(CybsAdmin):
         return "" if days is None else badge(days_tone(days), str(days))
 
     @admin.display(description=_("request MLE"))
-    def request_mle(self, row: Any) -> SafeString:
+    def request_mle(self, row: Any) -> SafeString | str:
         """Whether requests can be encrypted."""
-        return _yes(row.standing.request_mle, _("ready"), _("no certificate"))
+        return _yes(row, row.standing.request_mle, _("ready"), _("none"))
 
     @admin.display(description=_("response MLE"))
-    def response_mle_key(self, row: Any) -> SafeString:
+    def response_mle_key(self, row: Any) -> SafeString | str:
         """Whether replies arrive encrypted."""
         if row.response_mle == "never":
             return badge("plain", _("never"))
-        return _yes(row.standing.response_mle, _("ready"), _("no key"))
+        return _yes(row, row.standing.response_mle, _("ready"), _("none"))
 
     @admin.display(description=_("verified"))
-    def verified(self, row: Any) -> SafeString:
+    def verified(self, row: Any) -> SafeString | str:
         """Whether the gateway has accepted the keys."""
-        return _yes(row.standing.verified, _("verified"), _("untested"))
+        return _yes(row, row.standing.verified, _("verified"), _("untested"))
 
     @admin.display(description=_("meta key"))
     def meta_key(self, row: Any) -> SafeString | str:
@@ -157,10 +167,12 @@ class OrganizationAdmin(CybsAdmin):
         """Which key signs and why, all its keys along time, whom they cover, what happened."""
         now, scope = timezone.now(), scope_of(request)
         (standing,) = readiness.of([row], now=now)
+        along = timeline.of(row, now=now)
         return {
+            "needs_key": row.kind == Organization.Kind.MERCHANT or bool(along.bars),
             "standing": standing,
             "choice": key_choice.of(row, scope=scope, now=now),
-            "timeline": timeline.of(row, now=now),
+            "timeline": along,
             "coverage": [_covered(slot, request) for slot in _meta_slots(row)],
             "events": trail.newest(self, request, row),
             "sends": self._sends(request, row),
@@ -202,7 +214,14 @@ def _signers_seen(
     return {name for name in signers if near.get(name)} | set(apart)
 
 
-def _yes(is_so: bool, yes: Any, no: Any) -> SafeString:
+def _is_judged(row: Any) -> bool:
+    """Only merchants need a key; what stands above them is judged once it has one."""
+    return row.kind == Organization.Kind.MERCHANT or bool(row.standing.jwt_v2)
+
+
+def _yes(row: Any, is_so: bool, yes: Any, no: Any) -> SafeString | str:
+    if not _is_judged(row):
+        return ""
     return badge("good", yes) if is_so else badge("warn", no)
 
 

@@ -54,4 +54,4 @@ class Approval(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.action} {self.credential_id} {self.status}"
+        return f"{self.action} {self.credential}"

@@ -33,4 +33,5 @@ def cybs_dashboard(context: Any) -> dict[str, Any]:
         may_view=lambda model: bool(user.has_perm(f"cybs_jwt.view_{model}")),
         may_approve=user.has_perm(Permission.APPROVE),
     )
-    return {"numbers": numbers, "request": request}
+    may_import = user.has_perm(Permission.IMPORT)
+    return {"numbers": numbers, "may_import": may_import, "request": request}

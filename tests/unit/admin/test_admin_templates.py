@@ -135,6 +135,7 @@ def test_a_variable_that_is_not_there_would_be_found(missing: Missing) -> None:
         "organizations in tile.html",
         "number in tile.html",
         "label in tile.html",
+        "lacking in tile.html",
     }
 
 

@@ -95,7 +95,7 @@ def test_nothing_waits_for_who_may_not_approve(asked: Approval, approver: User) 
         assert listed(user, waiting="me") == waiting
         assert listed(user) == ["olga"]
         home = people.client(user).get("/admin/cybs_jwt/").content.decode()
-        assert ("approvals wait for you" in home) == bool(waiting)
+        assert ("approval waits for you" in home) == bool(waiting)
 
 
 def test_approving_takes_the_password_rejecting_does_not(asked: Approval, approver: User) -> None:

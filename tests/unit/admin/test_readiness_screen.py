@@ -77,7 +77,8 @@ def test_the_page_and_the_file_hold_the_merchants_that_are_asked_for(
 def test_it_says_what_the_service_says(mall: Organization, viewer: User) -> None:
     content = get(viewer).content.decode()
     for row in readiness.report(now=timezone.now()):
-        assert f"{row.organization}@{row.host}" in content
+        assert f"{row.organization}<br>" in content
+        assert f"@{row.host}<" in content
         assert all(text in content for text in row.missing)
     assert "key of mall" in content
 
