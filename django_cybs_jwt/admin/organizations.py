@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from django_cybs_jwt.admin import filters, trail
 from django_cybs_jwt.admin.badges import badge, breakable, days_tone
 from django_cybs_jwt.admin.base import CybsAdmin
+from django_cybs_jwt.admin.dry_run import DryRunScreen
 from django_cybs_jwt.admin.importing import ImportScreen
 from django_cybs_jwt.admin.readiness import ReadinessScreen
 from django_cybs_jwt.admin.requests import scope_of
@@ -89,7 +90,7 @@ class OrganizationAdmin(CybsAdmin):
     list_per_page = 50
     show_full_result_count = False
     search_fields = ["org_id", "name"]
-    screens = [ReadinessScreen, VerifyOrganizationScreen]
+    screens = [ReadinessScreen, VerifyOrganizationScreen, DryRunScreen]
     bulk = [VerifyOrganizations()]
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:

@@ -52,7 +52,7 @@ MAY_OPEN = {
     "gatewaycertificate": {},
     "keyevent": dict.fromkeys(("verify", "export"), ("auditors",)),
     "keyslot": {"coverage": OPERATORS},
-    "organization": {"readiness": GROUPS, "verify": OPERATORS},
+    "organization": {"readiness": GROUPS, **dict.fromkeys(("verify", "dry_run"), OPERATORS)},
     "outboundrequest": dict.fromkeys(("retry", "cancel", "reconcile", "settle"), OPERATORS),
     "staffscope": dict.fromkeys(
         ("changelist", "change", "history", "password", "limit", "change_limit", "lift", "delete"),
