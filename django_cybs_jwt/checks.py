@@ -1,4 +1,4 @@
-"""System checks cybs_jwt.W001 to W026: what is wrong before it costs a payment.
+"""System checks cybs_jwt.W001 to W027: what is wrong before it costs a payment.
 
 All are warnings, because an error would lock out `migrate` and `cybs_keyring generate`,
 which run before a ring exists. docs/checks.md says which of them are refused at first use.
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 Check = Callable[..., list[CheckMessage]]
 _SMTP: Final = "django.core.mail.backends.smtp.EmailBackend"
+
+MANY: Final = 10_000
+"""Organizations from which on PostgreSQL's estimates make it compile."""
 
 TESTING_RING: Final = "testing"
 """KEK id of the ring that django_cybs_jwt.testing ships for everyone to see."""
@@ -119,10 +122,10 @@ def check_sqlite(**_: Any) -> list[CheckMessage]:
 
 
 def check_rows(*, databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """W012: hosts that nothing can be encrypted for. W020: a forgetful database. W021: mail."""
+    """W012, W020, W021, W027."""
     if "default" not in (databases or ()):
         return []
-    looks = (_hosts_without_certificate, _weak_durability, _mail_without_timeout)
+    looks = (_hosts_without_certificate, _weak_durability, _mail_without_timeout, _compiled_counts)
     return [message for look in looks for message in _guarded(look)]
 
 
@@ -291,6 +294,21 @@ def _mail_without_timeout() -> list[CheckMessage]:
         return []
     hint = "Set EMAIL_TIMEOUT = 30, from Django 6.1 on MAILERS['default']['OPTIONS']['timeout']."
     return [_warn(21, "Alerts go out by SMTP without a timeout: one may hang and stop all.", hint)]
+
+
+def _compiled_counts() -> list[CheckMessage]:
+    from django_cybs_jwt.models import Organization
+
+    connection = connections["default"]
+    if connection.vendor != "postgresql":
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW jit")
+        (jit,) = cursor.fetchone()
+    if jit == "off" or not Organization.objects.order_by()[MANY:].exists():
+        return []
+    hint = "Set DATABASES['default']['OPTIONS'] = {'options': '-c jit=off'}."
+    return [_warn(27, "PostgreSQL compiles the admin's counts, for longer than it counts.", hint)]
 
 
 def _smtp_may_hang() -> bool:

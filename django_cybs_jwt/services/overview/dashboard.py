@@ -22,7 +22,7 @@ from django_cybs_jwt.models import (
 from django_cybs_jwt.services import approvals, force, overlaps
 from django_cybs_jwt.services.people import ACCOUNT, person
 from django_cybs_jwt.services.queue import numbers as queue_numbers
-from django_cybs_jwt.services.readiness.standing import Fact, Standing, joined
+from django_cybs_jwt.services.readiness.standing import BITS, Fact, Standing, joined
 from django_cybs_jwt.services.scope import Scope
 
 SOON: Final = (7, 30, 90)
@@ -162,10 +162,16 @@ def of(
 
 def _merchants(scope: Scope, now: datetime) -> Merchants:
     seen = scope.visible(joined(Organization.objects.all())).order_by()
-    rows, standing = seen.filter(kind=Organization.Kind.MERCHANT, active=True), Standing(now)
-    numbers = {f"is_{fact}": Count("pk", filter=standing.has(fact)) for fact in Fact}
-    found = rows.aggregate(total=Count("pk"), **numbers)
-    return Merchants(total=found["total"], facts={fact: found[f"is_{fact}"] for fact in Fact})
+    rows = seen.filter(kind=Organization.Kind.MERCHANT, active=True)
+    kinds = rows.values(bits=Standing(now).bits()).annotate(size=Count("pk"))
+    sizes = dict(kinds.values_list("bits", "size"))
+    return Merchants(
+        total=sum(sizes.values()),
+        facts={
+            fact: sum(size for bits, size in sizes.items() if bits & bit)
+            for fact, bit in BITS.items()
+        },
+    )
 
 
 def _keys(scope: Scope, now: datetime) -> Keys:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property, reduce
-from operator import and_
+from operator import add, and_
 from typing import Final
 
 from django.db.models import (
@@ -27,6 +27,7 @@ from django.db.models import (
     Value,
     When,
 )
+from django.db.models.expressions import CombinedExpression
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import (
@@ -57,6 +58,9 @@ class Fact(StrEnum):
     VERIFIED = "verified"
 
 
+BITS: Final = {fact: 1 << place for place, fact in enumerate(Fact)}
+
+
 def joined(rows: QuerySet[Organization]) -> QuerySet[Organization]:
     """*rows*, ready to be asked with the conditions of `Standing`; costs nothing until then."""
     return rows.alias(
@@ -80,6 +84,23 @@ class Standing:
         """Organizations of which *fact* is true; of disabled ones none is."""
         return self._where(self._own(fact), lambda row: bool(getattr(row, fact)))
 
+    def bits(self) -> Case:
+        """All facts of an organization as the sum of their BITS, for counting.
+
+        A condition for each fact would be judged five times, and compiled by PostgreSQL too.
+        """
+        contested: dict[int, list[uuid.UUID]] = defaultdict(list)
+        for pk, row in self._kinds.contested.items():
+            contested[_bits_of(row)].append(pk)
+        return Case(
+            When(active=False, then=Value(0)),
+            *(When(pk__in=some, then=Value(bits)) for bits, some in contested.items()),
+            When(_is_there(_SIGNING), then=self._own_bits),
+            When(~self._is_passed, then=Value(0)),
+            *self._alike_bits(),
+            default=Value(0),
+        )
+
     def ends_by(self, until: datetime) -> Q:
         """Organizations that something stops between now and *until*."""
         days = (until - self.now).days
@@ -96,6 +117,20 @@ class Standing:
             default=_truth(self._alike(test) & self._is_passed),
         )
         return Q(active=True) & Q(rule)
+
+    @property
+    def _own_bits(self) -> Case | CombinedExpression:
+        terms = (
+            Case(When(self._own(fact), then=Value(bit)), default=Value(0))
+            for fact, bit in BITS.items()
+        )
+        return reduce(add, terms)
+
+    def _alike_bits(self) -> Iterator[When]:
+        kinds = (*self._kinds.under.values(), *self._kinds.selected.values())
+        for bits in sorted({_bits_of(row) for row in kinds}):
+            alike = self._alike(lambda row, bits=bits: _bits_of(row) == bits)  # type: ignore[misc]
+            yield When(alike, then=Value(bits))
 
     @cached_property
     def _is_passed(self) -> Q:
@@ -182,6 +217,10 @@ class Standing:
     @property
     def _planned(self) -> QuerySet[Credential]:
         return Credential.objects.order_by().filter(force.is_planned(), activate_at__gt=self.now)
+
+
+def _bits_of(row: Readiness) -> int:
+    return sum(bit for fact, bit in BITS.items() if getattr(row, fact))
 
 
 def _is_there(key: str) -> Q:
