@@ -26,6 +26,7 @@ from django_cybs_jwt.protocol.hosts import is_live, parse_host
 from django_cybs_jwt.protocol.keys import ResponseMLE
 from django_cybs_jwt.sealing import KeyRing
 from django_cybs_jwt.sealing.keyring import read as read_keyring
+from django_cybs_jwt.texts import Text
 
 NAME = "CYBS_JWT"
 
@@ -95,7 +96,9 @@ class Settings:
             return Timeout(**self.TIMEOUT)
         except TypeError:
             known = ", ".join(item.name for item in fields(Timeout))
-            raise ConfigurationError(f"{NAME}['TIMEOUT'] takes {known}, in seconds.") from None
+            raise ConfigurationError(
+                "CYBS_JWT['TIMEOUT'] takes {known}, in seconds.", known=known
+            ) from None
 
     @property
     def queue(self) -> Queue:
@@ -104,7 +107,9 @@ class Settings:
             return Queue(**self.QUEUE)
         except TypeError:
             known = ", ".join(item.name for item in fields(Queue))
-            raise ConfigurationError(f"{NAME}['QUEUE'] takes {known}, as numbers.") from None
+            raise ConfigurationError(
+                "CYBS_JWT['QUEUE'] takes {known}, as numbers.", known=known
+            ) from None
 
 
 def unknown_settings() -> list[str]:
@@ -119,7 +124,7 @@ def current() -> Settings:
     unknown = unknown_settings()
     if unknown:
         raise ConfigurationError(
-            f"{NAME} has no setting {', '.join(unknown)}. Is it a misspelling?"
+            "CYBS_JWT has no setting {unknown}. Is it a misspelling?", unknown=", ".join(unknown)
         )
     loaded = Settings(**_raw())
     _check(loaded)
@@ -161,7 +166,7 @@ def keyring() -> KeyRing:
     if loaded.KEYRING_FILE is not None:
         return read_keyring(Path(loaded.KEYRING_FILE))
     raise KeyRingError(
-        f"No key ring. Set {NAME}['KEYRING_FILE'] and run `manage.py cybs_keyring generate`."
+        "No key ring. Set CYBS_JWT['KEYRING_FILE'] and run `manage.py cybs_keyring generate`."
     )
 
 
@@ -183,20 +188,25 @@ def imported(path: str, *names: str) -> Any:
         found = import_string(path)
         if callable(found):
             return found
-        told = "it cannot be called"
+        told: str = Text("it cannot be called")
     except ImportError as error:
         told = str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001
         # Without its text: it may quote what the module has read.
-        told = f"it raises {type(error).__name__}"
+        told = Text("it raises {kind}", kind=type(error).__name__)
     place = "".join(f"[{name!r}]" for name in names)
-    raise ConfigurationError(f"{NAME}{place} names {path!r}, which cannot be used: {told}.")
+    raise ConfigurationError(
+        "CYBS_JWT{place} names {path!r}, which cannot be used: {told}.",
+        place=place,
+        path=path,
+        told=told,
+    )
 
 
 def _raw() -> Mapping[str, Any]:
     raw = getattr(django_settings, NAME, {})
     if not isinstance(raw, Mapping):
-        raise ConfigurationError(f"settings.{NAME} must be a dictionary.")
+        raise ConfigurationError("settings.CYBS_JWT must be a dictionary.")
     return raw
 
 
@@ -204,15 +214,17 @@ def _check(loaded: Settings) -> None:
     """Refuse what is of the wrong type, LIVE = "False" above all, or could never take effect."""
     for name, kind in get_type_hints(Settings).items():
         if not _fits(getattr(loaded, name), kind):
-            wanted = f"of the type {Settings.__annotations__[name]}"
+            wanted = Text("of the type {kind}", kind=Settings.__annotations__[name])
             if get_origin(kind) is Literal:
-                wanted = f"one of {', '.join(get_args(kind))}"
-            raise ConfigurationError(f"{NAME}[{name!r}] must be {wanted}.")
+                wanted = Text("one of {known}", known=", ".join(get_args(kind)))
+            raise ConfigurationError(
+                "CYBS_JWT[{name!r}] must be {wanted}.", name=name, wanted=wanted
+            )
     for name in ("MAX_CONNECTIONS", "ALERT_DAILY_LIMIT"):
         if getattr(loaded, name) < 1:
-            raise ConfigurationError(f"{NAME}[{name!r}] must be at least 1.")
+            raise ConfigurationError("CYBS_JWT[{name!r}] must be at least 1.", name=name)
     if not all(isfinite(seconds) and seconds > 0 for seconds in loaded.TIMEOUT.values()):
-        raise ConfigurationError(f"{NAME}['TIMEOUT'] takes finite numbers of seconds above zero.")
+        raise ConfigurationError("CYBS_JWT['TIMEOUT'] takes finite numbers of seconds above zero.")
     _check_queue(loaded)
     _check_names(loaded)
 
@@ -220,19 +232,22 @@ def _check(loaded: Settings) -> None:
 def _check_queue(loaded: Settings) -> None:
     counted = (*loaded.QUEUE.values(), loaded.KEEP_PAYLOAD_DAYS, loaded.KEEP_REPLY_DAYS)
     if not all(isfinite(number) and number >= 0 for number in counted):
-        raise ConfigurationError(f"{NAME}'s QUEUE and KEEP_... take numbers from 0 up.")
+        raise ConfigurationError("CYBS_JWT's QUEUE and KEEP_... take numbers from 0 up.")
     longest = loaded.timeout.total + loaded.timeout.read
     if loaded.queue.lease <= longest:
         raise ConfigurationError(
-            f"{NAME}['QUEUE']['lease'] must exceed TIMEOUT's total and read together, {longest:g} "
-            "seconds, for an exchange and its record: else a living worker counts as dead."
+            "CYBS_JWT['QUEUE']['lease'] must exceed TIMEOUT's total and read together, {longest:g} "
+            "seconds, for an exchange and its record: else a living worker counts as dead.",
+            longest=longest,
         )
 
 
 def _check_names(loaded: Settings) -> None:
     for name in ("KEYRING_FILE", "CA_BUNDLE", "P12_INTERPRETER"):
         if "\0" in str(getattr(loaded, name)):
-            raise ConfigurationError(f"{NAME}[{name!r}] is no path: it holds a NUL character.")
+            raise ConfigurationError(
+                "CYBS_JWT[{name!r}] is no path: it holds a NUL character.", name=name
+            )
     for name in ("BASE_URLS", "PROFILES", "TASK_QUEUES"):
         for host in getattr(loaded, name):
             if (name, host) not in _NO_HOSTS:
@@ -246,15 +261,20 @@ def _check_operation(name: str, operation: str, loaded: Settings) -> None:
     table = _overridden(loaded)
     known = table.find(operation)
     if known != operation:
-        cure = f"Write it {known!r}." if known else table.suggestion(operation)
-        raise ConfigurationError(f"{NAME}[{name!r}]: {operation[:80]!r} is no operation. {cure}")
+        cure = Text("Write it {known!r}.", known=known) if known else table.suggestion(operation)
+        raise ConfigurationError(
+            "CYBS_JWT[{name!r}]: {operation!r} is no operation. {cure}",
+            name=name,
+            operation=operation[:80],
+            cure=cure,
+        )
 
 
 def _overridden(loaded: Settings) -> Operations:
     try:
         return default_operations().overridden(loaded.OPERATIONS)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{NAME}['OPERATIONS']: {error}") from None
+        raise ConfigurationError("CYBS_JWT['OPERATIONS']: {cause}", cause=error.text) from None
 
 
 def _fits(value: object, kind: Any) -> bool:
@@ -284,8 +304,10 @@ def _check_host(name: str, host: str) -> None:
         known = False
     if not known:
         raise ConfigurationError(
-            f"{NAME}[{name!r}] is keyed by bare hostnames in lower case, like "
-            f"apitest.cybersource.com, not by {host[:80]!r}."
+            "CYBS_JWT[{name!r}] is keyed by bare hostnames in lower case, like "
+            "apitest.cybersource.com, not by {host!r}.",
+            name=name,
+            host=host[:80],
         )
 
 
@@ -293,8 +315,9 @@ def _check_base_url(host: str, url: str) -> None:
     schemes = ("https",) if is_live(host) else ("https", "http")
     if not _is_origin(url) or urlsplit(url).scheme not in schemes:
         raise ConfigurationError(
-            f"{NAME}['BASE_URLS'][{host!r}] must be an origin like https://egress.example.com; "
-            "http:// is for test hosts only."
+            "CYBS_JWT['BASE_URLS'][{host!r}] must be an origin like https://egress.example.com; "
+            "http:// is for test hosts only.",
+            host=host,
         )
 
 
@@ -312,11 +335,14 @@ def _profile(host: str, spec: str | Mapping[str, Any]) -> Profile:
         return PROFILES[spec] if isinstance(spec, str) else replace(DEFAULT, **spec)
     except (KeyError, TypeError):
         raise ConfigurationError(
-            f"{NAME}['PROFILES'] maps a host to one of {', '.join(PROFILES)}, "
-            "or to fields of protocol.profiles.Profile."
+            "CYBS_JWT['PROFILES'] maps a host to one of {known}, "
+            "or to fields of protocol.profiles.Profile.",
+            known=", ".join(PROFILES),
         ) from None
     except ConfigurationError as error:
-        raise ConfigurationError(f"{NAME}['PROFILES'][{host!r}]: {error}") from None
+        raise ConfigurationError(
+            "CYBS_JWT['PROFILES'][{host!r}]: {cause}", host=host, cause=error.text
+        ) from None
 
 
 @receiver(setting_changed, dispatch_uid="cybs_jwt.conf")

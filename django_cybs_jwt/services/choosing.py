@@ -19,6 +19,7 @@ from django_cybs_jwt.services import audit, coverage, epoch, resolution
 from django_cybs_jwt.services.batches import in_batches
 from django_cybs_jwt.services.readiness.candidates import Candidates
 from django_cybs_jwt.services.scope import EVERYTHING, Scope
+from django_cybs_jwt.texts import Text
 
 MOST_SHOWN: Final = 200
 HIDDEN: Final = _("a key that you do not see")
@@ -225,8 +226,9 @@ def _is_below(row: Organization, owner: Organization) -> bool:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(name[:80] for name in names[:_MOST_NAMED]) + more
+    named = ", ".join(name[:80] for name in names[:_MOST_NAMED])
+    more = len(names) - _MOST_NAMED
+    return Text("{named} and {more} more", named=named, more=more) if more > 0 else named
 
 
 def _apply(planned: Plan) -> None:

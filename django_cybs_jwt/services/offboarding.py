@@ -33,6 +33,7 @@ from django_cybs_jwt.services import (
 from django_cybs_jwt.services.lifecycle import TABLE, Action
 from django_cybs_jwt.services.queue import leaving
 from django_cybs_jwt.services.queue.leaving import Standing
+from django_cybs_jwt.texts import Text
 
 _MOST_NAMED: Final = 10
 
@@ -192,14 +193,15 @@ def _check_nothing_in_doubt(planned: Plan) -> None:
     in_doubt = planned.requests.in_doubt
     if in_doubt:
         named = ", ".join(str(row.pk) for row in in_doubt[:_MOST_NAMED])
-        more = f" and {len(in_doubt) - _MOST_NAMED} more" if len(in_doubt) > _MOST_NAMED else ""
+        more = len(in_doubt) - _MOST_NAMED
+        if more > 0:
+            named = Text("{named} and {more} more", named=named, more=more)
         raise InvalidTransition(
             "Nobody knows yet what became of {count} requests, and to find out takes the "
-            "keys: {named}{more}. Let them end, or settle them with `manage.py cybs_queue`; "
+            "keys: {named}. Let them end, or settle them with `manage.py cybs_queue`; "
             "--abandon gives them up.",
             count=len(in_doubt),
             named=named,
-            more=more,
             requests=[str(row.pk) for row in in_doubt],
         )
 
