@@ -9,6 +9,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.models.organizations import Organization
+from django_cybs_jwt.texts import Text
 
 
 class AlertRecipient(models.Model):
@@ -31,6 +32,7 @@ class AlertRecipient(models.Model):
         null=True,
         blank=True,
         help_text=_("Only this organization and what stands under it; empty: everything."),
+        verbose_name=_("organization"),
     )
     escalation = models.BooleanField(
         _("escalation"), default=False, help_text=_("Told only of what nobody acknowledged.")
@@ -68,7 +70,12 @@ class ExpiryAlert(models.Model):
     artefact = models.CharField(_("artefact"), max_length=30)
     subject = models.UUIDField(_("row of the artefact"))
     organization = models.ForeignKey(
-        Organization, models.PROTECT, related_name="alerts", null=True, blank=True
+        Organization,
+        models.PROTECT,
+        related_name="alerts",
+        null=True,
+        blank=True,
+        verbose_name=_("organization"),
     )
     key_id = models.CharField(_("key ID"), max_length=128, blank=True)
     ends = models.DateTimeField(_("ends"))
@@ -95,7 +102,12 @@ class ExpiryAlert(models.Model):
         indexes = [models.Index(fields=["resolved_at", "ends"], name="cybs_alert_open")]
 
     def __str__(self) -> str:
-        return f"{self.artefact} {self.key_id} until {self.ends:%Y-%m-%d}"
+        return Text(
+            "{artefact} {key_id} until {ends:%Y-%m-%d}",
+            artefact=self.artefact,
+            key_id=self.key_id,
+            ends=self.ends,
+        )
 
 
 class AlertDelivery(models.Model):

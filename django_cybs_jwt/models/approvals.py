@@ -20,7 +20,9 @@ class Approval(models.Model):
         USED = "USED", _("Used")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    credential = models.ForeignKey(Credential, models.PROTECT, related_name="approvals")
+    credential = models.ForeignKey(
+        Credential, models.PROTECT, related_name="approvals", verbose_name=_("credential")
+    )
     action = models.CharField(_("action"), max_length=12)
     detail = models.TextField(_("what exactly"), blank=True)
     fingerprint = models.CharField(_("fingerprint"), max_length=64)

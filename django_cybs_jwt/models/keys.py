@@ -44,7 +44,9 @@ class KeySlot(models.Model):
     """A stable place for one key of an organization; rotation happens inside it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    organization = models.ForeignKey(Organization, models.PROTECT, related_name="slots")
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, related_name="slots", verbose_name=_("organization")
+    )
     purpose = models.CharField(_("purpose"), max_length=12, choices=Purpose.choices)
     name = models.CharField(_("name"), max_length=60, blank=True, default="")
     coverage = models.CharField(
@@ -77,8 +79,12 @@ class Credential(models.Model):
         SHARED_SECRET = "shared_secret", _("Shared secret")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    slot = models.ForeignKey(KeySlot, models.PROTECT, related_name="credentials")
-    organization = models.ForeignKey(Organization, models.PROTECT, related_name="credentials")
+    slot = models.ForeignKey(
+        KeySlot, models.PROTECT, related_name="credentials", verbose_name=_("slot")
+    )
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, related_name="credentials", verbose_name=_("organization")
+    )
     kind = models.CharField(_("kind"), max_length=13, choices=Kind.choices)
     key_id = models.CharField(_("key ID"), max_length=128)
     algorithm = models.CharField(_("algorithm"), max_length=12)
@@ -198,6 +204,7 @@ class GatewayCertificate(models.Model):
         null=True,
         blank=True,
         help_text=_("Empty: serves every organization of the host."),
+        verbose_name=_("organization"),
     )
     credential = models.ForeignKey(
         Credential,
@@ -239,7 +246,9 @@ class GatewayCertificate(models.Model):
 class KeyUse(models.Model):
     """How often a key was used in one hour: the proof that a retired one is idle."""
 
-    credential = models.ForeignKey(Credential, models.CASCADE, related_name="uses")
+    credential = models.ForeignKey(
+        Credential, models.CASCADE, related_name="uses", verbose_name=_("credential")
+    )
     hour = models.DateTimeField()
     signed = models.PositiveBigIntegerField(default=0)
     opened = models.PositiveBigIntegerField(default=0)

@@ -62,7 +62,12 @@ class Organization(models.Model):
     org_id = models.CharField(_("organization ID"), max_length=60)
     kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
     parent = models.ForeignKey(
-        "self", models.PROTECT, related_name="children", null=True, blank=True
+        "self",
+        models.PROTECT,
+        related_name="children",
+        null=True,
+        blank=True,
+        verbose_name=_("parent"),
     )
     name = models.CharField(_("name"), max_length=200, blank=True)
     host = models.CharField(_("host"), max_length=253)

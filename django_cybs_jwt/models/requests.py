@@ -51,7 +51,11 @@ class OutboundRequest(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # The unique constraint below begins with it: a second index would only cost writes.
     organization = models.ForeignKey(
-        Organization, models.PROTECT, related_name="requests", db_index=False
+        Organization,
+        models.PROTECT,
+        related_name="requests",
+        db_index=False,
+        verbose_name=_("organization"),
     )
     host = models.CharField(_("host"), max_length=253)
     operation = models.CharField(_("operation"), max_length=200)

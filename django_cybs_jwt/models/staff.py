@@ -9,6 +9,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.models.organizations import Organization
+from django_cybs_jwt.texts import Text
 
 
 class StaffScope(models.Model):
@@ -38,4 +39,4 @@ class StaffScope(models.Model):
         ordering = ["user"]
 
     def __str__(self) -> str:
-        return f"{self.user} sees a part"
+        return Text("{user} sees a part", user=self.user)

@@ -37,7 +37,7 @@ def read(credential: Credential) -> Contents:
     return Contents(
         bits=stored.get("bits"),
         certificates=tuple(_facts(item) for item in stored.get("certificates", ())),
-        notices=tuple(stored.get("notices", ())),
+        notices=tuple(map(Text, stored.get("notices", ()))),
     )
 
 

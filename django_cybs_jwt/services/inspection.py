@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -28,6 +29,10 @@ from django_cybs_jwt.protocol.keys import (
 )
 from django_cybs_jwt.texts import Text
 from django_cybs_jwt.tracebacks import forgetful
+
+# Kept with the key and said again by its page, which finds the words of a whole sentence only.
+_SECRET: Final = Text("No end is stored: a shared secret carries none.")
+_BARE_KEY: Final = Text("No end is stored: a key without certificate carries none.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
@@ -101,7 +106,7 @@ def inspect_shared_secret(text: str, wanted: Wanted, *, now: datetime) -> Inspec
         fingerprint=secret_fingerprint(secret),
         bits=len(secret) * 8,
         expires_at=_end(None, wanted, now),
-        notices=(*_trimmed(text), *_without_end(wanted, Text("a shared secret"))),
+        notices=(*_trimmed(text), *_without_end(wanted, _SECRET)),
     )
 
 
@@ -146,8 +151,8 @@ def _inspect_p12(data: bytes, password: bytes, wanted: Wanted, *, now: datetime)
     )
 
 
-def _without_end(wanted: Wanted, what: str) -> tuple[str, ...]:
-    return () if wanted.expires_at else (Text("No end is stored: {what} carries none.", what=what),)
+def _without_end(wanted: Wanted, notice: Text) -> tuple[str, ...]:
+    return () if wanted.expires_at else (notice,)
 
 
 def _ended(certificates: Sequence[x509.Certificate], now: datetime) -> list[str]:
@@ -184,11 +189,7 @@ def _inspect_pem(
         certificates=bundle.describe(),
         notices=(
             *bundle.notices,
-            *(
-                ()
-                if bundle.certificate
-                else _without_end(wanted, Text("a key without certificate"))
-            ),
+            *(() if bundle.certificate else _without_end(wanted, _BARE_KEY)),
         ),
     )
 

@@ -15,12 +15,16 @@ from django.db.models import Q, QuerySet
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import KeyNotUsable, NoKey
-from django_cybs_jwt.models import Credential, GatewayCertificate, Organization, Verdict
+from django_cybs_jwt.models import Credential, GatewayCertificate, Organization, Purpose, Verdict
 from django_cybs_jwt.services import gateway_certificates, organizations, resolution
 from django_cybs_jwt.services.readiness import candidates
 from django_cybs_jwt.services.readiness.candidates import Candidates
 from django_cybs_jwt.texts import Text
 
+_PURPOSES: Final = {
+    Purpose.SIGNING: Text("signing"),
+    Purpose.RESPONSE_MLE: Text("response-mle"),
+}
 _UNVERIFIED: Final = {
     Verdict.REFUSED.value: Text("was refused by the gateway at its verification"),
     Verdict.INCONCLUSIVE.value: Text("was verified without a clear answer"),
@@ -253,7 +257,7 @@ def _lacking(found: _Found, *, asks: bool) -> Iterator[str]:
             said = _UNVERIFIED.get(row.verify_outcome, Text("is not verified"))
             yield Text(
                 "{purpose} key {key_id} {said}.",
-                purpose=row.slot.purpose,
+                purpose=_PURPOSES[Purpose(row.slot.purpose)],
                 key_id=row.key_id,
                 said=said,
             )
