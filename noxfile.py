@@ -24,6 +24,7 @@ DJANGO_SIDE = [
     "tests/unit/admin",
     "tests/unit/test_conf.py",
     "tests/unit/test_checks.py",
+    "tests/unit/test_catalogue.py",
     "tests/unit/test_architecture.py",
     "tests/unit/test_no_leaks.py",
     "tests/unit/test_tasks.py",

@@ -29,7 +29,10 @@ def actor(request: HttpRequest) -> str:
     """Who the audit trail will name."""
     name = request.user.get_username()
     if not 0 < len(name) <= LONGEST_ACTOR:
-        raise CybsError(f"A user name of 1 to {LONGEST_ACTOR} characters is needed for the audit.")
+        raise CybsError(
+            "A user name of 1 to {most} characters is needed for the audit.",
+            most=LONGEST_ACTOR,
+        )
     return name
 
 

@@ -52,7 +52,9 @@ class Command(CybsCommand):
             stopped = self._text(found, now)
             self._tell_what_is_not_watched(expiry.count_without_end(now, **chosen))
         if stopped:
-            raise CybsError(f"{stopped} artefacts have ended and stop merchants now.")
+            raise CybsError(
+                "{stopped} artefacts have ended and stop merchants now.", stopped=stopped
+            )
 
     def _json(self, found: Iterable[Ending], now: datetime) -> int:
         stopped, before = 0, "["

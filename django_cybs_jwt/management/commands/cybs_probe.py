@@ -52,4 +52,4 @@ class Command(CybsCommand):
             )
         without = sum(each.answer == "no answer" for each in answers)
         if without:
-            raise CybsError(f"{without} questions got no answer.")
+            raise CybsError("{without} questions got no answer.", without=without)

@@ -85,7 +85,7 @@ class Command(CybsCommand):
             and (value := value_of(found)) > options[f"max_{name}"]
         ]
         if over:
-            raise CybsError(f"{'; '.join(over)}.")
+            raise CybsError("{over}.", over="; ".join(over))
 
     def _tell(self, found: Numbers) -> None:
         self.table(_by_state(found), empty="")
