@@ -35,6 +35,7 @@ from django_cybs_jwt.services import (
     keys,
     lifecycle,
     opened_keys,
+    rotation,
     trial_keys,
 )
 from django_cybs_jwt.services.clocks import Clock
@@ -74,7 +75,10 @@ def verify(
     *acting_as* is the merchant to speak for; for a meta key by default the first that lives on it.
     A Response MLE key is tried with its owner's signing key. Sends one GET, changes nothing there.
     """
-    with audit.denials(Action.VERIFY, actor=actor, organization=credential.organization):
+    with audit.denials_of(credential, Action.VERIFY, actor=actor, now=now), transaction.atomic():
+        rotation.settle(credential.slot, now=now)
+        # Of many that are marked the last one's turn comes a minute after its row was read.
+        credential.refresh_from_db(fields=["state"])
         _check_allowed(credential, acting_as)
     outcome = _try(credential, acting_as, now)
     _store(credential, outcome, actor=actor, now=now)
@@ -152,9 +156,9 @@ def _verify_marked(row: Credential, *, actor: str, now: datetime) -> int:
     except Exception as error:  # one row must not keep the others from their turn
         logger.exception("Verification of %s failed", row.pk)
         why = error.english if isinstance(error, CybsError) else type(error).__name__
-        Credential.objects.filter(pk=row.pk).update(
-            verify_requested_at=None,
-            verify_checked_at=now,
+        tried = Credential.objects.filter(pk=row.pk)
+        tried.update(verify_requested_at=None, verify_checked_at=now)
+        tried.exclude(verify_outcome=Verdict.REFUSED).update(
             verify_outcome=Verdict.INCONCLUSIVE,
             verify_detail=f"Not tried: {why}"[:300],
             verify_report="",
@@ -260,10 +264,7 @@ def _store(credential: Credential, outcome: Verification, *, actor: str, now: da
         current.verify_requested_at = None
         current.verify_requested_by = ""
         current.verify_checked_at = now
-        current.verify_outcome = outcome.verdict
-        current.verify_detail = outcome.detail[:300]
-        current.verify_reference = outcome.reference
-        current.verify_report = outcome.explanation
+        _keep(outcome, current, now)
         if outcome.verdict == Verdict.ACCEPTED and current.state == State.STAGED:
             lifecycle.move(current, Action.VERIFY, actor=actor, now=now, reason=outcome.detail)
             return
@@ -279,3 +280,15 @@ def _store(credential: Credential, outcome: Verification, *, actor: str, now: da
             reason=f"{outcome.verdict}: {outcome.detail}",
         )
         audit.record(entry, now=now)
+
+
+def _keep(outcome: Verification, row: Credential, now: datetime) -> None:
+    """On the row; what says nothing takes no refusal back."""
+    if (outcome.verdict, row.verify_outcome) == (Verdict.INCONCLUSIVE, Verdict.REFUSED):
+        return
+    row.verify_outcome = outcome.verdict
+    row.verify_detail = outcome.detail[:300]
+    row.verify_reference = outcome.reference
+    row.verify_report = outcome.explanation
+    if outcome.verdict == Verdict.ACCEPTED and row.verified_at is None:
+        row.verified_at = now  # a key that was forced into use may be proved there

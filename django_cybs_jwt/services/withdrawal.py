@@ -58,8 +58,7 @@ def release(credential: Credential, *, actor: str, now: datetime, reason: str) -
 
     A key that was destroyed while suspended or compromised hands nothing over by that.
     """
-    organization = credential.organization
-    with audit.denials("release", actor=actor, organization=organization), transaction.atomic():
+    with audit.denials_of(credential, "release", actor=actor, now=now), transaction.atomic():
         if not reason:
             raise InvalidTransition("release takes a reason.")
         current = lifecycle.locked(credential.pk)

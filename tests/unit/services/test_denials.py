@@ -11,7 +11,14 @@ import pytest
 
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.models import Credential, KeyEvent
-from django_cybs_jwt.services import approvals, export, offboarding, rotation, withdrawal
+from django_cybs_jwt.services import (
+    approvals,
+    export,
+    offboarding,
+    rotation,
+    verification,
+    withdrawal,
+)
 from django_cybs_jwt.services.lifecycle import Action
 from tests.unit.services import enrolment
 
@@ -38,6 +45,8 @@ DENIED: dict[str, Callable[[Credential], Any]] = {
     "export": lambda key: export.export(key, Path("/nowhere"), "short", reason="x", **HOW),
     "destroy": lambda key: withdrawal.destroy(key, reason="", **HOW),
     "discard": lambda key: withdrawal.discard(key, reason="x", **HOW),
+    "verify": lambda key: verification.verify(key, acting_as="rival", **HOW),
+    "release": lambda key: withdrawal.release(key, reason="x", **HOW),
     "request-approval": lambda key: approvals.request("reveal", key, **HOW),
     "approve": approve_own,
     "break-glass": break_glass,

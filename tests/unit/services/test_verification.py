@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from django_cybs_jwt.models import Credential, KeyEvent, Organization, Verdict
 from django_cybs_jwt.services import (
     coverage,
     organizations,
+    rotation,
     trial_keys,
     verification,
     withdrawal,
@@ -316,3 +318,69 @@ def test_marked_row__that_cannot_be_tried_says_so_and_waits_no_more(
     assert "it signs nothing" in after.verify_detail
     counted = verification.progress(Credential.objects.all(), since=NOW)
     assert (counted.waiting, counted.inconclusive, counted.tried) == (0, 1, 1)
+
+
+def test_a_refusal_stands_until_the_gateway_accepts_the_key(cybs_simulator: Simulation) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(organization, activate=False)
+    for status in (401, 503):
+        cybs_simulator.faults.add(Fault(kind=FaultKind.STATUS, status=status, times=1))
+        verification.verify(row, actor="anna", now=NOW)
+    verification.request(Credential.objects.all(), actor="anna", now=NOW)
+    organizations.disable("acme", actor="anna")
+    assert verification.verify_requested(now=NOW) == 0
+
+    assert (stored(row).verify_outcome, stored(row).verify_requested_at) == ("refused", None)
+    assert "(401)" in stored(row).verify_detail
+    with pytest.raises(InvalidTransition, match="failed its last verification"):
+        rotation.activate(row, actor="anna", now=NOW)
+
+
+def test_a_key_that_was_forced_into_use_is_verified_once_the_gateway_accepts_it(
+    cybs_simulator: Simulation,
+) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with="shared_secret", response_mle=False)
+    row = cybs_simulator.import_shared_secret(organization, activate=False)
+    rotation.rotate(row, actor="anna", now=NOW, force=True, reason="the gateway is down")
+    verification.verify(stored(row), actor="anna", now=NOW)
+    rotation.roll_back(row.slot, actor="anna", now=NOW)
+
+    rotation.rotate(stored(row), actor="anna", now=NOW)
+
+    assert (stored(row).state, stored(row).verified_at) == ("ACTIVE", NOW)
+
+
+@pytest.mark.parametrize("verb", ["suspend", "compromise"])
+def test_a_marked_key_that_is_withdrawn_before_its_turn_signs_nothing(
+    cybs_simulator: Simulation, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with=None)
+    first, second = (
+        cybs_simulator.import_shared_secret(organization, activate=False) for _ in range(2)
+    )
+    verification.request(Credential.objects.filter(pk=first.pk), actor="anna", now=NOW)
+    verification.request(Credential.objects.filter(pk=second.pk), actor="anna", now=NOW)
+    told = verification.verify
+
+    def withdrawn_meanwhile(row: Credential, **how: Any) -> Any:
+        outcome = told(row, **how)
+        getattr(withdrawal, verb)(second, actor="anna", now=NOW, reason="stolen")
+        return outcome
+
+    monkeypatch.setattr(verification, "verify", withdrawn_meanwhile)
+
+    assert verification.verify_requested(now=NOW) == 1
+    assert stored(first).verify_outcome == "accepted"
+    assert "it signs nothing" in stored(second).verify_detail
+
+
+def test_a_key_whose_overlap_is_over_is_not_tried_whether_something_ticked_or_not(
+    cybs_simulator: Simulation,
+) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with="shared_secret", response_mle=False)
+    old = Credential.objects.get(organization=organization)
+    new = cybs_simulator.import_shared_secret(organization, activate=False)
+    rotation.rotate(new, actor="anna", now=NOW, force=True, reason="test")
+
+    with pytest.raises(InvalidTransition, match="is RETIRED; it signs nothing"):
+        verification.verify(stored(old), actor="anna", now=NOW + timedelta(days=1))
