@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from django.db.models import Q
 
-from django_cybs_jwt.models import Credential, GatewayCertificate, State, Verdict
-from django_cybs_jwt.services import force
+from django_cybs_jwt.models import Credential, GatewayCertificate, State
+from django_cybs_jwt.services import force, proven
 from django_cybs_jwt.services.expiry.endings import CHUNK, Successor
 from django_cybs_jwt.services.expiry.moments import Moment
 
@@ -64,6 +64,5 @@ def best(ready: Iterable[Ready], ends: datetime) -> Successor:
 
 
 def _is_ready(now: datetime) -> Q:
-    """Only what the gateway accepted calms anybody: a switch to another key may be the outage."""
     scheduled = Q(state__in=force.WAITING, activate_at__gt=now)
-    return (Q(state=State.VERIFIED) | scheduled) & Q(verify_outcome=Verdict.ACCEPTED)
+    return (Q(state=State.VERIFIED) | scheduled) & proven.ACCEPTED

@@ -16,7 +16,7 @@ from django.db.models import Q, QuerySet
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import KeyNotUsable, NoKey
 from django_cybs_jwt.models import Credential, GatewayCertificate, Organization, Purpose, Verdict
-from django_cybs_jwt.services import gateway_certificates, organizations, resolution
+from django_cybs_jwt.services import gateway_certificates, organizations, proven, resolution
 from django_cybs_jwt.services.readiness import candidates
 from django_cybs_jwt.services.readiness.candidates import Candidates
 from django_cybs_jwt.texts import Text
@@ -36,7 +36,8 @@ class Readiness:
     """One merchant; *missing* says in words what keeps it from being ready.
 
     *owner* holds the signing key, *meta* says that it is another organization.
-    *days_left* counts to the first end that stops something; None: nothing signs, or no end known.
+    *days_left* counts to the first end that stops something, without those planned successors that
+    the gateway has not accepted too; None: nothing signs, or no end known.
     """
 
     organization: str
@@ -152,23 +153,38 @@ class _Portion:
     def _look(
         self, merchant: Organization, asks: bool, now: datetime
     ) -> tuple[_Found, datetime | None]:
-        rows, moment = self._candidates.keys(merchant), now
-        first = found = self._find(merchant, rows, asks, now)
+        rows = self._candidates.keys(merchant)
+        found = self._find(merchant, rows, asks, now)
         if found.signing is None:
-            return first, None
-        starts = self._starts(rows, now)
-        certificates = self._candidates.certificates(found.signing.organization)
+            return found, None
+        futures = proven.futures(rows, now)
+        stops = (self._first_stop(merchant, found, each, asks, now) for each in futures)
+        return found, min((stop for stop in stops if stop is not None), default=None)
+
+    def _first_stop(
+        self,
+        merchant: Organization,
+        found: _Found,
+        rows: Sequence[Credential],
+        asks: bool,
+        now: datetime,
+    ) -> datetime | None:
+        starts, moment = self._starts(rows, now), now
         # An end stops nothing where a scheduled successor or another certificate takes over.
-        is_certain = len(certificates) <= 1 and not starts
+        is_certain = not starts and not self._has_choice(found)
         while moments := [each for each in (*found.ends(), *starts) if each > moment]:
             moment = min(moments)
             if is_certain:
-                return first, moment
+                return moment
             after = self._find(merchant, rows, asks, moment)
             if after.misses(found, ended=moment):
-                return first, moment
+                return moment
             found = after
-        return first, None
+        return None
+
+    def _has_choice(self, found: _Found) -> bool:
+        owner = found.signing and found.signing.organization
+        return owner is not None and len(self._candidates.certificates(owner)) > 1
 
     def _starts(self, rows: Sequence[Credential], now: datetime) -> list[datetime]:
         """When time changes a key, or a certificate that is not valid yet begins."""
@@ -233,7 +249,7 @@ def _judge(
         jwt_v2=signing is not None,
         request_mle=found.certificate is not None,
         response_mle=found.response is not None,
-        verified=all(row and row.verify_outcome == Verdict.ACCEPTED for row in needed),
+        verified=all(row and proven.is_accepted(row) for row in needed),
         days_left=(stops - now).days if stops else None,
         kind=signing.kind if signing else "",
         algorithm=signing.algorithm if signing else "",
@@ -253,7 +269,7 @@ def _lacking(found: _Found, *, asks: bool) -> Iterator[str]:
             "No active Response MLE key of {org_id}.", org_id=found.signing.organization.org_id
         )
     for row in (found.signing, found.response if asks else None):
-        if row is not None and row.verify_outcome != Verdict.ACCEPTED:
+        if row is not None and not proven.is_accepted(row):
             said = _UNVERIFIED.get(row.verify_outcome, Text("is not verified"))
             yield Text(
                 "{purpose} key {key_id} {said}.",

@@ -37,7 +37,7 @@ from django_cybs_jwt.models import (
     Purpose,
     Verdict,
 )
-from django_cybs_jwt.services import force
+from django_cybs_jwt.services import force, proven
 from django_cybs_jwt.services.readiness import Readiness
 from django_cybs_jwt.services.readiness.kinds import Kinds, Selects
 
@@ -197,22 +197,27 @@ class Standing:
         return self._certified(self.now) & ~self._certified(until)
 
     def _key_ends(self, until: datetime) -> Q:
-        """A key in use, now or by a plan, that nothing planned replaces in time."""
+        """A key in use, now or by a plan, that no accepted one is planned to replace in time."""
         return self._ends(_SIGNING_SLOT, until) | (~self._never & self._ends(_RESPONSE_SLOT, until))
 
     def _ends(self, slot: str, until: datetime) -> Q:
         end = f"{slot}__active__expires_at"
-        replaced = Exists(self._planned.filter(slot=OuterRef(slot), activate_at__lte=OuterRef(end)))
+        in_time = self._planned.filter(slot=OuterRef(slot), activate_at__lte=OuterRef(end))
+        replaced = Exists(in_time.filter(proven.ACCEPTED))
         in_use = Q(**{f"{end}__gt": self.now, f"{end}__lte": until}) & ~Q(replaced)
         # Plans are few: PostgreSQL looks each slot up in a hash of theirs.
         return in_use | Q(**{f"{slot}__in": self._planned_that_end(until).values("slot")})
 
     def _planned_that_end(self, until: datetime) -> QuerySet[Credential]:
-        """Planned keys that are in force at their end, if that comes by *until*."""
-        end = OuterRef("expires_at")
-        later = self._planned.filter(slot=OuterRef("slot"), activate_at__gt=OuterRef("activate_at"))
+        """Planned keys that are in force at their end in some future, if that comes by *until*."""
+        later = self._planned.filter(
+            slot=OuterRef("slot"),
+            activate_at__gt=OuterRef("activate_at"),
+            activate_at__lte=OuterRef("expires_at"),
+        )
+        last = ~Exists(later) | proven.ACCEPTED & ~Exists(later.filter(proven.ACCEPTED))
         rows = self._planned.filter(expires_at__gte=F("activate_at"), expires_at__lte=until)
-        return rows.filter(~Exists(later.filter(activate_at__lte=end)))
+        return rows.filter(last)
 
     @property
     def _planned(self) -> QuerySet[Credential]:

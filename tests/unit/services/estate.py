@@ -74,7 +74,7 @@ def key(
     )
 
 
-def successor(row: Credential, *, days: float = 800, **columns: Any) -> Credential:
+def successor(row: Credential, *, days: float | None = 800, **columns: Any) -> Credential:
     """A key in the same slot that the gateway has accepted."""
     accepted = {"state": State.VERIFIED, "verify_outcome": Verdict.ACCEPTED}
     return key(row.organization, days=days, slot=row.slot, **{**accepted, **columns})

@@ -53,7 +53,7 @@ def test_a_selected_merchant_with_a_planned_key_of_its_own_speaks_for_itself_alo
     for name in ("first", "second"):
         meta.slot.merchants.add(estate.organization(name, parent=mall))
     planned = Organization.objects.get(org_id="first")
-    estate.key(planned, state="VERIFIED", activate_at=NOW + DAY)
+    estate.key(planned, state="VERIFIED", verify_outcome="accepted", activate_at=NOW + DAY)
     expected = {row.org_id for row, one in judged().items() if one.days_left == 5}
     assert expected == {"second"}
     assert found(Standing(NOW).ends_by(NOW + 7 * DAY)) == expected
