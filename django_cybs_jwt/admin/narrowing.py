@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django import forms
@@ -57,12 +58,16 @@ class NarrowForm(forms.Form):
         portfolio = self.fields["portfolio"]
         assert isinstance(portfolio, OrganizationField)  # noqa: S101  # declared above
         portfolio.scope = scope
-        rows = scope.visible(Organization.objects.order_by())
-        hosts = sorted(rows.values_list("host", flat=True).distinct())
-        everywhere = [("", now_("All")), *((host, host) for host in hosts)]
+        everywhere = [("", now_("All")), *((host, host) for host in sorted(_hosts(scope)))]
         self.fields["host"].choices = everywhere  # type: ignore[attr-defined]
 
     def chosen(self) -> dict[str, Any]:
         """*host* and *portfolio*; of an invalid form nothing is shown, so this is not asked."""
         portfolio: Organization | None = self.cleaned_data["portfolio"]
         return {"host": self.cleaned_data["host"], "portfolio": portfolio}
+
+
+def _hosts(scope: Scope) -> Collection[str]:
+    if scope.is_limited:
+        return scope.hosts
+    return set(Organization.objects.order_by().values_list("host", flat=True).distinct())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
 from django.db import transaction
@@ -45,9 +45,13 @@ class Person(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What one person sees. *tops* are organizations seen with all under them; None: all."""
+    """What one person sees. *tops* are organizations seen with all under them; None: all.
+
+    *hosts* are those of the tops: what stands under an organization is on its host.
+    """
 
     tops: tuple[uuid.UUID, ...] | None
+    hosts: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
     def is_limited(self) -> bool:
@@ -114,8 +118,12 @@ def of(user: Person) -> Scope:
     """The scope of *user*: one query."""
     limit = StaffScope.objects.filter(user=user.pk).order_by()
     # A limit without organizations is one row that names none.
-    tops: list[uuid.UUID | None] = list(limit.values_list("organizations", flat=True))
-    return Scope(tuple(pk for pk in tops if pk is not None)) if tops else EVERYTHING
+    tops: list[tuple[uuid.UUID | None, str]] = list(
+        limit.values_list("organizations", "organizations__host")
+    )
+    named = [(pk, host) for pk, host in tops if pk is not None]
+    some = Scope(tuple(pk for pk, _ in named), frozenset(host for _, host in named))
+    return some if tops else EVERYTHING
 
 
 def visible(user: Person, rows: QuerySet[M]) -> QuerySet[M]:
