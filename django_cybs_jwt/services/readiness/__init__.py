@@ -183,8 +183,9 @@ class _Portion:
         return None
 
     def _has_choice(self, found: _Found) -> bool:
-        owner = found.signing and found.signing.organization
-        return owner is not None and len(self._candidates.certificates(owner)) > 1
+        if found.signing is None:
+            return False
+        return len(self._candidates.certificates(found.signing.organization)) > 1
 
     def _starts(self, rows: Sequence[Credential], now: datetime) -> list[datetime]:
         """When time changes a key, or a certificate that is not valid yet begins."""
