@@ -66,6 +66,17 @@ class BlastRadius:
         self._merchants = Organization.objects.all() if merchants is None else merchants
         self.own = OwnKeys(now)
 
+    def is_plain(self, owner: uuid.UUID) -> bool:
+        """True if *owner*, and nobody else, relies on each key of its own that is in force.
+
+        So it is with most, and a scan need not ask anything else about them.
+        """
+        return owner not in self._unusual
+
+    @cached_property
+    def _unusual(self) -> frozenset[uuid.UUID]:
+        return self.owners | self.own.unusual
+
     def serves(self, owner: uuid.UUID, key: uuid.UUID, *, at: datetime) -> bool:
         """True if `of_key` would name anybody."""
         return any(span.holds(at) for span in self._of_key(owner, key))

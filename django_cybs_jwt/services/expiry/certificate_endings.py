@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -62,7 +62,7 @@ def stream(radius: BlastRadius, *, until: datetime = FAR) -> Iterator[Ending]:
         outlasted = any(
             other.ends > row.ends and other.outlasts(row, radius.now) for other in shared[row.host]
         )
-        in_use, stops = radius.is_relied_on(row.owner, at=radius.now), _stopping(row, radius)
+        in_use, stops = _reliance(row, radius)
         if outlasted or not (in_use or stops):
             continue
         yield Ending(
@@ -98,13 +98,16 @@ def shared_ones(radius: BlastRadius, *, until: datetime = FAR) -> list[Ending]:
     return sorted(found, key=lambda ending: ending.ends)
 
 
-def _stopping(row: _OwnRow, radius: BlastRadius) -> list[str]:
-    """Who signs with a key of the owner when it ends."""
+def _reliance(row: _OwnRow, radius: BlastRadius) -> tuple[bool, Sequence[str]]:
+    """Whether somebody signs with a key of the owner now, and who does when it ends."""
+    is_merchant = row.kind == Organization.Kind.MERCHANT
+    own = [merchant_name(row.org_id, row.host)] if is_merchant else []
+    if radius.is_plain(row.owner):
+        return True, own
     end = max(row.ends, radius.now)
-    stops = radius.of_owner(row.owner, at=end)
-    if row.kind == Organization.Kind.MERCHANT and radius.own.signs(row.owner, at=end):
-        return sorted([*stops, merchant_name(row.org_id, row.host)])
-    return stops
+    others = radius.of_owner(row.owner, at=end)
+    stops = [*others, *own] if radius.own.signs(row.owner, at=end) else others
+    return radius.is_relied_on(row.owner, at=radius.now), sorted(stops)
 
 
 def _shared() -> dict[str, list[_Row]]:

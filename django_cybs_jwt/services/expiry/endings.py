@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 CHUNK: Final = 5_000
 """Rows held in memory at a time while a scan streams."""
@@ -34,9 +33,8 @@ class Successor(StrEnum):
     SCHEDULED = "scheduled"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """One artefact's end.
+class Ending(NamedTuple):
+    """One artefact's end; a scan makes hundreds of thousands, each only by keywords.
 
     *stops* are the merchants that stop then, as `MID@HOST`, sorted; *in_use* tells a key that
     somebody's requests depend on from one that waits or was replaced. *begins* is the start of a

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from django.db.models import BooleanField, Case, QuerySet, When
+from django.db.models import BooleanField, Case, Q, QuerySet, When
 from django.db.models.functions import Coalesce
 
 from django_cybs_jwt import conf
@@ -38,12 +38,12 @@ _COLUMNS: Final = (
     Moment("expires_at"),
     Moment("activate_at"),
     "in_force",
+    "is_asked_for",
     "organization_id",
     "organization__org_id",
     "organization__kind",
     "organization__host",
     "organization__live",
-    "organization__response_mle",
 )
 
 
@@ -58,39 +58,55 @@ class _Row(NamedTuple):
     ends: datetime
     activate_at: datetime | None
     in_force: bool
+    is_asked_for: bool
     organization_id: uuid.UUID
     organization: str
     organization_kind: str
     host: str
     live: bool
-    response_mle: str
+
+    @property
+    def own_merchant(self) -> list[str]:
+        """Its owner as one that stops, where that is a merchant."""
+        if self.organization_kind != Organization.Kind.MERCHANT:
+            return []
+        return [merchant_name(self.organization, self.host)]
 
 
 def stream(radius: BlastRadius, *, until: datetime = FAR) -> Iterator[Ending]:
     """Every key that is in force or waits to be, and ends by *until*, the earliest first."""
     ready = successors.in_slots(radius.now)
-    policy = conf.current().RESPONSE_MLE
     for values in _rows(radius.now, until).iterator(chunk_size=CHUNK):
-        yield _ending(_Row._make(values), radius, ready, policy)
+        yield _ending(_Row._make(values), radius, ready)
 
 
 def _rows(now: datetime, until: datetime) -> QuerySet[Credential, Any]:
-    in_force = When(force.is_in_force(now), then=True)
     return (
         Credential.objects.filter(expires_at__lte=until, organization__active=True)
         .filter(state__in=[State.ACTIVE, *force.WAITING])
-        .annotate(in_force=Case(in_force, default=False, output_field=BooleanField()))
+        .annotate(in_force=_is(force.is_in_force(now)), is_asked_for=_is(_asked_for()))
         .order_by(Moment("expires_at"), "pk")
         .values_list(*_COLUMNS)
     )
 
 
-def _ending(
-    row: _Row, radius: BlastRadius, ready: Mapping[uuid.UUID, list[Ready]], policy: str
-) -> Ending:
+def _is(condition: Q) -> Case:
+    return Case(When(condition, then=True), default=False, output_field=BooleanField())
+
+
+def _asked_for() -> Q:
+    """Signing keys, and Response MLE keys whose owner wants encrypted replies."""
+    policies = {"ask", "required"}
+    if conf.current().RESPONSE_MLE in policies:
+        policies.add("")
+    return Q(slot__purpose=Purpose.SIGNING) | Q(organization__response_mle__in=policies)
+
+
+def _ending(row: _Row, radius: BlastRadius, ready: Mapping[uuid.UUID, list[Ready]]) -> Ending:
     successor = Successor.NONE
     if row.in_force and row.slot in ready:
         successor = successors.best(ready[row.slot], row.ends)
+    in_use, stops = _reliance(row, radius)
     return Ending(
         artefact=_artefact(row),
         subject=row.id,
@@ -102,34 +118,39 @@ def _ending(
         host=row.host,
         live=row.live,
         state=row.state,
-        in_use=_is_in_use(row, radius, policy),
+        in_use=in_use,
         successor=successor,
-        stops=_stopping(row, radius, policy),
+        stops=stops,
     )
 
 
-def _is_in_use(row: _Row, radius: BlastRadius, policy: str) -> bool:
+def _reliance(row: _Row, radius: BlastRadius) -> tuple[bool, Sequence[str]]:
+    """Whether somebody relies on it now, and who does at its end."""
+    if radius.is_plain(row.organization_id):
+        in_use = row.in_force and row.is_asked_for
+        return in_use, row.own_merchant if in_use else ()
+    return _is_in_use(row, radius), _stopping(row, radius)
+
+
+def _is_in_use(row: _Row, radius: BlastRadius) -> bool:
     if not row.in_force:
         return False
     served = radius.serves(row.organization_id, row.id, at=radius.now)
-    return served or _serves_owner(row, radius, policy, radius.now)
+    return served or _serves_owner(row, radius, radius.now)
 
 
-def _stopping(row: _Row, radius: BlastRadius, policy: str) -> Sequence[str]:
+def _stopping(row: _Row, radius: BlastRadius) -> Sequence[str]:
     """Who relies on it at its end: a switch that is planned before that happens by itself."""
     end = max(row.ends, radius.now)
     if not row.in_force and (row.activate_at is None or row.activate_at > end):
         return ()
     wards = radius.of_key(row.organization_id, row.id, at=end)
-    is_merchant = row.organization_kind == Organization.Kind.MERCHANT
-    if is_merchant and _serves_owner(row, radius, policy, end):
-        return sorted([*wards, merchant_name(row.organization, row.host)])
-    return wards
+    own = row.own_merchant if _serves_owner(row, radius, end) else []
+    return sorted([*wards, *own])
 
 
-def _serves_owner(row: _Row, radius: BlastRadius, policy: str, at: datetime) -> bool:
-    asked_for = row.purpose == Purpose.SIGNING or (row.response_mle or policy) != "never"
-    return asked_for and radius.own.uses(row.organization_id, row.id, at=at)
+def _serves_owner(row: _Row, radius: BlastRadius, at: datetime) -> bool:
+    return row.is_asked_for and radius.own.uses(row.organization_id, row.id, at=at)
 
 
 def _artefact(row: _Row) -> Artefact:

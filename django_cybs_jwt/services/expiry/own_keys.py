@@ -30,6 +30,11 @@ class OwnKeys:
     def __init__(self, now: datetime) -> None:
         self.now = now
 
+    @cached_property
+    def unusual(self) -> frozenset[uuid.UUID]:
+        """Owners that do not simply use each key of theirs that is in force."""
+        return self._silent.union(self._contested)
+
     def uses(self, owner: uuid.UUID, key: uuid.UUID, *, at: datetime) -> bool:
         """True if *owner* itself relies on this key of its own, which is in force then."""
         deciding = self._contenders(owner, at)
