@@ -20,9 +20,10 @@ _CHOICES: Final = re.compile(r"(?<=\w)(,)(?=\w)")  # "yes,no" for the filter of 
 _WORD: Final = re.compile(r"[A-Za-z]*[a-z]{2,}")
 """A word of a language; capitals alone are a code: ACTIVE, RS256, UTC."""
 _DATA: Final = re.compile(
-    r"https?://[^\s,]+|[\w.+-]+@[\w.-]+|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|`[^`]*`|'[^']*'"
+    r"https?://[^\s,]+|[\w.+-]+@[\w.-]+|`[^`]*`|'[^']*'"
+    r"|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b(?=[a-f]*\d)[0-9a-f]{8,}\b"
 )
-"""Addresses, ids, commands, and what a message quotes."""
+"""Addresses, commands, ids, digests, and what a message quotes."""
 _SHOWN: Final = ("title", "alt", "placeholder", "aria-label")
 _SILENT: Final = ("script", "style", "code", "pre", "textarea")
 _VOID: Final = ("br", "hr", "img", "input", "link", "meta")
@@ -77,7 +78,7 @@ def outside(shown: str, data: Iterable[str] = ()) -> str:
     left = "".join(_outside(shown, [0]))
     for value in data:
         if value in left:
-            left = re.sub(rf"(?<![A-Za-z]){re.escape(value)}(?![A-Za-z])", " ", left)
+            left = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", " ", left)
     left = _DATA.sub(" ", left)
     return " ".join(left.split()) if _WORD.search(left) else ""
 
