@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from django_cybs_jwt.admin import ends
+from django_cybs_jwt.admin.badges import breakable
 from django_cybs_jwt.admin.narrowing import NarrowForm
 from django_cybs_jwt.admin.requests import scope_of
 from django_cybs_jwt.admin.screens import Screen
@@ -127,6 +128,7 @@ class ExpiryScreen(Screen):
             yield {
                 "alert": alert,
                 "what": what_ends(alert),
+                "of": breakable(alert.organization or ""),
                 "left": days_left(alert.ends),
                 "has_ended": alert.ends <= now,
                 "badge": severity_badge(alert),

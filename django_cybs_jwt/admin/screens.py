@@ -160,6 +160,7 @@ class Screen:
             {
                 **self.admin.admin_site.each_context(self.request),
                 "title": self.title,
+                "subtitle": self.row,
                 "screen": self,
                 "row": self.row,
                 "original": self.row,  # so that a theme's breadcrumbs name it
