@@ -285,7 +285,7 @@ class ExpiryAlertAdmin(CybsAdmin):
         """Whole days."""
         return days_left(row.ends)
 
-    @admin.display(description=_("raised"))
+    @admin.display(description=_("threshold"))
     def raised_for(self, row: ExpiryAlert) -> str:
         """The threshold it passed, which is not what is left."""
         text = ngettext(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Tone = Literal["good", "warn", "bad", "plain"]
 
-_BREAKS: Final = re.compile(r"(?=[@.])")
+_DOTS: Final = re.compile(r"(?=\.)")
 _SOON: Final = 7
 _NEAR: Final = 30
 
@@ -24,8 +24,10 @@ def badge(tone: Tone, text: Text) -> SafeString:
 
 
 def breakable(name: object) -> SafeString:
-    """*name*, a host or `MID@HOST`, for a narrow column: broken at its dots and not in a word."""
-    return format_html_join("", "{}<wbr>", ((part,) for part in _BREAKS.split(str(name))))
+    """*name*, a host or `MID@HOST`, for a narrow column: broken before the host, or at its dots."""
+    owner, at, host = str(name).rpartition("@")
+    parts = format_html_join("", "{}<wbr>", ((part,) for part in _DOTS.split(f"{at}{host}")))
+    return format_html('{}<span class="cybs-host">{}</span>', owner, parts)
 
 
 def days_tone(days: int | None) -> Tone:
