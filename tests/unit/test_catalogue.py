@@ -19,18 +19,19 @@ from httpx import ConnectError
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.client.outcome import Trace
-from django_cybs_jwt.exceptions import CybsError
+from django_cybs_jwt.exceptions import CybsError, ExpiredKey
 from django_cybs_jwt.models import Credential
 from django_cybs_jwt.protocol import bodies, file_kind, headers, hosts, keys, paths, shared_secrets
 from django_cybs_jwt.sealing import KeyRing
 from django_cybs_jwt.services import approvals, lifecycle, organizations
-from django_cybs_jwt.services.alerts import bulk
+from django_cybs_jwt.services.alerts import bulk, trial
 from django_cybs_jwt.services.audit import actions
 from django_cybs_jwt.services.lifecycle import Action
 from django_cybs_jwt.services.queue import operating, operating_many
 from django_cybs_jwt.texts import LANGUAGE, Text
 from tests import catalogue, pseudo
 
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
 CATALOGUES = sorted(catalogue.LOCALES.glob("*/LC_MESSAGES/django.po"))
 MODULES = sorted(path for path in catalogue.PACKAGE.rglob("*.py") if "migrations" not in path.parts)
 
@@ -115,9 +116,43 @@ def test_a_command_speaks_english_whatever_the_language(monkeypatch: pytest.Monk
         call_command("cybs_org", "disable", "nobody")
 
 
-# What refusals say
+@pytest.fixture
+def german(tmp_path: Path, settings: Any) -> None:
+    """A project's own catalogue, as `docs/languages.md` says."""
+    said = {
+        "{key_id} ended on {ends:%Y-%m-%d}.": "{key_id} endete am {ends:%d.%m.%Y}.",
+        "Test: alerts about keys reach you": "Probe: Warnungen erreichen Sie",
+    }
+    known = [catalogue.Message(one, said=(german,)) for one, german in said.items()]
+    folder = tmp_path / "de" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    (folder / "django.mo").write_bytes(catalogue.compiled(known, "de"))
+    settings.LOCALE_PATHS = [tmp_path]
 
-NOW = datetime(2026, 11, 29, tzinfo=UTC)
+
+def test_a_projects_own_catalogue_is_spoken_while_its_language_is_active(german: None) -> None:
+    error = ExpiredKey("{key_id} ended on {ends:%Y-%m-%d}.", key_id="k1", ends=NOW)
+
+    with translation.override("de"):
+        assert str(error) == "k1 endete am 29.11.2026."
+        assert error.english == "k1 ended on 2026-11-29."
+    assert str(error) == error.english
+
+
+@pytest.mark.parametrize("code", ["de", "en"])
+@pytest.mark.parametrize("active", ["de", "en", None])
+def test_a_message_speaks_the_projects_language_whoever_causes_it(
+    german: None, settings: Any, active: str | None, code: str
+) -> None:
+    settings.LANGUAGE_CODE = code
+    with translation.override(active):
+        digest = trial._digest("mara", NOW)
+
+    german_one = "Probe: Warnungen erreichen Sie"
+    assert digest.subject == (german_one if code == "de" else "Test: alerts about keys reach you")
+
+
+# What refusals say
 
 
 def refuse(error: CybsError) -> None:
