@@ -64,10 +64,10 @@ def _round(platform: Platform, number: int, rows: int) -> Facts:
     """Side by side, so that a noisy moment strikes each: nobody, at full speed, stepping back."""
     with _signer(platform) as alone:
         time.sleep(ALONE)
-    _promote(platform, f"k{number}a")
+    promote(platform, f"k{number}a")
     with _signer(platform) as beside:
         full = platform.json("cybs_rewrap")
-    _promote(platform, f"k{number}b")
+    promote(platform, f"k{number}b")
     with _signer(platform) as beside_polite:
         polite = _nice(platform, "cybs_rewrap", *POLITE, "--json")
     assert (full["moved"], full["left"]) == (polite["moved"], polite["left"]) == (rows, 0)
@@ -78,7 +78,7 @@ def _round(platform: Platform, number: int, rows: int) -> Facts:
     }
 
 
-def _promote(platform: Platform, kek_id: str) -> None:
+def promote(platform: Platform, kek_id: str) -> None:
     platform.command("cybs_keyring", "add", kek_id)
     platform.command("cybs_keyring", "promote", kek_id)
 

@@ -4,7 +4,8 @@
 `import` stores shared secrets until SIGTERM and names each when it is committed.
 `rewrap KEK_ID POINT BATCH` proves every secret, makes a new key the primary and moves all to it,
 until it dies as by a power cut: `begun`, or in that batch when its rows are `read`, `written` or
-`committed`, or `moved`, when all are and the end is not told.
+`committed`, or `moved`, when all are and the end is not told. `die POINT BATCH` only goes on so.
+`prove` prints how many secrets open under each key, and what is wrong with the others.
 `sign SECONDS` signs 200 times a second, until SIGTERM if that is earlier, and prints how many
 and how many milliseconds half, 99 and 99.9 in a hundred took at most.
 """
@@ -107,15 +108,29 @@ def import_without_pause() -> None:
 
 def rewrap(kek_id: str, point: str, batch: int) -> None:
     from django.core.management import call_command
-    from django.db import connection
-    from django.utils import timezone
 
     from django_cybs_jwt.services.sealed import proof
-    from django_cybs_jwt.services.sealed import rewrap as service
 
     print(json.dumps([str(finding) for finding in proof.prove().findings()]), flush=True)
     call_command("cybs_keyring", "add", kek_id, stdout=sys.stderr)
     call_command("cybs_keyring", "promote", kek_id, stdout=sys.stderr)
+    die(point, batch)
+
+
+def prove() -> None:
+    from django_cybs_jwt.services.sealed import proof
+
+    found = proof.prove()
+    findings = [str(finding) for finding in found.findings()]
+    print(json.dumps({"opened": found.opened, "findings": findings}))
+
+
+def die(point: str, batch: int) -> None:
+    from django.db import connection
+    from django.utils import timezone
+
+    from django_cybs_jwt.services.sealed import rewrap as service
+
     death = Death(point, batch)
     with connection.execute_wrapper(death.watch):
         service.run(
@@ -187,5 +202,9 @@ if __name__ == "__main__":
             import_without_pause()
         case ["rewrap", kek_id, point, batch]:
             rewrap(kek_id, point, int(batch))
+        case ["die", point, batch]:
+            die(point, int(batch))
+        case ["prove"]:
+            prove()
         case ["sign", seconds]:
             sign(float(seconds))
