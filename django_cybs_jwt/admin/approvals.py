@@ -12,6 +12,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as now_
 from django.utils.translation import gettext_lazy as _
 
+from django_cybs_jwt import texts
+from django_cybs_jwt.admin import words
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.choices import ChoiceFilter
 from django_cybs_jwt.admin.requests import actor
@@ -66,7 +68,7 @@ class ApproveScreen(ConfirmScreen):
             reason=form.cleaned_data["reason"],
         )
         return now_("Approved: %(action)s of %(key)s. It can be carried out once, until then.") % {
-            "action": row.action,
+            "action": words.action(row),
             "key": row.credential.key_id,
         }
 
@@ -141,16 +143,32 @@ class WaitingFilter(ChoiceFilter):
         return queryset
 
 
+class AskedFilter(ChoiceFilter):
+    """What is asked for."""
+
+    title = _("action")
+    parameter_name = "action"
+    choices_offered = tuple((action, texts.Text(action)) for action in _DOES)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """By the word that the row has."""
+        return queryset.filter(action=self.value()) if self.value() else queryset
+
+
 @admin.register(Approval)
 class ApprovalAdmin(CybsAdmin):
     """Every request, newest first."""
 
-    list_display = ["action", "key", "status", "requested_by", "requested_at", "expires_at"]
-    list_filter = [WaitingFilter, "status", "action"]
+    list_display = ["in_words", "key", "status", "requested_by", "requested_at", "expires_at"]
+    list_filter = [WaitingFilter, "status", AskedFilter]
     list_select_related = ["credential__organization", "credential__slot"]
     search_fields = ["credential__organization__org_id__istartswith", "credential__key_id"]
     search_help_text = _("The beginning of an organization ID, or a key ID.")
-    exclude = ["lock_version", "requester", "decider"]
+    readonly_fields = ["in_words"]
+    fields = [
+        *("credential", "in_words", "detail", "fingerprint", "status", "requested_by"),
+        *("requested_at", "decided_by", "decided_at", "expires_at", "break_glass", "reason"),
+    ]
     sealed = ["credential__sealed_secret", "credential__sealed_p12", "credential__certificate"]
     screens = [ApproveScreen, RejectScreen]
 
@@ -185,7 +203,7 @@ def _consequences(row: Approval, what: list[Text]) -> Consequences:
     key = row.credential
     facts = {
         "who": row.requested_by,
-        "action": row.action,
+        "action": words.action(row),
         "key": str(key),
         "fingerprint": row.fingerprint[:16],
         "uploader": key.uploaded_by or "-",

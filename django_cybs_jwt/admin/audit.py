@@ -125,7 +125,12 @@ class EventList(ChangeList):
 class KeyEventAdmin(CybsAdmin):
     """The chain, newest first."""
 
-    list_display = ["seq", "at", "actor", "action", "outcome", "whom", "reason", "key_id"]
+    list_display = ["seq", "at", "actor", "in_words", "outcome", "whom", "reason", "key_id"]
+    readonly_fields = ["in_words"]
+    fields = [
+        *("seq", "at", "actor", "in_words", "outcome", "organization", "credential", "key_id"),
+        *("fingerprint", "from_state", "to_state", "reason"),
+    ]
     list_filter = ["outcome", ActionFilter, AboutFilter]
     date_hierarchy = "at"
     linked = ["credential", "organization"]

@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, reverse
 from django.utils.translation import gettext_lazy as _
 
-from django_cybs_jwt.admin import trail
+from django_cybs_jwt.admin import trail, words
 from django_cybs_jwt.admin.badges import breakable
 from django_cybs_jwt.admin.bulk import BulkAction
 from django_cybs_jwt.admin.ends import link
@@ -121,6 +121,11 @@ class CybsAdmin(_ModelAdmin):
             return ""
         place = self.url_of(Organization, "change", row.organization.pk)
         return link(place, breakable(row.organization))
+
+    @admin.display(description=_("action"), ordering="action")
+    def in_words(self, row: Any) -> str:
+        """The action of a row, which holds it in English."""
+        return words.action(row)
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         """The *bulk* actions that the visitor may take; Django's own deletion is none of them.

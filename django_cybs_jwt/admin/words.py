@@ -13,9 +13,10 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from django_cybs_jwt.admin.badges import Tone, badge
-from django_cybs_jwt.models import ExpiryAlert
+from django_cybs_jwt.models import Approval, ExpiryAlert, KeyEvent
 from django_cybs_jwt.services.alerts.schedule import Severity
 from django_cybs_jwt.services.expiry.endings import Artefact
+from django_cybs_jwt.texts import Text
 
 ARTEFACTS: Final = {
     Artefact.SIGNING_CERTIFICATE: _("Signing certificate"),
@@ -36,6 +37,11 @@ _TONES: Final[dict[Severity, Tone]] = {
     Severity.WARNING: "warn",
     Severity.INFO: "plain",
 }
+
+
+def action(row: Approval | KeyEvent) -> str:
+    """What is done or asked for, in words; the row has them in English."""
+    return str(Text(row.action))
 
 
 def what_ends(alert: ExpiryAlert) -> str:

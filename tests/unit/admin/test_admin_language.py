@@ -33,7 +33,6 @@ EXCEPTIONS = {
         "REST - API Response MLE",
     ),
     "the code of a channel, as ALERT_CHANNELS and commands name it": ("mail", "Mail", "webhook"),
-    "the code of an action, as commands and exports name it": tuple(known_actions.KNOWN),
 }
 
 
