@@ -188,7 +188,8 @@ def _activate_due(row: Credential, *, actor: str, now: datetime) -> bool:
 def _retire_due(row: Credential, *, actor: str, now: datetime) -> bool:
     if not overlaps.has_ended(row, now):
         return False
-    lifecycle.move(row, Action.RETIRE, actor=actor, now=now, reason="overlap over")
+    since = overlaps.ends(row)
+    lifecycle.move(row, Action.RETIRE, actor=actor, now=now, since=since, reason="overlap over")
     return True
 
 
@@ -366,7 +367,7 @@ def _supersede(
 ) -> None:
     credential = lifecycle.locked(credential.pk)
     if until <= now:
-        lifecycle.move(credential, Action.RETIRE, actor=actor, now=now, reason=reason)
+        lifecycle.move(credential, Action.RETIRE, actor=actor, now=now, since=until, reason=reason)
         return
     credential.overlap_until = until
     lifecycle.move(credential, Action.SUPERSEDE, actor=actor, now=now, since=since, reason=reason)

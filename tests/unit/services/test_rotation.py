@@ -108,6 +108,19 @@ def test_roll_back__returns_to_the_old_key_and_closes_the_overlap(
         rotation.roll_back(old.slot, actor="anna", now=NOW + HOUR / 2)
 
 
+@pytest.mark.parametrize("planned", [False, True])
+def test_an_overlap_that_is_ended_late_ended_when_it_was_over(
+    old: Credential, new: Credential, planned: bool
+) -> None:
+    at = NOW + HOUR if planned else None
+    rotation.rotate(new, actor="anna", now=NOW, at=at, overlap=HOUR)
+
+    rotation.carry_out_due(now=NOW + 48 * HOUR)
+
+    retired = Credential.objects.get(pk=old.pk)
+    assert (retired.state, retired.retired_at) == ("RETIRED", NOW + HOUR * (2 if planned else 1))
+
+
 def test_roll_back__after_the_overlap_is_refused(old: Credential, new: Credential) -> None:
     rotation.rotate(new, actor="anna", now=NOW, overlap=HOUR)
 
