@@ -27,6 +27,7 @@ from django_cybs_jwt.services.queue import (
     breakers,
     database_clock,
     executing,
+    picking,
     retrying,
     sweeping,
 )
@@ -109,7 +110,7 @@ def pass_time(row: OutboundRequest, seconds: float) -> None:
 
 def claimed() -> tuple[OutboundRequest, Any]:
     """A row that a worker has just taken, and what it is about to send."""
-    row = executing.find(rows.enqueue(key=f"c15-{next(_keys)}").pk)
+    row = picking.find(rows.enqueue(key=f"c15-{next(_keys)}").pk)
     assert row is not None
     parcel = executing.take(row, now=database_clock.now())
     assert parcel is not None
@@ -248,7 +249,7 @@ def step(simulation: Simulation, row: OutboundRequest, act: str) -> None:
 
 def kill(row: OutboundRequest) -> None:
     """A worker takes it, sends it, and never comes back."""
-    taken = executing.find(row.pk)
+    taken = picking.find(row.pk)
     assert taken is not None
     if taken.state != "QUEUED":
         return

@@ -270,7 +270,7 @@ CRASHES: dict[str, Callable[[Patch], object]] = {
         cybs.enqueue(*PAYMENTS, json=payment(), idempotency_key="order-5"),
     ),
     "queue insert": lambda patch: (
-        patch.setattr("django.db.models.sql.compiler.SQLInsertCompiler.as_sql", crash),
+        patch.setattr("django_cybs_jwt.services.queue.statements._mark", crash),
         cybs.enqueue(*PAYMENTS, json=payment(), idempotency_key="order-6"),
     ),
     "queue no object": lambda _: cybs.enqueue(

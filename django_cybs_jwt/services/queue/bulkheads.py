@@ -8,34 +8,53 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import OutboundRequest, RequestState
 from django_cybs_jwt.services import doorbell
-from django_cybs_jwt.services.queue import database_clock
+from django_cybs_jwt.services.queue import database_clock, statements
 
 _REMEMBERED: Final = 60.0  # seconds
 _crowded: dict[UUID, float] = {}
 """Merchants that had to wait for themselves, and when this process saw it."""
 
 
-def full(request: OutboundRequest) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """How many are on the wire of a request's merchant, and of its host; 0 without a limit."""
+
+    of_merchant: int
+    of_host: int
+
+
+def columns(of: str) -> str:
+    """Beside, as columns of a statement in which the table of requests is called *of*."""
+    queue = conf.current().queue
+    merchant = _count("organization_id", of) if queue.merchant_at_once else "0"
+    host = _count("host", of) if queue.host_at_once else "0"
+    return f"{merchant} AS of_merchant, {host} AS of_host"
+
+
+def _count(column: str, of: str) -> str:
+    sending = f"b.state = '{RequestState.SENDING}'"
+    same = f"b.{column} = {of}.{column}"
+    table = statements.table(OutboundRequest)
+    return f"(SELECT COUNT(*) FROM {table} b WHERE {sending} AND {same})"  # noqa: S608
+
+
+def full(request: OutboundRequest, beside: Beside) -> bool:
     """True where its merchant or its host has as many on the wire as it may have."""
     queue = conf.current().queue
-    if not queue.merchant_at_once and not queue.host_at_once:
-        return False
-    merchant, host = Q(organization=request.organization_id), Q(host=request.host)
-    rows = _on_the_wire().filter(host if queue.host_at_once else merchant)
-    found = rows.aggregate(of_merchant=Count("pk", filter=merchant), of_host=Count("pk"))
-    if queue.merchant_at_once and found["of_merchant"] >= queue.merchant_at_once:
+    if queue.merchant_at_once and beside.of_merchant >= queue.merchant_at_once:
         _crowded[request.organization_id] = time.monotonic()
         _ring_soon(request)
         return True
-    return bool(queue.host_at_once) and found["of_host"] >= queue.host_at_once
+    return bool(queue.host_at_once) and beside.of_host >= queue.host_at_once
 
 
 def with_room(rows: QuerySet[OutboundRequest]) -> QuerySet[OutboundRequest]:

@@ -13,10 +13,8 @@ import threading
 import time
 from datetime import datetime, timedelta
 from typing import Any, Final
-from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from django_cybs_jwt import conf
@@ -40,7 +38,6 @@ from django_cybs_jwt.models import Attempt, OutboundRequest
 from django_cybs_jwt.services import sending
 from django_cybs_jwt.services.queue import (
     breakers,
-    bulkheads,
     database_clock,
     durability,
     failpoints,
@@ -86,7 +83,7 @@ def take(request: OutboundRequest, *, now: datetime) -> Parcel | None:
     if request.deadline is not None and request.deadline <= now:
         expire(request, now=now)
         return None
-    if _must_wait(request, now) or bulkheads.full(request):
+    if _must_wait(request, now):
         return None
     try:
         parcel = prepare(request, payloads.open_payload(request))
@@ -139,11 +136,18 @@ def mark(parcel: Parcel, *, attempt: int, now: datetime) -> dict[str, Any]:
 def _claim(request: OutboundRequest, parcel: Parcel) -> bool:
     """Compare and swap; what names the token is committed before its first byte leaves."""
     now = database_clock.now()
-    due = Q(due_at__lte=now) & (Q(deadline=None) | Q(deadline__gt=now))
+    if not _is_due(request, now):
+        return False
     failpoints.reached("claiming")
-    with transaction.atomic(durable=True):
-        facts = mark(parcel, attempt=request.attempt + 1, now=now)
-        return move(request, Step.CLAIM, now=now, only=due, **facts)
+    refuse_open_transaction()  # so this one statement commits by itself
+    facts = mark(parcel, attempt=request.attempt + 1, now=now)
+    return move(request, Step.CLAIM, now=now, as_due=True, **facts)
+
+
+def _is_due(request: OutboundRequest, now: datetime) -> bool:
+    if request.due_at is None or request.due_at > now:
+        return False
+    return request.deadline is None or request.deadline > now
 
 
 def deliver(request: OutboundRequest, parcel: Parcel) -> None:
@@ -240,11 +244,6 @@ def refuse_open_transaction() -> None:
             pass
     except RuntimeError:
         raise OpenTransaction from None
-
-
-def find(request_id: UUID | str) -> OutboundRequest | None:
-    """The row with its organization."""
-    return OutboundRequest.objects.select_related("organization").filter(pk=request_id).first()
 
 
 def _must_wait(request: OutboundRequest, now: datetime) -> bool:

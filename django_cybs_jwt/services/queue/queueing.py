@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import connection
 from django.db.models import QuerySet
-from django.db.models.constants import OnConflict
-from django.db.models.sql import InsertQuery
 
 from django_cybs_jwt import conf, correlation
 from django_cybs_jwt.card_numbers import is_card_number
@@ -30,7 +27,13 @@ from django_cybs_jwt.protocol.headers import check_headers
 from django_cybs_jwt.protocol.message import check_mle
 from django_cybs_jwt.protocol.paths import check_path
 from django_cybs_jwt.services import doorbell, organizations
-from django_cybs_jwt.services.queue import database_clock, payloads, safety, telemetry
+from django_cybs_jwt.services.queue import (
+    database_clock,
+    payloads,
+    safety,
+    statements,
+    telemetry,
+)
 from django_cybs_jwt.services.queue.payloads import Payload
 from django_cybs_jwt.tracebacks import forgetful
 
@@ -155,7 +158,7 @@ def insert(request: OutboundRequest) -> OutboundRequest:
     Raises IdempotencyConflict where that is another request's, TransactionIdConflict where
     another row has its transactionId.
     """
-    if _insert_unless_there(request):
+    if statements.insert(request, unless_there=True):
         return request
     lean = OutboundRequest.objects.defer("sealed_payload", "sealed_reply")
     mine = lean.select_related("organization").filter(organization=request.organization)
@@ -175,23 +178,6 @@ def _refuse_taken_id(request: OutboundRequest, mine: QuerySet[OutboundRequest]) 
     other = mine.filter(transaction_id=named).first() if named is not None else None
     if other is not None:
         raise TransactionIdConflict(request=str(other.pk))
-
-
-def _insert_unless_there(request: OutboundRequest) -> bool:
-    """One statement that fails on no unique column, and says whether it stored the row.
-
-    An IntegrityError would spoil the caller's transaction on PostgreSQL, a savepoint around it
-    costs two round trips, and `bulk_create(ignore_conflicts=True)` does not say what it did.
-    """
-    insertion = InsertQuery(OutboundRequest, on_conflict=OnConflict.IGNORE)
-    insertion.insert_values(OutboundRequest._meta.concrete_fields, [request])  # noqa: SLF001
-    ((statement, parameters),) = insertion.get_compiler(connection=connection).as_sql()
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        stored = bool(cursor.rowcount)
-    request._state.adding = not stored  # noqa: SLF001
-    request._state.db = connection.alias  # noqa: SLF001
-    return stored
 
 
 def _check_key(key: str) -> None:

@@ -66,8 +66,7 @@ def _hold(request: OutboundRequest, **changes: Any) -> bool:
 
 def _step(request: OutboundRequest, step: Step, **changes: Any) -> bool:
     """Take *step* unless another resolver has the turn."""
-    mine = Q(due_at=request.due_at)
-    return move(request, step, now=database_clock.now(), only=mine, **changes)
+    return move(request, step, now=database_clock.now(), as_due=True, **changes)
 
 
 def _look(request: OutboundRequest, policy: safety.Policy, now: datetime) -> None:

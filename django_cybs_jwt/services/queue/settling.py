@@ -25,6 +25,7 @@ from django_cybs_jwt.services.queue import (
     payloads,
     request_facts,
     retrying,
+    statements,
     telemetry,
     telling,
 )
@@ -112,7 +113,7 @@ def _record(request: OutboundRequest, result: Result) -> OutboundRequest:
     row = copy(request)  # what a failed transaction made of it must not stay
     with transaction.atomic():
         if _step(row, result, now):
-            Attempt.objects.create(
+            tried = Attempt(
                 request=row,
                 number=row.attempt,
                 jti=row.jti or "",
@@ -120,6 +121,7 @@ def _record(request: OutboundRequest, result: Result) -> OutboundRequest:
                 started_at=row.sent_at or now,
                 **_of_attempt(row, result, now),
             )
+            statements.insert(tried)
         else:
             _record_late(row, result, now)
     return row

@@ -11,13 +11,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from django.db.models import Q
-
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import WrongState
 from django_cybs_jwt.models import ACTED_ON, OPEN, OutboundRequest, RequestState, Safety
 from django_cybs_jwt.models.requests import RequestState as State
-from django_cybs_jwt.services.queue import telling
+from django_cybs_jwt.services.queue import statements, telling
 from django_cybs_jwt.texts import Text
 
 TERMINAL: Final = frozenset(RequestState) - frozenset(OPEN)
@@ -84,9 +82,9 @@ TABLE: Final[dict[Step, Transition]] = {
 
 
 def move(
-    request: OutboundRequest, step: Step, *, now: datetime, only: Q | None = None, **changes: Any
+    request: OutboundRequest, step: Step, *, now: datetime, as_due: bool = False, **changes: Any
 ) -> bool:
-    """Take *step* with *changes* if the row still is what was read, and *only* where that holds.
+    """Take *step* with *changes* if the row still is what was read; *as_due*: due as it was, too.
 
     True when it was taken; the instance then says what the row says. False when somebody was
     faster: read it again. Raises WrongState for a step that the table does not have.
@@ -102,10 +100,10 @@ def move(
             allowed=allowed,
         )
     values = _consequences(transition.target, now) | changes | {"state": transition.target}
-    row = OutboundRequest.objects.filter(
-        only or Q(), pk=request.pk, state=request.state, attempt=request.attempt
-    )
-    if not row.update(**values):
+    read = {"id": request.pk, "state": request.state, "attempt": request.attempt}
+    if as_due:
+        read["due_at"] = request.due_at
+    if not statements.update(OutboundRequest, read, values):
         return False
     before = request.state
     for name, value in values.items():

@@ -76,7 +76,7 @@ def end_lease(request: OutboundRequest, *, now: datetime) -> bool:
             request,
             Step.DOUBT,
             now=now,
-            only=Q(due_at__lte=now),
+            as_due=True,
             maybe_sent=True,
             failures=request.failures + repeatable,
             reason="lease_ended",

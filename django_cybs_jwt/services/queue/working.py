@@ -10,7 +10,15 @@ from uuid import UUID
 from django.db import connections
 
 from django_cybs_jwt.models import OutboundRequest, RequestState
-from django_cybs_jwt.services.queue import database_clock, executing, resolving, sweeping
+from django_cybs_jwt.services.queue import (
+    bulkheads,
+    database_clock,
+    executing,
+    picking,
+    resolving,
+    sweeping,
+)
+from django_cybs_jwt.services.queue.bulkheads import Beside
 
 logger = logging.getLogger(__name__)
 
@@ -23,12 +31,12 @@ def work(request_id: UUID | str) -> str | None:
     A row that is not due, or that another worker has, is left alone: calling it too often, twice
     at once or much too late does nothing. Raises OpenTransaction inside a transaction.
     """
-    request = executing.find(request_id)
-    if request is None:
+    found = picking.pick(request_id)
+    if found is None:
         return None
-    now = database_clock.now()
-    if request.due_at is not None and request.due_at <= now:
-        _act(request)
+    request, beside = found
+    if request.due_at is not None and request.due_at <= database_clock.now():
+        _act(request, beside)
     return request.state
 
 
@@ -43,14 +51,15 @@ def attend(request_id: UUID | str) -> None:
         time.sleep(PAUSE)
 
 
-def _act(request: OutboundRequest) -> None:
+def _act(request: OutboundRequest, beside: Beside) -> None:
     now = database_clock.now()
     if request.state == RequestState.SENDING:
         sweeping.end_lease(request, now=now)
     elif request.state == RequestState.IN_DOUBT:
         resolving.resolve(request, now=now)
     # Also what has just come back to the queue, by proof or because repeating it is safe.
-    if request.state == RequestState.QUEUED and request.due_at and request.due_at <= now:
+    due = request.state == RequestState.QUEUED and request.due_at and request.due_at <= now
+    if due and not bulkheads.full(request, beside):
         executing.send_due(request, now=now)
 
 

@@ -17,7 +17,14 @@ from django_cybs_jwt.client import pools
 from django_cybs_jwt.exceptions import OpenTransaction
 from django_cybs_jwt.models import Attempt, Credential, OutboundRequest, State
 from django_cybs_jwt.services import organizations, signing
-from django_cybs_jwt.services.queue import breakers, bulkheads, executing, settling, working
+from django_cybs_jwt.services.queue import (
+    breakers,
+    bulkheads,
+    executing,
+    picking,
+    settling,
+    working,
+)
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.services import enrolment
 from tests.unit.services.queue import rows
@@ -390,7 +397,7 @@ def test_what_we_hold_back_ourselves_was_not_sent_and_is_no_attempt(
         monkeypatch.setattr(breakers, "wait", lambda _: 30.0)
     elif why == "slot":
         settings.CYBS_JWT = {**settings.CYBS_JWT, "QUEUE": {"merchant_at_once": 1}}
-        busy = executing.find(rows.enqueue().pk)
+        busy = picking.find(rows.enqueue().pk)
         assert busy is not None
         assert executing.take(busy, now=clock.now()) is not None
     elif why == "deadline":

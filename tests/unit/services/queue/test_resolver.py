@@ -16,11 +16,11 @@ from django_cybs_jwt.models import Credential, OutboundRequest, State
 from django_cybs_jwt.services import organizations, signing
 from django_cybs_jwt.services.queue import (
     database_clock,
-    executing,
     gateway_lookup,
     operating,
     parking,
     payloads,
+    picking,
     resolving,
     working,
 )
@@ -421,7 +421,7 @@ def test_a_resolver_that_dies_in_its_turn_is_followed_by_another(
     """c12."""
     row = in_doubt(acme, "reset_after")
     clock.forward(11)
-    row = executing.find(row.pk)
+    row = picking.find(row.pk)
     assert row is not None
     assert resolving._hold(row, looks=1)
     clock.forward(170)

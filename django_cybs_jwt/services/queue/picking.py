@@ -1,0 +1,51 @@
+"""The row that a worker was rung for, and what it must know to begin: one statement."""
+
+# ruff: noqa: SLF001  # _meta and _state are how Django tells a model's columns
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection
+
+from django_cybs_jwt.models import Organization, OutboundRequest
+from django_cybs_jwt.services.queue import bulkheads, statements
+from django_cybs_jwt.services.queue.bulkheads import Beside
+
+_OF_OWNER: Final = ("org_id", "host", "live")
+"""What stays as it is once an organization has a key; nothing else of it is needed here."""
+
+
+def find(request_id: UUID | str) -> OutboundRequest | None:
+    """The row with its organization."""
+    found = pick(request_id)
+    return None if found is None else found[0]
+
+
+def pick(request_id: UUID | str) -> tuple[OutboundRequest, Beside] | None:
+    """The same, and how many of its merchant and of its host are on the wire at this moment."""
+    key = OutboundRequest._meta.pk.get_db_prep_value(request_id, connection)
+    for row in OutboundRequest.objects.raw(_text(), [key]):
+        told = vars(row)
+        row.organization = _owner(row, told)
+        return row, Beside(of_merchant=told["of_merchant"], of_host=told["of_host"])
+    return None
+
+
+def _text() -> str:
+    own = statements.columns(OutboundRequest, "r")
+    of_owner = ", ".join(f"o.{name} AS owner_{name}" for name in _OF_OWNER)
+    rows, owners = statements.table(OutboundRequest), statements.table(Organization)
+    return (
+        f"SELECT {own}, {of_owner}, {bulkheads.columns('r')} "  # noqa: S608
+        f"FROM {rows} r JOIN {owners} o ON o.id = r.organization_id WHERE r.id = %s"
+    )
+
+
+def _owner(row: OutboundRequest, told: Mapping[str, Any]) -> Organization:
+    facts = {name: told[f"owner_{name}"] for name in _OF_OWNER}
+    facts["live"] = bool(facts["live"])
+    return Organization.from_db(
+        row._state.db, ["id", *facts], [told["organization_id"], *facts.values()]
+    )
