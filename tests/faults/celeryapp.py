@@ -54,8 +54,14 @@ if CONTROL == "no-fence":
 
 @app.task(name="faults.bare", ignore_result=True)
 def bare(url: str, payment: dict[str, Any]) -> None:
-    """What everything is measured against: one POST, nothing signed, nothing stored."""
+    """One POST, nothing signed, nothing stored; the gateway refuses it at its first look."""
     _http().post(url, json=payment)
+
+
+@app.task(name="faults.sealed", ignore_result=True)
+def sealed(url: str, headers: dict[str, str], body: str) -> None:
+    """One POST of what was signed and encrypted before: for the gateway it is as good as any."""
+    _http().post(url, headers=headers, content=body)
 
 
 @app.task(name="faults.direct", ignore_result=True)

@@ -16,12 +16,14 @@ from typing import Any
 
 from django_cybs_jwt.simulator import Fault, FaultKind, Faults, Gateway, MemoryRegistry
 from django_cybs_jwt.simulator.calls import Call
+from django_cybs_jwt.simulator.control import PREFIX
 from django_cybs_jwt.simulator.ledger import Ledger, Operation
 from django_cybs_jwt.simulator.messages import SimAnswer, SimRequest, Wire, json_answer
 from django_cybs_jwt.simulator.server import serve
 
 LATE = 4.0  # seconds between a connection that is reset and the processing of what it carried
-INJECTED = "/__simulator/injected"
+INJECTED = f"{PREFIX}injected"
+HANDLED = f"{PREFIX}handled"
 
 
 class Listed(Faults):
@@ -53,15 +55,22 @@ class Broken(Gateway):
         self._late = late
         self._lots = random.Random(seed)
         self.injected: list[dict[str, Any]] = []
+        self._counting = threading.Lock()
+        self.handled = 0
 
     def handle(self, request: SimRequest) -> SimAnswer:
         if request.path == INJECTED:
             return json_answer(200, self.injected)
+        if request.path == HANDLED:
+            return json_answer(200, self.handled)
         struck = self.listed.current.__dict__
         struck["struck"], struck["jti"] = [], ""
         answer = super().handle(request)
         for fault in struck["struck"]:
             self._list(fault.as_json())
+        if not request.path.startswith(PREFIX):
+            with self._counting:
+                self.handled += 1
         return answer
 
     def _process(self, call: Call, request: SimRequest) -> SimAnswer:

@@ -47,6 +47,11 @@ class Gateways:
     def base_urls(self) -> dict[str, str]:
         return {host: f"http://127.0.0.1:{port}" for host, port in self.ports.items()}
 
+    @property
+    def pids(self) -> list[int]:
+        """Of both processes."""
+        return [process.pid for process in self._processes]
+
     def told(self, name: str) -> list[dict[str, Any]]:
         """What every gateway answers under a control endpoint, in one list."""
         return [each for host in HOSTS for each in json.loads(self.get(host, name))]
