@@ -18,9 +18,10 @@ from django_cybs_jwt.client import (
     Config,
     Explanation,
     GatewayAuth,
+    Parcel,
     Reply,
 )
-from django_cybs_jwt.client.exchange import open_message, seal_message
+from django_cybs_jwt.client.exchange import carry, open_message, seal_message
 from django_cybs_jwt.exceptions import MLEDecryptError
 from django_cybs_jwt.protocol import MerchantKeys, ReplyKeys
 from django_cybs_jwt.services import signing, usage
@@ -61,6 +62,22 @@ def client(org_id: str) -> Client:
 def aclient(org_id: str) -> AsyncClient:
     """The asynchronous twin of `client`."""
     return AsyncClient(partial(signing.akeys_for, org_id), _config())
+
+
+def pack(
+    org_id: str,
+    method: str,
+    path: str,
+    body: bytes,
+    *,
+    mle: bool | None,
+    headers: Mapping[str, str],
+) -> Parcel:
+    """A sealed message, to be written down first and then given to `Client.dispatch`."""
+    config, keys = _config(), signing.keys_for(org_id)
+    wanted = {"accept": "*/*", **headers}
+    sealed = seal_message(config, keys, method, path, body, mle=mle, headers=wanted)
+    return Parcel(config=config, keys=keys, sealed=sealed, request=carry(config, sealed, {}))
 
 
 def auth(org_id: str) -> GatewayAuth:

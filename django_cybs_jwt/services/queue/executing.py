@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from django_cybs_jwt import conf
-from django_cybs_jwt.client import MLE, Client, Parcel, Reply
+from django_cybs_jwt.client import Client, Parcel, Reply
 from django_cybs_jwt.client.outcome import Trace
 from django_cybs_jwt.exceptions import (
     ConfigurationError,
@@ -96,16 +96,14 @@ def take(request: OutboundRequest, *, now: datetime) -> Parcel | None:
 
 def prepare(request: OutboundRequest, payload: Payload) -> Parcel:
     """Sign and encrypt; a new token each time. Raises CybsError, and then nothing was sent."""
-    with client_of(request) as http:
-        parcel = http.seal(
-            http.build_request(
-                payload.method,
-                payload.path,
-                content=payloads.body_to_send(request, payload) or None,
-                headers=payload.headers,
-                extensions={MLE: payload.mle},
-            )
-        )
+    parcel = sending.pack(
+        str(request.organization),
+        payload.method,
+        payload.path,
+        payloads.body_to_send(request, payload),
+        mle=payload.mle,
+        headers=payload.headers,
+    )
     if failpoints.ARMED:
         parcel.trace = Trace(failpoints.on_the_wire)
     return parcel

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -26,19 +27,20 @@ def find(request_id: UUID | str) -> OutboundRequest | None:
 def pick(request_id: UUID | str) -> tuple[OutboundRequest, Beside] | None:
     """The same, and how many of its merchant and of its host are on the wire at this moment."""
     key = OutboundRequest._meta.pk.get_db_prep_value(request_id, connection)
-    for row in OutboundRequest.objects.raw(_text(), [key]):
+    for row in OutboundRequest.objects.raw(_text(bulkheads.columns("r")), [key]):
         told = vars(row)
         row.organization = _owner(row, told)
         return row, Beside(of_merchant=told["of_merchant"], of_host=told["of_host"])
     return None
 
 
-def _text() -> str:
+@cache
+def _text(beside: str) -> str:
     own = statements.columns(OutboundRequest, "r")
     of_owner = ", ".join(f"o.{name} AS owner_{name}" for name in _OF_OWNER)
     rows, owners = statements.table(OutboundRequest), statements.table(Organization)
     return (
-        f"SELECT {own}, {of_owner}, {bulkheads.columns('r')} "  # noqa: S608
+        f"SELECT {own}, {of_owner}, {beside} "  # noqa: S608
         f"FROM {rows} r JOIN {owners} o ON o.id = r.organization_id WHERE r.id = %s"
     )
 
