@@ -27,7 +27,6 @@ from django_cybs_jwt.services.queue import (
     breakers,
     database_clock,
     executing,
-    picking,
     retrying,
     sweeping,
 )
@@ -110,8 +109,7 @@ def pass_time(row: OutboundRequest, seconds: float) -> None:
 
 def claimed() -> tuple[OutboundRequest, Any]:
     """A row that a worker has just taken, and what it is about to send."""
-    row = picking.find(rows.enqueue(key=f"c15-{next(_keys)}").pk)
-    assert row is not None
+    row = rows.picked(rows.enqueue(key=f"c15-{next(_keys)}"))
     parcel = executing.take(row, now=database_clock.now())
     assert parcel is not None
     return row, parcel
@@ -249,8 +247,7 @@ def step(simulation: Simulation, row: OutboundRequest, act: str) -> None:
 
 def kill(row: OutboundRequest) -> None:
     """A worker takes it, sends it, and never comes back."""
-    taken = picking.find(row.pk)
-    assert taken is not None
+    taken = rows.picked(row)
     if taken.state != "QUEUED":
         return
     now = database_clock.now()

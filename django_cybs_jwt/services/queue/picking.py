@@ -18,16 +18,11 @@ _OF_OWNER: Final = ("org_id", "host", "live")
 """What stays as it is once an organization has a key; nothing else of it is needed here."""
 
 
-def find(request_id: UUID | str) -> OutboundRequest | None:
-    """The row with its organization."""
-    found = pick(request_id)
-    return None if found is None else found[0]
-
-
 def pick(request_id: UUID | str) -> tuple[OutboundRequest, Beside] | None:
-    """The same, and how many of its merchant and of its host are on the wire at this moment."""
+    """The row with its organization, and how many of its own are on the wire at this moment."""
     key = OutboundRequest._meta.pk.get_db_prep_value(request_id, connection)
-    for row in OutboundRequest.objects.raw(_text(bulkheads.columns("r")), [key]):
+    text = _text(connection.vendor, bulkheads.columns("r"))
+    for row in OutboundRequest.objects.raw(text, [key]):
         told = vars(row)
         row.organization = _owner(row, told)
         return row, Beside(of_merchant=told["of_merchant"], of_host=told["of_host"])
@@ -35,7 +30,7 @@ def pick(request_id: UUID | str) -> tuple[OutboundRequest, Beside] | None:
 
 
 @cache
-def _text(beside: str) -> str:
+def _text(_vendor: str, beside: str) -> str:
     own = statements.columns(OutboundRequest, "r")
     of_owner = ", ".join(f"o.{name} AS owner_{name}" for name in _OF_OWNER)
     rows, owners = statements.table(OutboundRequest), statements.table(Organization)

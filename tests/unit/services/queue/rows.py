@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.models import OutboundRequest
-from django_cybs_jwt.services.queue import working
+from django_cybs_jwt.services.queue import picking, working
 from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing.simulation import Simulation
 
@@ -55,6 +55,13 @@ def work(request: OutboundRequest) -> OutboundRequest:
     """One call of a worker, and the row as it then is."""
     working.work(request.pk)
     return OutboundRequest.objects.select_related("organization").get(pk=request.pk)
+
+
+def picked(request: OutboundRequest) -> OutboundRequest:
+    """As a worker reads it."""
+    found = picking.pick(request.pk)
+    assert found is not None
+    return found[0]
 
 
 def fail(simulation: Simulation, kind: str, **options: Any) -> None:

@@ -21,7 +21,6 @@ from django_cybs_jwt.services.queue import (
     breakers,
     bulkheads,
     executing,
-    picking,
     settling,
     working,
 )
@@ -397,8 +396,7 @@ def test_what_we_hold_back_ourselves_was_not_sent_and_is_no_attempt(
         monkeypatch.setattr(breakers, "wait", lambda _: 30.0)
     elif why == "slot":
         settings.CYBS_JWT = {**settings.CYBS_JWT, "QUEUE": {"merchant_at_once": 1}}
-        busy = picking.find(rows.enqueue().pk)
-        assert busy is not None
+        busy = rows.picked(rows.enqueue())
         assert executing.take(busy, now=clock.now()) is not None
     elif why == "deadline":
         clock.forward(3601)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_cybs_jwt import cybs, signals
 from django_cybs_jwt.client import Parcel, Reply
 from django_cybs_jwt.models import OutboundRequest
-from django_cybs_jwt.services.queue import executing, operating, picking, sweeping
+from django_cybs_jwt.services.queue import executing, operating, sweeping
 from django_cybs_jwt.services.queue.settling import settle
 from django_cybs_jwt.signals import RequestEvent
 from django_cybs_jwt.testing.simulation import Simulation
@@ -44,8 +44,7 @@ def resolve_by(settings: Any, policy: str) -> None:
 def given_up(simulation: Simulation, clock: Clock, **options: Any) -> Arrive:
     """A row in doubt whose worker still waits for an answer; called, it has come."""
     options.setdefault("json", rows.payment(**SALE))
-    row = picking.find(rows.enqueue(**options).pk)
-    assert row is not None
+    row = rows.picked(rows.enqueue(**options))
     parcel = executing.take(row, now=clock.now())
     assert parcel is not None
     simulation.gateway.ledger.index_lag = 1e9

@@ -20,7 +20,6 @@ from django_cybs_jwt.services.queue import (
     operating,
     parking,
     payloads,
-    picking,
     resolving,
     working,
 )
@@ -421,8 +420,7 @@ def test_a_resolver_that_dies_in_its_turn_is_followed_by_another(
     """c12."""
     row = in_doubt(acme, "reset_after")
     clock.forward(11)
-    row = picking.find(row.pk)
-    assert row is not None
+    row = rows.picked(row)
     assert resolving._hold(row, looks=1)
     clock.forward(170)
     assert rows.work(row).state == "IN_DOUBT"
