@@ -235,6 +235,8 @@ def of_error(
 def refuse_open_transaction() -> None:
     """OpenTransaction where the database would take back what the wire cannot."""
     if not connection.in_atomic_block:
+        if not connection.get_autocommit():
+            raise OpenTransaction
         return
     try:
         # Django knows the transaction of a TestCase from one that may really roll back.

@@ -116,6 +116,25 @@ def test_it_refuses_to_send_inside_a_transaction(acme: Simulation) -> None:
     assert OutboundRequest.objects.get().state == "QUEUED"
 
 
+@pytest.mark.django_db(transaction=True)
+def test_it_refuses_to_send_where_nothing_commits_by_itself(acme: Simulation) -> None:
+    """I1: the claim would go with the first rollback, and what was sent would stay."""
+    row = rows.enqueue()
+    transaction.set_autocommit(False)
+    try:
+        with pytest.raises(OpenTransaction):
+            working.work(row.pk)
+        with pytest.raises(OpenTransaction):
+            cybs.submit(
+                "acme", "POST", rows.PAYMENTS, json=rows.payment(), idempotency_key="order-1"
+            )
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert acme.ledger == []
+    assert OutboundRequest.objects.get().state == "QUEUED"
+
+
 def test_what_was_claimed_by_another_meanwhile_is_not_sent(acme: Simulation) -> None:
     """I2."""
     row = rows.enqueue()
