@@ -55,32 +55,33 @@ def send(request_id: str) -> None:
     """Do what is due with one row. May be lost, repeated or run twice at once."""
     from django_cybs_jwt.services.queue import working
 
-    working.attend(request_id)
+    working.afresh(lambda: working.attend(request_id))
 
 
 @shared_task(name=SWEEP, **_OPTIONS)  # type: ignore[untyped-decorator]
 def sweep() -> None:
     """End leases and deadlines, ring again. May be lost, repeated or run twice at once."""
-    from django_cybs_jwt.services.queue import database_clock, sweeping
+    from django_cybs_jwt.services.queue import database_clock, sweeping, working
 
-    sweeping.sweep(database_clock.now())
+    working.afresh(lambda: sweeping.sweep(database_clock.now()))
 
 
 @shared_task(name=TICK, **_OPTIONS)  # type: ignore[untyped-decorator]
 def tick() -> None:
     """Do all that is due. May be lost, repeated or run twice at once."""
     from django_cybs_jwt.services import ticking
-    from django_cybs_jwt.services.queue import database_clock
+    from django_cybs_jwt.services.queue import database_clock, working
 
-    ticking.tick(database_clock.now())
+    working.afresh(lambda: ticking.tick(database_clock.now()))
 
 
 @shared_task(name=VERIFY, **_OPTIONS)  # type: ignore[untyped-decorator]
 def verify() -> None:
     """Verify the keys that were marked, sooner than the next tick would."""
     from django_cybs_jwt.services import verifying
+    from django_cybs_jwt.services.queue import working
 
-    verifying.answer_ring()
+    working.afresh(verifying.answer_ring)
 
 
 def beat_schedule(*, queue: str | None = None) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
@@ -61,6 +62,15 @@ def _act(request: OutboundRequest, beside: Beside) -> None:
     due = request.state == RequestState.QUEUED and request.due_at and request.due_at <= now
     if due and not bulkheads.full(request, beside):
         executing.send_due(request, now=now)
+
+
+def afresh(act: Callable[[], object]) -> None:
+    """Do it on database connections that are neither broken nor too old.
+
+    Whoever keeps them between two tasks looks at none: one that broke would fail for ever.
+    """
+    drop_broken_connections()
+    act()
 
 
 def drop_broken_connections() -> None:

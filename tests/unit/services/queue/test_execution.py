@@ -543,3 +543,17 @@ def test_no_log_attempt_or_error_shows_the_card(
         rows.work(row)
     assert CARD not in caplog.text
     assert CARD not in str(list(Attempt.objects.values()))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_broke_is_looked_at_before_the_next_task(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Celery is told to keep them."""
+    row = rows.enqueue()
+    asked = []
+    monkeypatch.setattr(connection, "errors_occurred", True)
+    monkeypatch.setattr(connection, "is_usable", lambda: asked.append(1) or True)
+    working.afresh(lambda: working.attend(row.pk))
+    assert asked == [1]
+    assert OutboundRequest.objects.get().state == "ANSWERED"
