@@ -1,4 +1,4 @@
-"""System checks cybs_jwt.W001 to W027: what is wrong before it costs a payment.
+"""System checks cybs_jwt.W001 to W028: what is wrong before it costs a payment.
 
 All are warnings, because an error would lock out `migrate` and `cybs_keyring generate`,
 which run before a ring exists. docs/checks.md says which of them are refused at first use.
@@ -130,7 +130,7 @@ def check_rows(*, databases: Iterable[str] | None = None, **_: Any) -> list[Chec
 
 
 def check_doorbell(**_: Any) -> list[CheckMessage]:
-    """W013 to W019."""
+    """W013 to W019, W028."""
     # Late: the models exist only once every app is loaded.
     from django_cybs_jwt.services import doorbell
 
@@ -248,6 +248,9 @@ def _broker_faults(broker: Broker) -> Iterator[CheckMessage]:
             f"Leave the time limits of our tasks as they are, or annotate them above {longest:g}."
         )
         yield _warn(17, f"A time limit kills a send after {broker.time_limit:g} s.", hint)
+    if not broker.reuse and not broker.greenlets and _keeps_connections():
+        hint = "Set CELERY_DB_REUSE_MAX = 1_000; our tasks drop a connection that broke."
+        yield _warn(28, "Celery closes the database's connections after every task.", hint)
     if broker.greenlets and _keeps_connections():
         hint = "Set CONN_MAX_AGE = 0, or use threads: each greenlet opens a connection of its own."
         yield _warn(18, "gevent or eventlet with persistent database connections.", hint)

@@ -167,6 +167,7 @@ class Ring:
             time_limit=min(_limits(app.tasks[SEND]), default=0.0),
             visibility=options.get("visibility_timeout", 3600.0),
             greenlets=conf.worker_pool in modules or bool(modules & set(sys.modules)),
+            reuse=conf.get("CELERY_DB_REUSE_MAX") or 0,
         )
 
     def _publish(self, task: str, arguments: tuple[str, ...], whom: str) -> None:

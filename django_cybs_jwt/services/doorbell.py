@@ -32,6 +32,8 @@ class Broker:
     time_limit: float
     visibility: float
     greenlets: bool
+    reuse: int
+    """Tasks after which a worker closes its database connections; 0 is after each."""
 
 
 def broker() -> Broker | None:

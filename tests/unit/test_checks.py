@@ -319,6 +319,7 @@ def broker(**changes: Any) -> Broker:
         "time_limit": 0.0,
         "visibility": 3600.0,
         "greenlets": False,
+        "reuse": 0,
     }
     return Broker(**{**faultless, **changes})
 
@@ -366,6 +367,25 @@ def test_w018__greenlets_must_not_keep_connections(
     healthy(DOORBELL="django_cybs_jwt.tasks.ring")
     monkeypatch.setitem(settings.DATABASES, "default", {"ENGINE": "postgresql", **database})
     monkeypatch.setattr(doorbell, "broker", lambda: broker(greenlets=True))
+    assert ids(found()) == warned
+
+
+@pytest.mark.parametrize(
+    ("age", "reuse", "warned"),
+    [(60, 0, ["W028"]), (None, 0, ["W028"]), (60, 1_000, []), (0, 0, [])],
+)
+def test_w028__kept_connections_are_not_to_be_closed_after_every_task(
+    healthy: Any,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    age: int | None,
+    reuse: int,
+    warned: list[str],
+) -> None:
+    healthy(DOORBELL="django_cybs_jwt.tasks.ring")
+    database = {"ENGINE": "postgresql", "CONN_MAX_AGE": age}
+    monkeypatch.setitem(settings.DATABASES, "default", database)
+    monkeypatch.setattr(doorbell, "broker", lambda: broker(reuse=reuse))
     assert ids(found()) == warned
 
 
