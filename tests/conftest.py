@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,11 @@ pytest_plugins = ["django_cybs_jwt.testing.plugin"]
 settings.register_profile("patient", deadline=None)
 if not os.environ.get("CI"):  # hypothesis then takes a profile of its own, as patient
     settings.load_profile("patient")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in what a shell runs in the background: the commands that tests interrupt would have it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

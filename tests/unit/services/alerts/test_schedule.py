@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import uuid
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -154,7 +153,7 @@ def test_plan__changes_an_alert_whose_severity_or_reach_has_changed() -> None:
     before = ending(NOON + 20 * DAY)
     (due,) = plan([before], [], NOON).raised
     alert = as_row(due, NOON)
-    after = replace(before, successor=Successor.VERIFIED)
+    after = before._replace(successor=Successor.VERIFIED)
 
     found = plan([after], [alert], NOON)
 
@@ -168,7 +167,7 @@ def test_plan__resolves_what_is_not_in_use_any_more() -> None:
     alert = as_row(plan([before], [], NOON).raised[0], NOON)
 
     assert plan([], [alert], NOON).over == [alert]
-    assert plan([replace(before, in_use=False)], [alert], NOON).over == [alert]
+    assert plan([before._replace(in_use=False)], [alert], NOON).over == [alert]
 
 
 def as_row(due: schedule.Due, now: datetime) -> ExpiryAlert:
