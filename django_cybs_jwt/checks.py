@@ -80,7 +80,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         for host in loaded.PROFILES:
             loaded.profile(host)
     except ConfigurationError as error:
-        return [_warn(1, str(error), "Correct settings.CYBS_JWT; docs/settings.md lists it.")]
+        return [_warn(1, error.english, "Correct settings.CYBS_JWT; docs/settings.md lists it.")]
     return [*_settings_faults(loaded), *_policies_in_vain(loaded)]
 
 
@@ -90,7 +90,7 @@ def check_keyring(**_: Any) -> list[CheckMessage]:
         ring = conf.keyring()
         path = conf.current().KEYRING_FILE
     except KeyRingError as error:
-        return [_warn(2, str(error), "Nothing can be sealed or opened until there is a ring.")]
+        return [_warn(2, error.english, "Nothing can be sealed or opened until there is a ring.")]
     except ConfigurationError:
         return []  # W001 speaks of it
     found: list[CheckMessage] = []
@@ -141,7 +141,7 @@ def check_doorbell(**_: Any) -> list[CheckMessage]:
     try:
         broker = doorbell.broker()
     except ConfigurationError as error:
-        return [_warn(13, str(error), "Nobody is rung; the rows wait for a sweeper.")]
+        return [_warn(13, error.english, "Nobody is rung; the rows wait for a sweeper.")]
     return [] if broker is None else list(_broker_faults(broker))
 
 
@@ -159,7 +159,7 @@ def check_channels(**_: Any) -> list[CheckMessage]:
         try:
             channels.channel(name)
         except ConfigurationError as error:
-            found.append(_warn(22, str(error), "Nobody is told through it; others are told."))
+            found.append(_warn(22, error.english, "Nobody is told through it; others are told."))
     return found
 
 
@@ -249,7 +249,7 @@ def _broker_faults(broker: Broker) -> Iterator[CheckMessage]:
         )
         yield _warn(17, f"A time limit kills a send after {broker.time_limit:g} s.", hint)
     if not broker.reuse and not broker.greenlets and _keeps_connections():
-        hint = "Set CELERY_DB_REUSE_MAX = 1_000; our tasks drop a connection that broke."
+        hint = "In a worker of this queue alone set CELERY_DB_REUSE_MAX; docs/celery.md says how."
         yield _warn(28, "Celery closes the database's connections after every task.", hint)
     if broker.greenlets and _keeps_connections():
         hint = "Set CONN_MAX_AGE = 0, or use threads: each greenlet opens a connection of its own."

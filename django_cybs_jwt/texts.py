@@ -66,7 +66,12 @@ class Text(str):
     def __str__(self) -> str:
         try:
             return _filled(self._translated(), self.facts, str)
-        except (LookupError, ValueError, TypeError):  # a translation names what there is not
+        except (
+            LookupError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ):  # a translation names what there is not
             return self.english
 
     def __format__(self, spec: str) -> str:

@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from django import forms
 from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from django_cybs_jwt.admin import uploads
 from django_cybs_jwt.admin.requests import scope_of
 from django_cybs_jwt.admin.screens import Consequences, FormScreen
 from django_cybs_jwt.exceptions import CybsError
@@ -17,6 +19,7 @@ from django_cybs_jwt.protocol.claims import METHODS
 from django_cybs_jwt.services import sending
 from django_cybs_jwt.services.overview import key_choice
 from django_cybs_jwt.services.permissions import Permission
+from django_cybs_jwt.tracebacks import forgetful
 
 _FOREIGN: Final = _(
     "A meta key of an organization outside of what you see signs for it. Somebody who sees that "
@@ -75,12 +78,20 @@ class DryRunScreen(FormScreen):
         """None."""
         return Consequences(sentences=[_("It is signed here, and sent to nobody.")])
 
+    @classmethod
+    def pattern(cls, admin: Any) -> URLPattern:
+        """What is typed is on no error page."""
+        pattern = super().pattern(admin)
+        pattern.callback = uploads.hidden(pattern.callback)
+        return pattern
+
+    @forgetful
     def act(self, form: Any) -> HttpResponse:
         """Sign it as a send would."""
         self._check_is_seen()
         given = form.cleaned_data
         body = given["body"].encode()
-        signed = sending.sign(str(self.row), given["method"], given["path"], body)
+        signed = sending.preview(str(self.row), given["method"], given["path"], body)
         return self.render(form=form, button=self.button, signed=signed.redacted())
 
     def _check_is_seen(self) -> None:

@@ -52,6 +52,17 @@ class Hidden(SafeExceptionReporterFilter):
         return True
 
 
+def hidden(view: View) -> View:
+    """What is posted to it is on no error page."""
+
+    @wraps(view)
+    def hiding(request: HttpRequest, *args: Any, **options: Any) -> HttpResponseBase:
+        request.exception_reporter_filter = Hidden()
+        return view(request, *args, **options)
+
+    return hiding
+
+
 def in_memory(view: View) -> View:
     """Set the handler before anything reads the request's body; CSRF is checked inside *view*."""
 

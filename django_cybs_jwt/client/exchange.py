@@ -32,8 +32,8 @@ PLACEHOLDER: Final = "gateway.invalid"
 MLE: Final = "cybs_mle"
 """Request extension: True or False overrides the operation's MLE policy."""
 
-# What httpx adds to every request on its own and the seal writes itself.
-_FROM_HTTPX: Final = frozenset(
+# What httpx adds to every request on its own, a caller may have set, and the seal writes itself.
+WRITTEN_BY_SEAL: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "user-agent"}
 )
 # What described the encrypted body and is wrong for the plain one.
@@ -83,7 +83,7 @@ def seal(
             host=keys.host,
             asked=request.url.host[:253],
         )
-    headers = [pair for pair in request.headers.multi_items() if pair[0] not in _FROM_HTTPX]
+    headers = [pair for pair in request.headers.multi_items() if pair[0] not in WRITTEN_BY_SEAL]
     sealed = seal_message(
         config,
         keys,

@@ -32,7 +32,7 @@ class Broker:
     time_limit: float
     visibility: float
     greenlets: bool
-    reuse: int
+    reuse: int = 0
     """Tasks after which a worker closes its database connections; 0 is after each."""
 
 

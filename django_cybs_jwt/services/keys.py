@@ -28,6 +28,11 @@ from django_cybs_jwt.services.inspection import Inspection
 from django_cybs_jwt.texts import Text
 from django_cybs_jwt.tracebacks import forgetful
 
+_PURPOSES: Final = {
+    Purpose.SIGNING: Text("request signing"),
+    Purpose.RESPONSE_MLE: Text("response MLE"),
+}
+
 _DIGITS: Final = 32
 """128 bits of a digest: enough that nobody finds another blob with it."""
 
@@ -181,9 +186,9 @@ def _refuse_own_twin(twin: Credential, inspection: Inspection) -> None:
         raise DuplicateKey(
             "This key is stored already: {key_id}, {state}.", key_id=twin.key_id, state=twin.state
         )
-    purpose = Purpose(twin.slot.purpose).label.lower()
     raise WrongKeyFile(
-        "This key is stored already as the {purpose} key. Is it the other file?", purpose=purpose
+        "This key is stored already as the {purpose} key. Is it the other file?",
+        purpose=_PURPOSES[Purpose(twin.slot.purpose)],
     )
 
 

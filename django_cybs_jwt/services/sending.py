@@ -21,7 +21,7 @@ from django_cybs_jwt.client import (
     Parcel,
     Reply,
 )
-from django_cybs_jwt.client.exchange import carry, open_message, seal_message
+from django_cybs_jwt.client.exchange import WRITTEN_BY_SEAL, carry, open_message, seal_message
 from django_cybs_jwt.exceptions import MLEDecryptError
 from django_cybs_jwt.protocol import MerchantKeys, ReplyKeys
 from django_cybs_jwt.services import signing, usage
@@ -75,7 +75,7 @@ def pack(
 ) -> Parcel:
     """A sealed message, to be written down first and then given to `Client.dispatch`."""
     config, keys = _config(), signing.keys_for(org_id)
-    wanted = {"accept": "*/*", **headers}
+    wanted = {name: value for name, value in headers.items() if name not in WRITTEN_BY_SEAL}
     sealed = seal_message(config, keys, method, path, body, mle=mle, headers=wanted)
     return Parcel(config=config, keys=keys, sealed=sealed, request=carry(config, sealed, {}))
 
@@ -182,6 +182,15 @@ async def aexplain(reply: Reply) -> Explanation:
     return await sync_to_async(reply.explain)()
 
 
+@forgetful
+def preview(
+    org_id: str, method: str, path: str, body: bytes = b"", *, mle: bool | None = None
+) -> SignedRequest:
+    """What `sign` would return, for looking at: it is no use of the key. Raises like `sign`."""
+    config = replace(_config(), signed=lambda _reference, _moment: None)
+    return _signed(signing.keys_for(org_id), method, path, body, mle=mle, headers={}, config=config)
+
+
 def _signed(
     keys: MerchantKeys,
     method: str,
@@ -190,8 +199,9 @@ def _signed(
     *,
     mle: bool | None,
     headers: Mapping[str, str],
+    config: Config | None = None,
 ) -> SignedRequest:
-    config = _config()
+    config = config or _config()
     sealed = seal_message(config, keys, method, path, body, mle=mle, headers=headers)
     return SignedRequest(
         method=sealed.method,

@@ -11,6 +11,7 @@ from django_cybs_jwt.models import JobRun
 from django_cybs_jwt.services import alerts, clocks, rotation, verification
 from django_cybs_jwt.services.alerts import delivery
 from django_cybs_jwt.services.clocks import Clock
+from django_cybs_jwt.services.languages import house_language
 from django_cybs_jwt.services.queue import sweeping, working
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ def tick(now: datetime, *, clock: Clock | None = None) -> dict[str, int | None]:
 
 def _carry_out(name: str, clock: Clock) -> int | None:
     try:
-        return PARTS[name](clock)
+        with house_language():
+            return PARTS[name](clock)
     except Exception:  # whatever it was, the alerts must still go out
         logger.exception("tick: %s failed", name)
         working.drop_broken_connections()

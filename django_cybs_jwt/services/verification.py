@@ -62,7 +62,7 @@ class Verification:
     """What came out, why, and the gateway's correlation id; *explanation* for a 401."""
 
     verdict: Verdict
-    detail: str
+    detail: Text
     reference: str = ""
     explanation: str = ""
 
@@ -266,7 +266,9 @@ def _store(credential: Credential, outcome: Verification, *, actor: str, now: da
         current.verify_checked_at = now
         _keep(outcome, current, now)
         if outcome.verdict == Verdict.ACCEPTED and current.state == State.STAGED:
-            lifecycle.move(current, Action.VERIFY, actor=actor, now=now, reason=outcome.detail)
+            lifecycle.move(
+                current, Action.VERIFY, actor=actor, now=now, reason=outcome.detail.english
+            )
             return
         # Not a change that signing or an approval must see: the version does not count up.
         current.save()
@@ -277,7 +279,7 @@ def _store(credential: Credential, outcome: Verification, *, actor: str, now: da
             credential=current,
             from_state=current.state,
             to_state=current.state,
-            reason=f"{outcome.verdict}: {outcome.detail}",
+            reason=f"{outcome.verdict}: {outcome.detail.english}",
         )
         audit.record(entry, now=now)
 
@@ -287,7 +289,7 @@ def _keep(outcome: Verification, row: Credential, now: datetime) -> None:
     if (outcome.verdict, row.verify_outcome) == (Verdict.INCONCLUSIVE, Verdict.REFUSED):
         return
     row.verify_outcome = outcome.verdict
-    row.verify_detail = outcome.detail[:300]
+    row.verify_detail = outcome.detail.english[:300]
     row.verify_reference = outcome.reference
     row.verify_report = outcome.explanation
     if outcome.verdict == Verdict.ACCEPTED and row.verified_at is None:

@@ -7,6 +7,7 @@ the database's is the one that is wrong, its answer is.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -30,7 +31,7 @@ from django_cybs_jwt.services.queue import (
     retrying,
     sweeping,
 )
-from django_cybs_jwt.simulator import Fault, FaultKind
+from django_cybs_jwt.simulator import Fault, FaultKind, Gateway
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.services import postgresql_as_default
@@ -65,8 +66,8 @@ def acme(cybs_simulator: Simulation) -> Simulation:
 
 
 @contextmanager
-def application(seconds: float) -> Iterator[None]:
-    """While open, this process's wall clock is wrong by so much."""
+def application(seconds: float, gateway: Gateway | None = None) -> Iterator[None]:
+    """While open, this process's wall clock is wrong by so much; *gateway* agrees with it."""
 
     class Wrong(datetime):
         @classmethod
@@ -76,6 +77,8 @@ def application(seconds: float) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timezone, "now", lambda: _true_now() + timedelta(seconds=seconds))
         patch.setattr(config, "datetime", Wrong)
+        if gateway is not None:
+            patch.setattr(gateway, "_clock", lambda: time.time() + seconds)
         database_clock.forget()  # as in a process that has just started
         yield
     database_clock.forget()
@@ -189,10 +192,11 @@ def test_before_the_fence_nothing_is_proved_absent_and_nothing_undone(
     """The search does not know of the payment yet: only the fence tells that from its absence."""
     acme.gateway.ledger.index_lag = 1e9
     row = killed_after_sending(acme)
-    with application(seconds):
+    with application(seconds, acme.gateway):
         pass_time(row, LEASE + 1)
         for _ in range(4):
             rows.work(row)
+            assert not acme.gateway.refusals.as_json()  # the search was answered
             # Due, and still before the fence.
             OutboundRequest.objects.filter(pk=row.pk).update(due_at=told_by_database())
     assert now_is(row).state == "IN_DOUBT"
@@ -217,7 +221,7 @@ def test_however_the_clock_jumps_nothing_is_charged_twice_and_the_row_tells_the_
     for act, seconds, fault in course:
         acme.faults.clear()
         forget_breakers()
-        with application(seconds):
+        with application(seconds, acme.gateway):
             if fault:
                 acme.faults.add(Fault(kind=FaultKind(fault)))
             step(acme, row, act)

@@ -15,6 +15,7 @@ from django.db import Error as DatabaseFault
 from django_cybs_jwt import cybs
 from django_cybs_jwt.exceptions import CybsError, OutcomeUnknown
 from django_cybs_jwt.management.base import CybsCommand, read_file
+from django_cybs_jwt.services import sending
 
 MLE: Final = {"auto": None, "on": True, "off": False}
 
@@ -89,7 +90,7 @@ class Command(CybsCommand):
             self.stdout.write(f"{row.state} {row.outcome} {row.pk}".replace("  ", " "))
 
     def _dry_run(self, options: dict[str, Any], body: bytes) -> None:
-        signed = cybs.sign(
+        signed = sending.preview(
             options["org_id"],
             options["method"],
             options["path"],

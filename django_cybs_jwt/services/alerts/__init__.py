@@ -44,6 +44,7 @@ def raise_due(now: datetime) -> int:
     opened = ExpiryAlert.objects.filter(resolved_at=None).only(*schedule.COMPARED).order_by()
     found = schedule.plan(endings, opened.iterator(), now)
     with transaction.atomic():
+        _lock([*found.over, *(alert for alert, _ in found.changed)])
         _update(found.over, resolved_at=now)
         for alert, due in found.changed:
             _update([alert], severity=due.severity, stops=len(due.ending.stops))
@@ -161,9 +162,19 @@ def _rows(some: Sequence[Due], now: datetime) -> Iterator[ExpiryAlert]:
 
 def _update(rows: Sequence[ExpiryAlert], **columns: object) -> int:
     ids = [row.pk for row in rows]
-    return sum(
-        ExpiryAlert.objects.filter(pk__in=some).update(**columns) for some in in_batches(ids)
-    )
+    with transaction.atomic():
+        _lock(rows)
+        return sum(
+            ExpiryAlert.objects.filter(pk__in=some).update(**columns) for some in in_batches(ids)
+        )
+
+
+def _lock(rows: Sequence[ExpiryAlert]) -> None:
+    """All in one order: runs at once wait for each other, and never crosswise."""
+    for some in in_batches(sorted(row.pk for row in rows)):
+        list(
+            ExpiryAlert.objects.order_by("pk").select_for_update().filter(pk__in=some).values("pk")
+        )
 
 
 def _locked(alert_id: uuid.UUID) -> ExpiryAlert:

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from django.conf import settings
-from django.utils import translation
-
 from django_cybs_jwt.models import ExpiryAlert, GatewayCertificate
 from django_cybs_jwt.services.alerts.schedule import Severity
 from django_cybs_jwt.services.expiry.endings import Artefact
+from django_cybs_jwt.services.languages import house_language
 from django_cybs_jwt.texts import Text
 
 MOST_LINES: Final = 100
@@ -66,11 +64,6 @@ def compose(alerts: Sequence[ExpiryAlert], *, now: datetime) -> Digest:
             "alerts": [facts(alert, names, now) for alert in ordered],
         },
     )
-
-
-def house_language() -> translation.override:
-    """The project's language: who reads a message is not who caused it."""
-    return translation.override(settings.LANGUAGE_CODE)
 
 
 def hosts(alerts: Sequence[ExpiryAlert]) -> dict[object, str]:

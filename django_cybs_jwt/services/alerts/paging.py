@@ -8,8 +8,9 @@ from typing import Final
 
 from django_cybs_jwt.models import AlertRecipient, Approval
 from django_cybs_jwt.services.alerts import channels, recipients
-from django_cybs_jwt.services.alerts.digest import Digest, house_language, one_line
+from django_cybs_jwt.services.alerts.digest import Digest, one_line
 from django_cybs_jwt.services.alerts.failures import describe
+from django_cybs_jwt.services.languages import house_language
 from django_cybs_jwt.signals import break_glass_used
 from django_cybs_jwt.texts import Text
 

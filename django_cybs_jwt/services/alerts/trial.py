@@ -9,8 +9,9 @@ from django_cybs_jwt.exceptions import ConfigurationError, CybsError
 from django_cybs_jwt.models import AlertRecipient
 from django_cybs_jwt.services import audit
 from django_cybs_jwt.services.alerts import channels
-from django_cybs_jwt.services.alerts.digest import Digest, house_language
+from django_cybs_jwt.services.alerts.digest import Digest
 from django_cybs_jwt.services.alerts.failures import describe
+from django_cybs_jwt.services.languages import house_language
 from django_cybs_jwt.texts import Text
 
 logger = logging.getLogger(__name__)

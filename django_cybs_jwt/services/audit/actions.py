@@ -61,6 +61,11 @@ OF_REQUESTS: Final = (
     Text("reconcile"),
 )
 OF_THE_STORE: Final = (
+    Text("kek-generate"),
+    Text("kek-add"),
+    Text("kek-promote"),
+    Text("kek-block"),
+    Text("kek-unblock"),
     Text("rewrap-begin"),
     Text("rewrap-end"),
     Text("audit-verify"),

@@ -41,8 +41,8 @@ def _text(_vendor: str, beside: str) -> str:
 
 
 def _owner(row: OutboundRequest, told: Mapping[str, Any]) -> Organization:
-    facts = {name: told[f"owner_{name}"] for name in _OF_OWNER}
+    names = [field.attname for field in Organization._meta.concrete_fields]
+    facts = {"id": told["organization_id"]} | {n: told[f"owner_{n}"] for n in _OF_OWNER}
     facts["live"] = bool(facts["live"])
-    return Organization.from_db(
-        row._state.db, ["id", *facts], [told["organization_id"], *facts.values()]
-    )
+    known = [name for name in names if name in facts]  # in the order of the model's columns
+    return Organization.from_db(row._state.db, known, [facts[name] for name in known])

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
-from django.db.models import Model
+from django.db.models import BinaryField, Model
 from django.db.models.constants import OnConflict
 
 
@@ -82,6 +82,6 @@ def _equations(
 
 
 def _mark(database: Any, field: Any, value: Any) -> str:
-    # A binary column has one of its own on MySQL.
-    placeholder = getattr(field, "get_placeholder", None)
-    return "%s" if placeholder is None else str(placeholder(value, None, database))
+    # MySQL would take bytes for text; Django's own mark for them has changed its name in 6.1.
+    is_binary = isinstance(field, BinaryField) and value is not None
+    return "_binary %s" if is_binary and database.vendor == "mysql" else "%s"

@@ -17,10 +17,12 @@ from django_cybs_jwt.exceptions import CybsError, QueueError
 from django_cybs_jwt.models import OutboundRequest, RequestState
 from django_cybs_jwt.services import organizations, sending
 from django_cybs_jwt.services.queue import (
+    bulkheads,
     database_clock,
     durability,
     executing,
     failpoints,
+    picking,
     queueing,
     states,
     telemetry,
@@ -170,9 +172,19 @@ def _begin(
         stored = queueing.insert(request)
     if stored.pk == request.pk:
         return request, parcel
-    if stored.state == RequestState.QUEUED and (stored.due_at or now) <= now:
-        return stored, executing.take(stored, now=now)
-    return stored, None
+    return _take_up(stored, now)
+
+
+def _take_up(stored: OutboundRequest, now: datetime) -> tuple[OutboundRequest, Parcel | None]:
+    """A row that was there before, and its message where it waits for nobody."""
+    found = picking.pick(stored.pk)
+    if found is None:
+        return stored, None
+    request, beside = found
+    is_due = request.state == RequestState.QUEUED and (request.due_at or now) <= now
+    if not is_due or bulkheads.full(request, beside):
+        return request, None
+    return request, executing.take(request, now=now)
 
 
 def _close_connections(_task: asyncio.Task[OutboundRequest]) -> None:

@@ -12,6 +12,7 @@ from django.dispatch import Signal
 
 from django_cybs_jwt import signals
 from django_cybs_jwt.models import OPEN, OutboundRequest, RequestState
+from django_cybs_jwt.services.languages import house_language
 from django_cybs_jwt.services.queue import request_facts, telemetry
 from django_cybs_jwt.signals import RequestEvent
 
@@ -40,7 +41,8 @@ def moved(request: OutboundRequest, before: str, *, now: datetime) -> None:
             logger.log(level, text, event.request_id, before, event.state, event.reason, extra=told)
         telemetry.moved(event)
         # A receiver that fails is logged by Django, and fails nobody else.
-        signal.send_robust(sender=OutboundRequest, event=event)
+        with house_language():
+            signal.send_robust(sender=OutboundRequest, event=event)
 
     transaction.on_commit(committed, robust=True)
 
@@ -53,7 +55,8 @@ def answered_late(request: OutboundRequest, *, now: datetime, **answer: Any) -> 
         text = "Request %s is %s, and its try %d was answered late: %s %s"
         answered = (event.attempt, event.outcome, event.gateway_id)
         logger.error(text, event.request_id, event.state, *answered, extra=told)
-        signals.request_answered_late.send_robust(sender=OutboundRequest, event=event)
+        with house_language():
+            signals.request_answered_late.send_robust(sender=OutboundRequest, event=event)
 
     transaction.on_commit(committed, robust=True)
 

@@ -74,6 +74,7 @@ def afresh(act: Callable[[], object]) -> None:
 
 
 def drop_broken_connections() -> None:
-    """So that the next query opens a new one."""
+    """So that the next query opens a new one; none in whose transaction somebody still is."""
     for connection in connections.all(initialized_only=True):
-        connection.close_if_unusable_or_obsolete()
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()

@@ -20,6 +20,7 @@ from django_cybs_jwt.services import (
 )
 from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing.simulation import Simulation
+from tests import pseudo
 from tests.unit.services.hands import Hands
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -109,6 +110,22 @@ def test_server_error__is_inconclusive(cybs_simulator: Simulation) -> None:
     cybs_simulator.faults.add(Fault(kind=FaultKind.STATUS, status=503, times=1))
 
     assert verification.verify(row, actor="anna", now=NOW).verdict == Verdict.INCONCLUSIVE
+
+
+def test_the_audit_row_is_english_whoever_looks_on(
+    cybs_simulator: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    organization = cybs_simulator.merchant("acme", signs_with=None)
+    row = cybs_simulator.import_shared_secret(organization, activate=False)
+    cybs_simulator.faults.add(Fault(kind=FaultKind.STATUS, status=503, times=1))
+    pseudo.speak(monkeypatch.setattr)
+
+    said = verification.verify(row, actor="anna", now=NOW).detail
+
+    assert str(said) != said.english
+    event = KeyEvent.objects.filter(action="verify").latest("seq")
+    assert event.reason == f"inconclusive: {said.english}"
+    assert stored(row).verify_detail == said.english
 
 
 def test_active_key__keeps_its_state_and_its_version_when_verified(

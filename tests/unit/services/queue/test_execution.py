@@ -21,6 +21,7 @@ from django_cybs_jwt.services.queue import (
     breakers,
     bulkheads,
     executing,
+    payloads,
     settling,
     working,
 )
@@ -557,3 +558,25 @@ def test_a_connection_that_broke_is_looked_at_before_the_next_task(
     working.afresh(lambda: working.attend(row.pk))
     assert asked == [1]
     assert OutboundRequest.objects.get().state == "ANSWERED"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobodys_open_transaction_loses_its_connection_to_a_task(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Celery runs tasks in the caller's own thread where it is told to be eager."""
+    closed = []
+    monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: closed.append(1))
+    with transaction.atomic():
+        working.drop_broken_connections()
+    assert closed == []
+    working.drop_broken_connections()
+    assert closed == [1]
+
+
+@pytest.mark.parametrize("name", ["Accept-Encoding", "User-Agent"])
+def test_what_the_seal_writes_itself_goes_out_once(acme: Simulation, name: str) -> None:
+    row = rows.enqueue(headers={name: "mine"})
+    request = executing.prepare(rows.picked(row), payloads.open_payload(row)).request
+    (sent,) = request.headers.get_list(name)
+    assert sent != "mine"
