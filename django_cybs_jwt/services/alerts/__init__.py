@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -23,6 +24,7 @@ from django_cybs_jwt.services.batches import in_batches
 from django_cybs_jwt.services.expiry.endings import Artefact
 
 JOB: Final = "tick"
+RAISING: Final = "alerts"
 SILENT_AFTER: Final = timedelta(hours=26)
 ESCALATE_AFTER: Final = timedelta(hours=24)
 NO_SNOOZE: Final = timedelta(days=3)
@@ -43,8 +45,7 @@ def raise_due(now: datetime) -> int:
     endings = expiry.scan(now, until=now + HORIZON)
     opened = ExpiryAlert.objects.filter(resolved_at=None).only(*schedule.COMPARED).order_by()
     found = schedule.plan(endings, opened.iterator(), now)
-    with transaction.atomic():
-        _lock([*found.over, *(alert for alert, _ in found.changed)])
+    with _one_at_a_time(now):
         _update(found.over, resolved_at=now)
         for alert, due in found.changed:
             _update([alert], severity=due.severity, stops=len(due.ending.stops))
@@ -104,8 +105,11 @@ def escalate(now: datetime) -> int:
         raised_at__lte=now - ESCALATE_AFTER,
     )
     waiting = listing().filter(severity=Severity.CRITICAL, acknowledged_at=None, escalated_at=None)
-    rows = waiting.exclude(snoozed_until__gt=now).filter(Exists(unheard))
-    return _update(list(rows), escalated_at=now)
+    rows = list(waiting.exclude(snoozed_until__gt=now).filter(Exists(unheard)))
+    if not rows:
+        return 0
+    with _one_at_a_time(now):
+        return _update(rows, escalated_at=now)
 
 
 def last_run() -> datetime | None:
@@ -162,19 +166,17 @@ def _rows(some: Sequence[Due], now: datetime) -> Iterator[ExpiryAlert]:
 
 def _update(rows: Sequence[ExpiryAlert], **columns: object) -> int:
     ids = [row.pk for row in rows]
+    return sum(
+        ExpiryAlert.objects.filter(pk__in=some).update(**columns) for some in in_batches(ids)
+    )
+
+
+@contextmanager
+def _one_at_a_time(now: datetime) -> Iterator[None]:
+    """Runs at once wait for each other here; in the rows they would meet crosswise."""
     with transaction.atomic():
-        _lock(rows)
-        return sum(
-            ExpiryAlert.objects.filter(pk__in=some).update(**columns) for some in in_batches(ids)
-        )
-
-
-def _lock(rows: Sequence[ExpiryAlert]) -> None:
-    """All in one order: runs at once wait for each other, and never crosswise."""
-    for some in in_batches(sorted(row.pk for row in rows)):
-        list(
-            ExpiryAlert.objects.order_by("pk").select_for_update().filter(pk__in=some).values("pk")
-        )
+        JobRun.objects.update_or_create(name=RAISING, defaults={"succeeded_at": now})
+        yield
 
 
 def _locked(alert_id: uuid.UUID) -> ExpiryAlert:

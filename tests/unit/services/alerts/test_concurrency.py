@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 
 from django_cybs_jwt.models import AlertDelivery, AlertRecipient, ExpiryAlert
 from django_cybs_jwt.services import alerts
-from django_cybs_jwt.services.alerts import delivery
+from django_cybs_jwt.services.alerts import delivery, schedule
 from django_cybs_jwt.signals import key_ends_soon
 from tests.services import postgresql_as_default
 from tests.unit.services import estate
@@ -71,13 +71,14 @@ def test_processes_that_all_looked_before_one_wrote_leave_one_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     estate.key(estate.organization("acme"), days=30)
-    together, rows = threading.Barrier(AT_ONCE), alerts._rows
+    together, plan = threading.Barrier(AT_ONCE), schedule.plan
 
     def all_at_this_point(*arguments: Any) -> Any:
+        planned = plan(*arguments)
         together.wait(60)
-        return rows(*arguments)
+        return planned
 
-    monkeypatch.setattr(alerts, "_rows", all_at_this_point)
+    monkeypatch.setattr(schedule, "plan", all_at_this_point)
     tick_at_once(NOW)
 
     assert ExpiryAlert.objects.count() == 1
