@@ -27,7 +27,7 @@ from django.utils import timezone
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import ConfigurationError, KeyRingError
 from django_cybs_jwt.protocol.hosts import is_live
-from django_cybs_jwt.sealing.keyring import is_world_readable
+from django_cybs_jwt.sealing.ring_file import is_world_readable
 
 if TYPE_CHECKING:
     from django_cybs_jwt.services.doorbell import Broker

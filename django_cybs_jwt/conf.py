@@ -24,8 +24,7 @@ from django_cybs_jwt.exceptions import ConfigurationError, InvalidHost, KeyRingE
 from django_cybs_jwt.protocol import DEFAULT, PROFILES, Operations, Profile, default_operations
 from django_cybs_jwt.protocol.hosts import is_live, parse_host
 from django_cybs_jwt.protocol.keys import ResponseMLE
-from django_cybs_jwt.sealing import KeyRing
-from django_cybs_jwt.sealing.keyring import read as read_keyring
+from django_cybs_jwt.sealing import KeyRing, ring_file
 from django_cybs_jwt.texts import Text
 
 NAME = "CYBS_JWT"
@@ -164,7 +163,7 @@ def keyring() -> KeyRing:
     if loaded.KEYRING is not None:
         return KeyRing.from_mapping(loaded.KEYRING)
     if loaded.KEYRING_FILE is not None:
-        return read_keyring(Path(loaded.KEYRING_FILE))
+        return ring_file.read(Path(loaded.KEYRING_FILE))
     raise KeyRingError(
         "No key ring. Set CYBS_JWT['KEYRING_FILE'] and run `manage.py cybs_keyring generate`."
     )

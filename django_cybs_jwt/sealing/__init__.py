@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django_cybs_jwt.sealing import keyring
+from django_cybs_jwt.sealing import ring_file
 from django_cybs_jwt.sealing.envelope import (
     MAX_PLAINTEXT,
     Context,
@@ -23,10 +23,10 @@ __all__ = [
     "Status",
     "beginnings",
     "kek_id_of",
-    "keyring",
     "needs_rewrap",
     "open_blob",
     "payload_digest",
     "rewrap",
+    "ring_file",
     "seal",
 ]

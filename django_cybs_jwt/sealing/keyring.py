@@ -1,4 +1,4 @@
-"""The ring of keys that secrets at rest are sealed under, and the file it lives in.
+"""The ring of keys that secrets at rest are sealed under.
 
     {"primary": "2026-11",
      "keys": {"2026-11": {"key": "<32 bytes in Base64>", "status": "enabled",
@@ -14,14 +14,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Final, NoReturn, TextIO
+from typing import Any, Final, NoReturn
 
 from django_cybs_jwt.exceptions import KeyBlocked, KeyRingError, KeyUnavailable
 from django_cybs_jwt.randomness import looks_random
@@ -35,7 +33,7 @@ from django_cybs_jwt.sealing.material import (
 from django_cybs_jwt.texts import Text
 
 _KEK_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_GENERATE: Final = Text("Make one with `manage.py cybs_keyring generate`.")
+GENERATE: Final = Text("Make one with `manage.py cybs_keyring generate`.")
 _CORRECT: Final = Text("Correct it, or restore the ring from its backup.")
 _REPLACE: Final = Text(
     "Restore it from a backup if anything is sealed under it; "
@@ -216,96 +214,6 @@ class KeyRing:
 
     def __getstate__(self) -> NoReturn:
         self.__reduce_ex__(None)
-
-
-def read(path: str | os.PathLike[str]) -> KeyRing:
-    """Read a ring from its file, or raise KeyRingError."""
-    try:
-        text = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise KeyRingError(
-            "There is no key ring at {path}. {cure}", path=path, cure=_GENERATE
-        ) from None
-    except OSError as error:
-        raise KeyRingError(
-            "The key ring at {path} cannot be read: {cause}. "
-            "It must be a file that this process may read.",
-            path=path,
-            cause=error.strerror,
-        ) from None
-    return KeyRing.from_json(text)
-
-
-def write_new(path: str | os.PathLike[str], ring: KeyRing) -> None:
-    """Write *ring* to a file that only its owner reads; FileExistsError if there is one."""
-    with _new_file(path) as file:
-        file.write(ring.to_json())
-
-
-def change(path: str | os.PathLike[str], edit: Callable[[KeyRing], KeyRing]) -> KeyRing:
-    """Replace the ring in a file by what *edit* makes of it, whole or not at all.
-
-    One change at a time: of two that read the same ring, one would lose its key. Owner and group
-    keep their access, others get none. KeyRingError or OSError leaves the file as it is.
-    """
-    file = Path(path).resolve()
-    draft = file.with_name(f"{file.name}.new")
-    try:
-        with _new_file(draft) as new:
-            ring = edit(read(file))
-            _give_to_readers_of(file, new.fileno())
-            new.write(ring.to_json())
-    except FileExistsError:
-        raise KeyRingError(
-            "The ring is being changed by somebody else. If nobody does, delete {draft}.",
-            draft=draft,
-        ) from None
-    try:
-        draft.replace(file)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    _sync_folder(file.parent)
-    return ring
-
-
-def is_world_readable(path: str | os.PathLike[str]) -> bool:
-    """True if the file is there and every user of this machine may read it."""
-    file = Path(path)
-    return file.exists() and bool(file.stat().st_mode & stat.S_IROTH)
-
-
-@contextmanager
-def _new_file(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """A new file, on the disk when the block ends and gone when it fails."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            yield file
-            file.flush()
-            os.fsync(descriptor)
-    except BaseException:
-        # Half a ring would stand in the way of the next try.
-        Path(path).unlink(missing_ok=True)
-        raise
-
-
-def _give_to_readers_of(file: Path, descriptor: int) -> None:
-    # A worker that reads the ring as another user must still read it after root changed it.
-    before, now = file.stat(), os.fstat(descriptor)
-    if (before.st_uid, before.st_gid) != (now.st_uid, now.st_gid):
-        os.fchown(descriptor, before.st_uid, before.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(before.st_mode) & 0o770)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Best effort: some file systems cannot, and the change is made by now.
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _parse(text: str | bytes) -> Any:

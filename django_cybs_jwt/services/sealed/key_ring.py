@@ -15,7 +15,7 @@ from django.db import DatabaseError
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import ConfigurationError, CybsError
-from django_cybs_jwt.sealing import KeyRing, Status, keyring
+from django_cybs_jwt.sealing import KeyRing, Status, ring_file
 from django_cybs_jwt.services import audit, database_faults
 from django_cybs_jwt.services.sealed import columns
 
@@ -38,7 +38,7 @@ def generate(kek_id: str, *, actor: str, now: datetime) -> KeyRing:
     """Write a new ring with one key; FileExistsError where there is a ring."""
     path = _path()
     ring = KeyRing.generate(kek_id or _name(now), created=now.date())
-    keyring.write_new(path, ring)
+    ring_file.write_new(path, ring)
     _changed("kek-generate", ring, ring.primary_id, actor=actor, now=now)
     return ring
 
@@ -117,7 +117,7 @@ def _change(
     now: datetime,
     reason: str = "",
 ) -> KeyRing:
-    ring = keyring.change(_path(), edit)
+    ring = ring_file.change(_path(), edit)
     _changed(action, ring, kek_id, actor=actor, now=now, reason=reason)
     return ring
 

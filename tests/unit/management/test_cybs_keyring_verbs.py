@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import KeyEvent
-from django_cybs_jwt.sealing import keyring
+from django_cybs_jwt.sealing import ring_file
 from django_cybs_jwt.services import signing
 from django_cybs_jwt.services.sealed import rewrap
 from tests.unit.management.running import Ended, run
@@ -258,7 +258,7 @@ def test_a_change_that_was_cut_off_ends_with_2_and_names_the_draft(file: Path) -
     ended = verb("add", "second")
     assert ended.code == 2
     assert str(draft) in ended.err
-    assert keyring.read(file).ids() == ("first",)
+    assert ring_file.read(file).ids() == ("first",)
 
 
 def test_a_file_that_is_gone_ends_with_2(file: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import django_cybs_jwt
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import Credential
-from django_cybs_jwt.sealing import KeyRing, kek_id_of, keyring, open_blob, seal
+from django_cybs_jwt.sealing import KeyRing, kek_id_of, open_blob, ring_file, seal
 from django_cybs_jwt.services import signing
 from django_cybs_jwt.services.sealed import proof
 from django_cybs_jwt.services.sealed.columns import TABLES
@@ -79,9 +79,9 @@ def keks() -> set[str]:
 
 def test_a_rotation_disturbs_no_process_that_has_not_restarted_yet(file: Path) -> None:
     """Until a restart is over, some processes have the ring as it was at the one before."""
-    running = keyring.read(file)
+    running = ring_file.read(file)
     for line, ended in follow("Rotate"):
-        newest = keyring.read(file)
+        newest = ring_file.read(file)
         assert ended is None or ended.code == 0 or "doctor" in line, ended.err
         assert opens_all(running), line
         assert opens_all(newest), line
@@ -97,7 +97,7 @@ def test_a_rotation_disturbs_no_process_that_has_not_restarted_yet(file: Path) -
 def test_after_a_leak_nothing_opens_with_the_leaked_key_and_every_key_is_replaced(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leaked = keyring.read(file)
+    leaked = ring_file.read(file)
     for _, ended in follow("A key-encryption key has leaked"):
         assert ended is None or ended.code == 0, ended.err
     with pytest.raises(Exception, match="not in the ring"):

@@ -17,10 +17,10 @@ from django_cybs_jwt.sealing import (
     Status,
     beginnings,
     kek_id_of,
-    keyring,
     open_blob,
     payload_digest,
     rewrap,
+    ring_file,
     seal,
 )
 from tests.unit.sealing.sealing_samples import HOME, make_ring
@@ -177,7 +177,7 @@ def test_a_blob_begins_as_its_key_says_and_as_no_other_keys_blob():
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "ring.json"
-    keyring.write_new(path, make_ring())
+    ring_file.write_new(path, make_ring())
     return path
 
 
@@ -195,10 +195,10 @@ def alone(path):
 
 
 def test_a_changed_file_holds_the_ring_that_is_returned(path):
-    ring = keyring.change(path, add("next"))
+    ring = ring_file.change(path, add("next"))
 
     assert "next" in ring.ids()
-    assert keyring.read(path).to_json() == ring.to_json()
+    assert ring_file.read(path).to_json() == ring.to_json()
     assert alone(path)
 
 
@@ -208,7 +208,7 @@ def test_a_changed_file_holds_the_ring_that_is_returned(path):
 def test_owner_and_group_keep_their_access_and_others_get_none(path, before, after):
     path.chmod(before)
 
-    keyring.change(path, add("next"))
+    ring_file.change(path, add("next"))
 
     assert mode_of(path) == after
 
@@ -217,7 +217,7 @@ def test_owner_and_group_keep_their_access_and_others_get_none(path, before, aft
 def test_a_file_of_another_user_stays_that_users(path):
     os.chown(path, 12345, 23456)
 
-    keyring.change(path, add("next"))
+    ring_file.change(path, add("next"))
 
     assert (path.stat().st_uid, path.stat().st_gid) == (12345, 23456)
 
@@ -226,7 +226,7 @@ def test_a_change_that_fails_leaves_the_file_and_nothing_else(path):
     before = path.read_bytes()
 
     with pytest.raises(KeyUnavailable):
-        keyring.change(path, lambda ring: ring.promoted("lost"))
+        ring_file.change(path, lambda ring: ring.promoted("lost"))
 
     assert path.read_bytes() == before
     assert alone(path)
@@ -238,7 +238,7 @@ def test_a_full_disk_leaves_the_file_and_nothing_else(path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (40, hard))
     try:
         with pytest.raises(OSError, match="too large"):
-            keyring.change(path, add("next"))
+            ring_file.change(path, add("next"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -248,7 +248,7 @@ def test_a_full_disk_leaves_the_file_and_nothing_else(path):
 
 def test_a_missing_file_is_not_made(tmp_path):
     with pytest.raises(KeyRingError, match="cybs_keyring generate"):
-        keyring.change(tmp_path / "ring.json", add("next"))
+        ring_file.change(tmp_path / "ring.json", add("next"))
 
     assert list(tmp_path.iterdir()) == []
 
@@ -259,21 +259,21 @@ def test_a_draft_that_was_cut_off_is_named_and_harms_no_reader(path):
     before = path.read_bytes()
 
     with pytest.raises(KeyRingError, match=str(draft)):
-        keyring.change(path, add("next"))
+        ring_file.change(path, add("next"))
 
     assert path.read_bytes() == before
     assert draft.exists(), "it may belong to somebody who is at work"
-    assert keyring.read(path).primary_id == "new"
+    assert ring_file.read(path).primary_id == "new"
 
 
 def test_a_link_stays_a_link_and_its_target_changes(path, tmp_path):
     link = tmp_path / "link.json"
     link.symlink_to(path)
 
-    keyring.change(link, add("next"))
+    ring_file.change(link, add("next"))
 
     assert link.is_symlink()
-    assert "next" in keyring.read(path).ids()
+    assert "next" in ring_file.read(path).ids()
 
 
 def test_changes_at_once_lose_no_key_and_a_reader_always_finds_a_whole_ring(path):
@@ -283,14 +283,14 @@ def test_changes_at_once_lose_no_key_and_a_reader_always_finds_a_whole_ring(path
     def add_until_it_works(number):
         while True:
             try:
-                return keyring.change(path, add(f"key{number}"))
+                return ring_file.change(path, add(f"key{number}"))
             except KeyRingError as error:
                 refusals.add(str(error))
 
     def read_until_done():
         reads = 0
         while not done.is_set():
-            assert isinstance(keyring.read(path), KeyRing)
+            assert isinstance(ring_file.read(path), KeyRing)
             reads += 1
         return reads
 
@@ -301,5 +301,5 @@ def test_changes_at_once_lose_no_key_and_a_reader_always_finds_a_whole_ring(path
 
     assert reader.result() > 0
     assert all("changed by somebody else" in refusal for refusal in refusals)
-    assert {f"key{number}" for number in range(24)} <= set(keyring.read(path).ids())
+    assert {f"key{number}" for number in range(24)} <= set(ring_file.read(path).ids())
     assert alone(path)

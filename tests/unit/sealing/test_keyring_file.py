@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from django_cybs_jwt.exceptions import KeyRingError
-from django_cybs_jwt.sealing import KeyRing, keyring
+from django_cybs_jwt.sealing import KeyRing, ring_file
 from tests.unit.sealing.sealing_samples import make_ring
 
 
@@ -30,23 +30,23 @@ def mode_of(path):
 def test_a_written_ring_is_read_back(path):
     ring = make_ring()
 
-    keyring.write_new(path, ring)
+    ring_file.write_new(path, ring)
 
-    assert keyring.read(path).to_json() == keyring.read(str(path)).to_json() == ring.to_json()
+    assert ring_file.read(path).to_json() == ring_file.read(str(path)).to_json() == ring.to_json()
 
 
 def test_only_the_owner_may_read_a_new_ring_whatever_the_umask(path, loose_umask):
-    keyring.write_new(path, make_ring())
+    ring_file.write_new(path, make_ring())
 
     assert mode_of(path) == 0o600
-    assert not keyring.is_world_readable(path)
+    assert not ring_file.is_world_readable(path)
 
 
 def test_a_file_that_is_there_is_left_as_it_is(path):
     path.write_text("the only copy")
 
     with pytest.raises(FileExistsError):
-        keyring.write_new(path, make_ring())
+        ring_file.write_new(path, make_ring())
 
     assert path.read_text() == "the only copy"
 
@@ -56,7 +56,7 @@ def test_a_link_that_waits_for_a_ring_is_not_followed(path, tmp_path):
     path.symlink_to(target)
 
     with pytest.raises(FileExistsError):
-        keyring.write_new(path, make_ring())
+        ring_file.write_new(path, make_ring())
 
     assert not target.exists()
 
@@ -66,7 +66,7 @@ def test_half_a_ring_is_removed_when_the_disk_is_full(path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (40, hard))
     try:
         with pytest.raises(OSError, match="too large"):
-            keyring.write_new(path, make_ring())
+            ring_file.write_new(path, make_ring())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -75,7 +75,7 @@ def test_half_a_ring_is_removed_when_the_disk_is_full(path):
 
 def test_a_missing_ring_is_named_with_the_command_that_makes_one(path):
     with pytest.raises(KeyRingError) as caught:
-        keyring.read(path)
+        ring_file.read(path)
 
     assert str(path) in str(caught.value)
     assert "cybs_keyring generate" in str(caught.value)
@@ -83,7 +83,7 @@ def test_a_missing_ring_is_named_with_the_command_that_makes_one(path):
 
 def test_a_ring_that_cannot_be_read_is_named_with_the_reason(tmp_path):
     with pytest.raises(KeyRingError, match="Is a directory") as caught:
-        keyring.read(tmp_path)
+        ring_file.read(tmp_path)
 
     assert str(tmp_path) in str(caught.value)
 
@@ -93,7 +93,7 @@ def test_a_damaged_ring_is_a_key_ring_error_that_says_restore(path, content):
     path.write_bytes(content)
 
     with pytest.raises(KeyRingError, match="restore the ring from its backup"):
-        keyring.read(path)
+        ring_file.read(path)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_a_file_is_world_readable_by_the_bit_for_others(path, mode, answer):
     path.write_text("")
     path.chmod(mode)
 
-    assert keyring.is_world_readable(path) is answer
+    assert ring_file.is_world_readable(path) is answer
 
 
 def test_a_missing_file_is_not_world_readable(path):
-    assert not keyring.is_world_readable(path)
+    assert not ring_file.is_world_readable(path)
