@@ -26,11 +26,12 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry(Generic[Value]):
-    """What was assembled for one name, and until when it holds."""
+    """What was assembled for one name under which epoch, and until when it holds."""
 
     value: Value
     live: bool
     until: datetime
+    epoch: int
 
 
 Entries = dict[str, Entry[Value]]
@@ -66,13 +67,13 @@ class KeyCache:
         """True while no look is due."""
         return time.monotonic() - self.looked_at < LOOK_EVERY
 
-    def look(self) -> int | None:
-        """Read the epoch when the last look is old, and return it; drop what an older one held."""
+    def look(self) -> None:
+        """Read the epoch when the last look is old; drop what an older one held."""
         if self.is_fresh():
-            return None
+            return
         with self.lock:
             if self.is_fresh():
-                return None
+                return
             started = time.monotonic()
             value = epoch.value()
             if value != self.epoch:
@@ -81,16 +82,14 @@ class KeyCache:
             self.epoch = value
             # A look into the past counts for nobody: whoever comes next looks for himself.
             self.looked_at = started if epoch.is_of_now() else float("-inf")
-            return value
 
-    def shelf_of(self, seen: int | None) -> Shelf:
-        """Where that belongs which this connection reads from now on.
+    def shelf_of(self, seen: int) -> Shelf:
+        """Where that belongs which was read under the epoch *seen*, or after it.
 
-        Nobody else's where it sees another epoch than the cache; *seen* is what it has just read.
+        Nobody else's where it is another than the cache's.
         """
-        value = epoch.value() if seen is None else seen
         with self.lock:
-            return self.shelf if value == self.epoch else Shelf()
+            return self.shelf if seen == self.epoch else Shelf()
 
 
 def valid(entries: Entries[Value], name: str, now: datetime) -> Entry[Value] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from django_cybs_jwt import conf
@@ -34,6 +36,7 @@ from django_cybs_jwt.protocol import (
 )
 from django_cybs_jwt.protocol.keys import ResponseMLE
 from django_cybs_jwt.services import (
+    epoch,
     gateway_certificates,
     key_cache,
     opened_keys,
@@ -55,14 +58,13 @@ def keys_for(org_id: str, *, now: datetime | None = None) -> MerchantKeys:
     Raises OrganizationError, KeyResolutionError, SealingError, or LiveRefused.
     """
     moment = now or timezone.now()
-    seen = _cache.look()
+    _cache.look()
     if now is not None:  # of another moment, perhaps: for whoever asked, and no send
         return _checked(_assemble(org_id, moment))
     entry = key_cache.valid(_cache.shelf.signing, org_id, moment)
     if entry is None:
-        shelf = _cache.shelf_of(seen)
         entry = _assemble(org_id, moment)
-        key_cache.put(shelf.signing, org_id, entry)
+        key_cache.put(_cache.shelf_of(entry.epoch).signing, org_id, entry)
     return _checked(entry)
 
 
@@ -84,14 +86,13 @@ def reply_keys(org_id: str, *, now: datetime | None = None) -> tuple[ReplyKeys, 
     processed before is still to be read.
     """
     moment = now or timezone.now()
-    seen = _cache.look()
+    _cache.look()
     if now is not None:
         return _assemble_replies(org_id, moment).value
     entry = key_cache.valid(_cache.shelf.replies, org_id, moment)
     if entry is None:
-        shelf = _cache.shelf_of(seen)
         entry = _assemble_replies(org_id, moment)
-        key_cache.put(shelf.replies, org_id, entry)
+        key_cache.put(_cache.shelf_of(entry.epoch).replies, org_id, entry)
     return entry.value
 
 
@@ -141,7 +142,7 @@ def _checked(entry: Entry[MerchantKeys]) -> MerchantKeys:
 
 
 def _assemble(org_id: str, now: datetime) -> Entry[MerchantKeys]:
-    merchant = organizations.find(org_id)
+    merchant, seen = _merchant(org_id)
     check_side(merchant.live, merchant.host)
     _check_active(merchant)
     rows = resolution.candidates(merchant)
@@ -167,11 +168,11 @@ def _assemble(org_id: str, now: datetime) -> Entry[MerchantKeys]:
         announced.expires_at if announced else None,
         chosen.not_after if chosen else None,
     ]
-    return Entry(keys, merchant.live, _until(now, rows, *ends))
+    return Entry(keys, merchant.live, _until(now, rows, *ends), seen)
 
 
 def _assemble_replies(org_id: str, now: datetime) -> Entry[tuple[ReplyKeys, ...]]:
-    merchant = organizations.find(org_id)
+    merchant, seen = _merchant(org_id)
     rows = resolution.candidates(merchant)
     owners = {row.pk: row for row in (*merchant.chain(), *(row.organization for row in rows))}
     policy = _response_mle(merchant)
@@ -179,7 +180,18 @@ def _assemble_replies(org_id: str, now: datetime) -> Entry[tuple[ReplyKeys, ...]
         ReplyKeys(response_keys=_response_keys(owner, rows, None, now), response_mle=policy)
         for owner in owners.values()
     )
-    return Entry(found, merchant.live, _until(now, rows))
+    return Entry(found, merchant.live, _until(now, rows), seen)
+
+
+def _merchant(org_id: str) -> tuple[Organization, int]:
+    """An organization, and the epoch: of this moment, so that all which is read next is newer."""
+    found = organizations.find(org_id, among=_merchants())
+    return found, found.epoch or 0  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _merchants() -> QuerySet[Organization]:
+    return epoch.beside(resolution.merchants())
 
 
 def _until(now: datetime, rows: Sequence[Credential], *ends: datetime | None) -> datetime:

@@ -167,7 +167,7 @@ def test_what_was_read_under_another_epoch_is_shared_with_nobody(
     signing.forget()
     signing._cache.look()
     with monkeypatch.context() as patch:
-        patch.setattr(epoch, "value", lambda: 7)
+        patch.setattr(signing._cache, "epoch", 7)
         assert signing.keys_for("acme").signing.kid == own.key_id
         assert signing.reply_keys("acme")
         assert not signing._cache.assembled
