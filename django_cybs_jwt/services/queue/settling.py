@@ -1,4 +1,4 @@
-"""Write down what a try came to: the row and its attempt in one transaction."""
+"""Write down what a try came to: the row and its attempt, both or neither."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from django_cybs_jwt.services.queue import (
     payloads,
     request_facts,
     retrying,
-    statements,
     telemetry,
     telling,
 )
@@ -110,33 +109,33 @@ def insist(ask: Callable[[], Answer], *, until: datetime | None) -> Answer:
 
 def _record(request: OutboundRequest, result: Result) -> OutboundRequest:
     now = database_clock.now()
-    row = copy(request)  # what a failed transaction made of it must not stay
-    with transaction.atomic():
-        if _step(row, result, now):
-            tried = Attempt(
-                request=row,
-                number=row.attempt,
-                jti=row.jti or "",
-                owner=row.owner,
-                started_at=row.sent_at or now,
-                **_of_attempt(row, result, now),
-            )
-            statements.insert(tried)
-        else:
+    row = copy(request)  # what a failed statement made of it must not stay
+    tried = Attempt(
+        request=row,
+        number=row.attempt,
+        jti=row.jti or "",
+        owner=row.owner,
+        started_at=row.sent_at or now,
+        **_of_attempt(row, result, now),
+    )
+    if not _step(row, result, now, tried=tried):
+        with transaction.atomic():
             _record_late(row, result, now)
     return row
 
 
 def _record_late(row: OutboundRequest, result: Result, now: datetime) -> None:
     """The owner of a lease that has ended comes back: a real answer beats a guess."""
-    number, ends = row.attempt, result.verdict.then == Then.END
+    number, before, ends = row.attempt, row.state, result.verdict.then == Then.END
     row.refresh_from_db()
-    given_up = row.attempts.filter(number=number, kind=Attempt.Kind.LOST)
-    if not ends or not given_up.exists():  # recorded before, by a COMMIT that was not acknowledged
-        return
-    if not (_beats(row, number) and _step(row, result, now)):
-        _keep(row, result, number, now)
-    given_up.update(**_of_attempt(row, result, now))
+    kind = row.attempts.filter(number=number).values_list("kind", flat=True).first()
+    if kind != Attempt.Kind.LOST:
+        # Recorded before, by a COMMIT that was not acknowledged: nobody was told of it then.
+        telling.moved(row, before, now=now)
+    elif ends:
+        if not (_beats(row, number) and _step(row, result, now)):
+            _keep(row, result, number, now)
+        row.attempts.filter(number=number).update(**_of_attempt(row, result, now))
 
 
 def _beats(row: OutboundRequest, number: int) -> bool:
@@ -160,7 +159,9 @@ def _keep(row: OutboundRequest, result: Result, number: int, now: datetime) -> N
     telling.answered_late(row, now=now, attempt=number, http_status=result.status, **told)
 
 
-def _step(row: OutboundRequest, result: Result, now: datetime) -> bool:
+def _step(
+    row: OutboundRequest, result: Result, now: datetime, *, tried: Attempt | None = None
+) -> bool:
     step, changes = following(row, result.verdict, now=now)
     if result.reply is not None:
         changes["sealed_reply"] = payloads.seal_reply(row, result.reply)
@@ -171,7 +172,7 @@ def _step(row: OutboundRequest, result: Result, now: datetime) -> bool:
         "gateway_id": result.verdict.gateway_id,
         "correlation_id": result.correlation_id[:64],
     }
-    return move(row, step, now=now, **changes)
+    return move(row, step, now=now, beside=tried, **changes)
 
 
 def following(

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import WrongState
-from django_cybs_jwt.models import ACTED_ON, OPEN, OutboundRequest, RequestState, Safety
+from django_cybs_jwt.models import ACTED_ON, OPEN, Attempt, OutboundRequest, RequestState, Safety
 from django_cybs_jwt.models.requests import RequestState as State
 from django_cybs_jwt.services.queue import statements, telling
 from django_cybs_jwt.texts import Text
@@ -82,9 +82,17 @@ TABLE: Final[dict[Step, Transition]] = {
 
 
 def move(
-    request: OutboundRequest, step: Step, *, now: datetime, as_due: bool = False, **changes: Any
+    request: OutboundRequest,
+    step: Step,
+    *,
+    now: datetime,
+    as_due: bool = False,
+    beside: Attempt | None = None,
+    **changes: Any,
 ) -> bool:
     """Take *step* with *changes* if the row still is what was read; *as_due*: due as it was, too.
+
+    *beside* is stored with it, or not at all.
 
     True when it was taken; the instance then says what the row says. False when somebody was
     faster: read it again. Raises WrongState for a step that the table does not have.
@@ -103,7 +111,7 @@ def move(
     read = {"id": request.pk, "state": request.state, "attempt": request.attempt}
     if as_due:
         read["due_at"] = request.due_at
-    if not statements.update(OutboundRequest, read, values):
+    if not statements.update(OutboundRequest, read, values, beside=beside):
         return False
     before = request.state
     for name, value in values.items():

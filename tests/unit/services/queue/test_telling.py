@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 from django.http import HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
@@ -24,8 +24,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from django_cybs_jwt import correlation, cybs, signals
 from django_cybs_jwt.logs import JsonFormatter
-from django_cybs_jwt.models import OutboundRequest
-from django_cybs_jwt.services.queue import operating, telemetry
+from django_cybs_jwt.models import Attempt, OutboundRequest
+from django_cybs_jwt.services.queue import operating, settling, statements, telemetry
 from django_cybs_jwt.signals import RequestEvent
 from django_cybs_jwt.testing.simulation import HOST, Simulation
 from tests.unit.services.queue import rows
@@ -70,6 +70,28 @@ def test_an_end_is_told_with_its_outcome(acme: Simulation, heard: Heard) -> None
     assert (event.gateway_id, event.correlation_id) == (row.gateway_id, row.correlation_id)
     assert event.attempt == 1
     assert rows.CARD not in repr(event)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_end_whose_commit_was_not_acknowledged_is_told_all_the_same(
+    acme: Simulation, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """c10, with the worker alive: the row has ended, and its writer must ask to learn it."""
+    update, lost = statements.update, []
+
+    def losing(*row: Any, beside: Attempt | None = None) -> bool:
+        done = update(*row, beside=beside)
+        if beside is not None and not lost:
+            lost.append(beside)
+            raise OperationalError("server closed the connection")
+        return done
+
+    monkeypatch.setattr(statements, "update", losing)
+    monkeypatch.setattr(settling, "_PAUSE", 0)
+    monkeypatch.setattr(connection, "close", lambda: None)
+    row = rows.work(rows.enqueue())
+    assert (len(lost), row.state, row.attempts.count()) == (1, "ANSWERED", 1)
+    assert told(heard) == [("ended", "ANSWERED", "")]
 
 
 @pytest.mark.django_db(transaction=True)
