@@ -1,12 +1,15 @@
 """How many requests of one merchant, and of one host, are on the wire at once, over all workers.
 
-Counted in the rows, so that threads, processes and machines share one number. Two that count at
-the same moment may both be let through: a limit is kept about, not exactly.
+Counted in the rows, so that processes and machines share one number. Two of them that count at
+the same moment may both be let through: between processes a limit is kept about, not exactly.
+Within one it is never passed.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import threading
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +25,9 @@ from django_cybs_jwt.services.queue import database_clock, statements
 _REMEMBERED: Final = 60.0  # seconds
 _crowded: dict[UUID, float] = {}
 """Merchants that had to wait for themselves, and when this process saw it."""
+_here: dict[UUID, tuple[UUID, str]] = {}
+"""Requests that threads of this process have in hand, with their merchants and hosts."""
+_guard = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +53,34 @@ def _count(column: str, of: str) -> str:
     return f"(SELECT COUNT(*) FROM {table} b WHERE {sending} AND {same})"  # noqa: S608
 
 
-def full(request: OutboundRequest, beside: Beside) -> bool:
-    """True where its merchant or its host has as many on the wire as it may have."""
+def enter(request: OutboundRequest, beside: Beside) -> bool:
+    """Take a place until `leave`; False where its merchant or its host has all it may have.
+
+    *beside* was counted before this request is signed, which takes longer than the claims of
+    others; what threads of this process have in hand is counted now.
+    """
     queue = conf.current().queue
-    if queue.merchant_at_once and beside.of_merchant >= queue.merchant_at_once:
+    with _guard:
+        of_merchant = _most(beside.of_merchant, 0, request.organization_id)
+        of_host = _most(beside.of_host, 1, request.host)
+        crowded = bool(queue.merchant_at_once) and of_merchant >= queue.merchant_at_once
+        full = crowded or (bool(queue.host_at_once) and of_host >= queue.host_at_once)
+        if not full:
+            _here[request.pk] = (request.organization_id, request.host)
+    if crowded:
         _crowded[request.organization_id] = time.monotonic()
         _ring_soon(request)
-        return True
-    return bool(queue.host_at_once) and beside.of_host >= queue.host_at_once
+    return not full
+
+
+def leave(request: OutboundRequest) -> None:
+    """Give its place back, if it has one."""
+    with _guard:
+        _here.pop(request.pk, None)
+
+
+def _most(counted: int, part: int, name: UUID | str) -> int:
+    return max(counted, sum(each[part] == name for each in _here.values()))
 
 
 def with_room(rows: QuerySet[OutboundRequest]) -> QuerySet[OutboundRequest]:
@@ -70,7 +96,8 @@ def with_room(rows: QuerySet[OutboundRequest]) -> QuerySet[OutboundRequest]:
 
 
 def pass_on(request: OutboundRequest) -> None:
-    """A place is free: ring for another row of a merchant that had to wait."""
+    """Give its place to another row of a merchant that had to wait: ring for it."""
+    leave(request)
     seen = _crowded.get(request.organization_id)
     if seen is None or conf.current().DOORBELL is None:
         return
@@ -97,3 +124,13 @@ def _ring_soon(request: OutboundRequest) -> None:
 
 def _on_the_wire() -> QuerySet[OutboundRequest]:
     return OutboundRequest.objects.filter(state=RequestState.SENDING)
+
+
+def _after_fork() -> None:
+    global _guard  # noqa: PLW0603  # a lock held by another thread at fork stays locked for ever
+    _guard = threading.Lock()
+    _here.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -182,9 +182,12 @@ def _take_up(stored: OutboundRequest, now: datetime) -> tuple[OutboundRequest, P
         return stored, None
     request, beside = found
     is_due = request.state == RequestState.QUEUED and (request.due_at or now) <= now
-    if not is_due or bulkheads.full(request, beside):
+    if not is_due or not bulkheads.enter(request, beside):
         return request, None
-    return request, executing.take(request, now=now)
+    try:
+        return request, executing.take(request, now=now)
+    finally:
+        bulkheads.leave(request)  # once it is claimed the rows tell of it
 
 
 def _close_connections(_task: asyncio.Task[OutboundRequest]) -> None:

@@ -60,8 +60,11 @@ def _act(request: OutboundRequest, beside: Beside) -> None:
         resolving.resolve(request, now=now)
     # Also what has just come back to the queue, by proof or because repeating it is safe.
     due = request.state == RequestState.QUEUED and request.due_at and request.due_at <= now
-    if due and not bulkheads.full(request, beside):
-        executing.send_due(request, now=now)
+    if due and bulkheads.enter(request, beside):
+        try:
+            executing.send_due(request, now=now)
+        finally:
+            bulkheads.leave(request)
 
 
 def afresh(act: Callable[[], object]) -> None:

@@ -18,6 +18,7 @@ from django_cybs_jwt.services.queue import (
     breakers,
     bulkheads,
     database_clock,
+    executing,
     picking,
     sweeping,
     working,
@@ -49,6 +50,7 @@ def away(request_id: UUID, host: str) -> None:
 def nobody_waited() -> Iterator[None]:
     yield
     bulkheads._crowded.clear()
+    bulkheads._here.clear()
     rung.clear()
     hosts.clear()
 
@@ -107,6 +109,36 @@ def test_a_free_place_is_taken(acme: Simulation, settings: Any) -> None:
     at_once(settings, merchant_at_once=2)
     on_the_wire(1)
     assert work(rows.enqueue()).state == RequestState.ANSWERED
+
+
+@pytest.mark.parametrize("limit", ["merchant_at_once", "host_at_once"])
+def test_of_those_that_counted_at_the_same_moment_only_as_many_go_as_there_is_room_for(
+    acme: Simulation, settings: Any, limit: str
+) -> None:
+    """The threads of a process all read that nobody is on the wire before the first is."""
+    at_once(settings, **{limit: 2})
+    picked = [rows.picked(rows.enqueue()) for _ in range(4)]
+    nobody = Beside(of_merchant=0, of_host=0)
+    entered = [bulkheads.enter(row, nobody) for row in picked]
+    assert entered == [True, True, False, False]
+    bulkheads.leave(picked[0])
+    assert bulkheads.enter(picked[2], nobody)
+    assert not bulkheads.enter(picked[3], nobody)
+
+
+def test_a_place_is_given_back_however_the_work_ends(
+    acme: Simulation, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once(settings, merchant_at_once=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(executing, "take", broken)
+        with pytest.raises(ZeroDivisionError):
+            working.work(rows.enqueue().pk)
+    assert work(rows.enqueue()).state == RequestState.ANSWERED
+
+
+def broken(*_: Any, **__: Any) -> Any:
+    raise ZeroDivisionError
 
 
 def test_a_host_with_all_its_places_taken_waits_for_whichever_merchant(
