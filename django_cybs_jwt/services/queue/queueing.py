@@ -68,7 +68,7 @@ def enqueue(
     Raises MessageError, OrganizationError or QueueError.
     """
     payload = payload_of(method, path, json=json, content=content, mle=mle, headers=headers)
-    organization = organizations.find(org_id)
+    organization = organizations.find_alone(org_id)
     now = database_clock.now()
     request = build(
         organization,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+from django.forms.models import model_to_dict
 
 from django_cybs_jwt.exceptions import (
     CybsError,
@@ -18,6 +21,9 @@ from tests.unit.services import enrolment
 from tests.unit.services.enrolment import HOST, LIVE_HOST, OTHER_HOST
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
+
+Find = Callable[[str], Organization]
+FINDS = [organizations.find, organizations.find_alone]
 
 
 @pytest.mark.parametrize("host", PRESETS)
@@ -162,22 +168,37 @@ def test_finding_by_name_costs_one_query_and_brings_the_parents(
         assert [row.org_id for row in found.chain()] == ["acme", "account", "portfolio"]
 
 
-def test_an_ambiguous_name_tells_every_way_to_say_it() -> None:
+def test_one_found_alone_is_the_same_row_and_its_parents_are_read_when_they_are_asked_for(
+    django_assert_num_queries: object,
+) -> None:
+    enrolment.family()
+    enrolment.organization("acme", host=OTHER_HOST)
+    with django_assert_num_queries(1):  # type: ignore[operator]
+        alone = organizations.find_alone(f"acme@{HOST.upper()}")
+    found = organizations.find(f"acme@{HOST}")
+    assert model_to_dict(alone) == model_to_dict(found)
+    assert alone.chain() == found.chain()
+
+
+@pytest.mark.parametrize("find", FINDS)
+def test_an_ambiguous_name_tells_every_way_to_say_it(find: Find) -> None:
     for host in (HOST, OTHER_HOST):
         enrolment.organization(host=host)
     with pytest.raises(OrganizationAmbiguous) as caught:
-        organizations.find("acme")
+        find("acme")
     assert str(caught.value) == (
         f"acme exists on several hosts: say acme@{HOST} or acme@{OTHER_HOST}."
     )
 
 
+@pytest.mark.parametrize("find", FINDS)
 @pytest.mark.parametrize(
-    "name", ["' OR 1=1 --", "a" * 100_000, "acme\0", "@", "@@", "acme@h@h", "\u202e"]
+    "name",
+    ["' OR 1=1 --", "a" * 100_000, "acme\0", "", "@", "@h", "@@", "acme@h@h", "\u202e", "%s"],
 )
-def test_a_hostile_name_is_not_found_and_not_repeated_at_length(name: str) -> None:
+def test_a_hostile_name_is_not_found_and_not_repeated_at_length(find: Find, name: str) -> None:
     with pytest.raises(CybsError) as caught:
-        organizations.find(name)
+        find(name)
     assert isinstance(caught.value, OrganizationNotFound)
     assert len(str(caught.value)) < 300
 
