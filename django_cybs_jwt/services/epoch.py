@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from typing import Final, TypeVar
+from typing import Final
 
 from django.db import connection
-from django.db.models import Model, QuerySet, Subquery
 
 from django_cybs_jwt.models import Epoch
 
 _STATEMENT_BY_STATEMENT: Final = ("read committed", "read uncommitted")
-
-Row = TypeVar("Row", bound=Model)
 
 
 def bump() -> None:
@@ -37,13 +34,4 @@ def is_of_now() -> bool:
 
 def value() -> int:
     """The epoch now: one query."""
-    return next(iter(_value()), 0)
-
-
-def beside(rows: QuerySet[Row]) -> QuerySet[Row]:
-    """The same rows, each with the `epoch` that their statement saw, None before the first."""
-    return rows.annotate(epoch=Subquery(_value()))  # type: ignore[return-value]  # django-stubs
-
-
-def _value() -> QuerySet[Epoch, int]:
-    return Epoch.objects.filter(pk=1).values_list("value", flat=True)
+    return next(iter(Epoch.objects.filter(pk=1).values_list("value", flat=True)), 0)

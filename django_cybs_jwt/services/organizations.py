@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _ORG_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}\Z")
 _LONGEST_NAME: Final = 200
-_MANY: Final = 10  # enough to name the hosts of one id
+MANY: Final = 10  # enough to name the hosts of one id
 _PARENTS: Final = {
     Organization.Kind.PORTFOLIO: (),
     Organization.Kind.ACCOUNT: (Organization.Kind.PORTFOLIO,),
@@ -66,10 +66,10 @@ def find(name: str, *, among: QuerySet[Organization] | None = None) -> Organizat
 
     Raises OrganizationNotFound, or OrganizationAmbiguous where the id exists on several hosts.
     """
-    org_id, host = _parts(name)
+    org_id, host = parts(name)
     rows = Organization.objects.all() if among is None else among
     found = rows.order_by().select_related("parent__parent").filter(org_id=org_id)
-    return _only(name, found.filter(host=host)[:_MANY] if host else found[:_MANY])
+    return only(name, found.filter(host=host)[:MANY] if host else found[:MANY])
 
 
 def find_alone(name: str) -> Organization:
@@ -77,20 +77,22 @@ def find_alone(name: str) -> Organization:
 
     Django takes three times as long to put the query of `find` together as the database to answer.
     """
-    org_id, host = _parts(name)
+    org_id, host = parts(name)
     table = Organization._meta.db_table  # noqa: SLF001  # public in all but its name
     there = " AND host = %s" if host else ""
-    text = f"SELECT * FROM {table} WHERE org_id = %s{there} LIMIT {_MANY}"  # noqa: S608
-    return _only(name, Organization.objects.raw(text, [org_id, host] if host else [org_id]))
+    text = f"SELECT * FROM {table} WHERE org_id = %s{there} LIMIT {MANY}"  # noqa: S608
+    return only(name, Organization.objects.raw(text, [org_id, host] if host else [org_id]))
 
 
-def _parts(name: str) -> tuple[str, str]:
+def parts(name: str) -> tuple[str, str]:
+    """Of `ORG_ID@HOST` the id and the host, which is empty where none is named."""
     org_id, _, host = name.partition("@")
     return org_id, host.lower()
 
 
-def _only(name: str, found: Iterable[Organization]) -> Organization:
-    org_id, _ = _parts(name)
+def only(name: str, found: Iterable[Organization]) -> Organization:
+    """Of what a database *found* under a name the one that is meant, or the errors of `find`."""
+    org_id, _ = parts(name)
     # A database answers a NUL with an error of its own; no stored name has one. MySQL finds
     # "ACME" and "acme " for "acme": what was asked for is compared here.
     known = [row for row in found if row.org_id == org_id] if name.isprintable() else []

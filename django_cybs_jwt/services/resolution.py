@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q
 
 from django_cybs_jwt.exceptions import KeyNotUsable, NoKey
 from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, Purpose, State
@@ -83,46 +83,22 @@ class Level:
         return Text(self.place, of=self.of)
 
 
-def merchants() -> QuerySet[Organization]:
-    """Organizations marked `selected` where a slot selects them: `candidates` asks less then."""
-    selecting = KeySlot.merchants.through.objects.filter(organization=OuterRef("pk"))
-    return Organization.objects.annotate(selected=Exists(selecting))
-
-
 def candidates(merchant: Organization) -> list[Credential]:
     """Every key that could matter for *merchant*, `selects` marking slots that select it.
 
     One query; sealed P12 files stay in the database.
     """
-    unselected = getattr(merchant, "selected", None) is False
-    return _of_chain(merchant) if unselected else _of_all(merchant)
-
-
-def _of_chain(merchant: Organization) -> list[Credential]:
-    """The keys of an organization that no slot selects, for a quarter of what `_of_all` costs."""
-    owners = {row.pk: row for row in merchant.chain()}
-    rows = list(_rows().select_related("slot").filter(organization__in=list(owners)))
-    for row in rows:
-        row.organization = owners[row.organization_id]
-        row.selects = False  # type: ignore[attr-defined]
-    return rows
-
-
-def _of_all(merchant: Organization) -> list[Credential]:
     selecting = KeySlot.merchants.through.objects.filter(organization=merchant)
     above = Organization.objects.order_by().filter(pk__in=[row.pk for row in merchant.chain()])
     # A union: for an OR PostgreSQL reads every key that is stored.
     owners = above.values("pk").union(selecting.values("keyslot__organization")).order_by()
     return list(
-        _rows()
+        Credential.objects.order_by()
         .select_related("slot", "organization")
-        .filter(organization__in=owners)
+        .defer("sealed_p12", "certificate")
+        .filter(COUNTS, organization__in=owners)
         .annotate(selects=Exists(selecting.filter(keyslot=OuterRef("slot"))))
     )
-
-
-def _rows() -> QuerySet[Credential]:
-    return Credential.objects.order_by().defer("sealed_p12", "certificate").filter(COUNTS)
 
 
 def signing_key(merchant: Organization, rows: Sequence[Credential], *, now: datetime) -> Credential:

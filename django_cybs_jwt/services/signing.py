@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from django_cybs_jwt import conf
@@ -36,11 +34,10 @@ from django_cybs_jwt.protocol import (
 )
 from django_cybs_jwt.protocol.keys import ResponseMLE
 from django_cybs_jwt.services import (
-    epoch,
     gateway_certificates,
     key_cache,
+    merchant_rows,
     opened_keys,
-    organizations,
     resolution,
 )
 from django_cybs_jwt.services.key_cache import KEEP, Entry, KeyCache
@@ -142,10 +139,10 @@ def _checked(entry: Entry[MerchantKeys]) -> MerchantKeys:
 
 
 def _assemble(org_id: str, now: datetime) -> Entry[MerchantKeys]:
-    merchant, seen = _merchant(org_id)
+    merchant, seen = merchant_rows.merchant(org_id)
     check_side(merchant.live, merchant.host)
     _check_active(merchant)
-    rows = resolution.candidates(merchant)
+    rows = merchant_rows.keys(merchant)
     signing = resolution.signing_key(merchant, rows, now=now)
     owner = signing.organization
     _check_active(owner)
@@ -153,7 +150,7 @@ def _assemble(org_id: str, now: datetime) -> Entry[MerchantKeys]:
     announced = (
         None if policy == "never" else resolution.response_key(merchant, owner, rows, now=now)
     )
-    chosen = gateway_certificates.choose(gateway_certificates.candidates(owner), now=now)
+    chosen = gateway_certificates.choose(merchant_rows.certificates(owner), now=now)
     keys = MerchantKeys(
         merchant=merchant.org_id,
         host=merchant.host,
@@ -172,8 +169,8 @@ def _assemble(org_id: str, now: datetime) -> Entry[MerchantKeys]:
 
 
 def _assemble_replies(org_id: str, now: datetime) -> Entry[tuple[ReplyKeys, ...]]:
-    merchant, seen = _merchant(org_id)
-    rows = resolution.candidates(merchant)
+    merchant, seen = merchant_rows.merchant(org_id)
+    rows = merchant_rows.keys(merchant)
     owners = {row.pk: row for row in (*merchant.chain(), *(row.organization for row in rows))}
     policy = _response_mle(merchant)
     found = tuple(
@@ -181,17 +178,6 @@ def _assemble_replies(org_id: str, now: datetime) -> Entry[tuple[ReplyKeys, ...]
         for owner in owners.values()
     )
     return Entry(found, merchant.live, _until(now, rows), seen)
-
-
-def _merchant(org_id: str) -> tuple[Organization, int]:
-    """An organization, and the epoch: of this moment, so that all which is read next is newer."""
-    found = organizations.find(org_id, among=_merchants())
-    return found, found.epoch or 0  # type: ignore[attr-defined]
-
-
-@functools.cache
-def _merchants() -> QuerySet[Organization]:
-    return epoch.beside(resolution.merchants())
 
 
 def _until(now: datetime, rows: Sequence[Credential], *ends: datetime | None) -> datetime:

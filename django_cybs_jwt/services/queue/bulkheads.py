@@ -19,8 +19,8 @@ from django.db.models import Count, QuerySet
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import OutboundRequest, RequestState
-from django_cybs_jwt.services import doorbell
-from django_cybs_jwt.services.queue import database_clock, statements
+from django_cybs_jwt.services import doorbell, statements
+from django_cybs_jwt.services.queue import database_clock
 
 _REMEMBERED: Final = 60.0  # seconds
 _crowded: dict[UUID, float] = {}

@@ -11,7 +11,8 @@ from uuid import UUID
 from django.db import connection
 
 from django_cybs_jwt.models import Organization, OutboundRequest
-from django_cybs_jwt.services.queue import bulkheads, statements
+from django_cybs_jwt.services import statements
+from django_cybs_jwt.services.queue import bulkheads
 from django_cybs_jwt.services.queue.bulkheads import Beside
 
 _OF_OWNER: Final = ("org_id", "host", "live")

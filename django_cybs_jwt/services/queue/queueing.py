@@ -26,12 +26,11 @@ from django_cybs_jwt.protocol.claims import METHODS
 from django_cybs_jwt.protocol.headers import check_headers
 from django_cybs_jwt.protocol.message import check_mle
 from django_cybs_jwt.protocol.paths import check_path
-from django_cybs_jwt.services import doorbell, organizations
+from django_cybs_jwt.services import doorbell, organizations, statements
 from django_cybs_jwt.services.queue import (
     database_clock,
     payloads,
     safety,
-    statements,
     telemetry,
 )
 from django_cybs_jwt.services.queue.payloads import Payload

@@ -15,7 +15,8 @@ from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import WrongState
 from django_cybs_jwt.models import ACTED_ON, OPEN, Attempt, OutboundRequest, RequestState, Safety
 from django_cybs_jwt.models.requests import RequestState as State
-from django_cybs_jwt.services.queue import statements, telling
+from django_cybs_jwt.services import statements
+from django_cybs_jwt.services.queue import telling
 from django_cybs_jwt.texts import Text
 
 TERMINAL: Final = frozenset(RequestState) - frozenset(OPEN)

@@ -16,14 +16,18 @@ from django_cybs_jwt.exceptions import (
 )
 from django_cybs_jwt.models import KeyEvent, Organization
 from django_cybs_jwt.protocol.hosts import PRESETS
-from django_cybs_jwt.services import organizations
+from django_cybs_jwt.services import merchant_rows, organizations
 from tests.unit.services import enrolment
 from tests.unit.services.enrolment import HOST, LIVE_HOST, OTHER_HOST
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
 
 Find = Callable[[str], Organization]
-FINDS = [organizations.find, organizations.find_alone]
+FINDS = [
+    organizations.find,
+    organizations.find_alone,
+    lambda name: merchant_rows.merchant(name)[0],
+]
 
 
 @pytest.mark.parametrize("host", PRESETS)

@@ -14,7 +14,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from django_cybs_jwt.models import Credential, KeySlot, Organization
-from django_cybs_jwt.services import gateway_certificates, organizations, resolution, signing
+from django_cybs_jwt.services import gateway_certificates, merchant_rows, organizations, resolution
 from tests.services import postgresql_as_default
 from tests.unit.services import enrolment
 
@@ -44,22 +44,26 @@ def merchant() -> Organization:
     return organizations.find("acme")
 
 
+def named(merchant: Organization) -> object:
+    return merchant_rows.merchant(merchant.org_id)
+
+
 def of_its_chain(merchant: Organization) -> object:
     """As signing reads the keys of most, whom no slot selects."""
     merchant.selected = False  # type: ignore[attr-defined]
-    return resolution.candidates(merchant)
+    return merchant_rows.keys(merchant)
 
 
 @pytest.mark.parametrize(
     "read",
     [
         lambda merchant: organizations.find(merchant.org_id),
-        lambda merchant: signing._merchant(merchant.org_id),
+        named,
         resolution.candidates,
         of_its_chain,
         gateway_certificates.candidates,
+        merchant_rows.certificates,
     ],
-    ids=["organization", "and the epoch", "keys", "of its chain", "certificates"],
 )
 def test_what_a_cold_merchant_needs_is_found_by_index(
     merchant: Organization, read: Callable[[Organization], object]

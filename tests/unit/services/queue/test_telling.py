@@ -25,7 +25,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from django_cybs_jwt import correlation, cybs, signals
 from django_cybs_jwt.logs import JsonFormatter
 from django_cybs_jwt.models import Attempt, OutboundRequest
-from django_cybs_jwt.services.queue import operating, settling, statements, telemetry
+from django_cybs_jwt.services import statements
+from django_cybs_jwt.services.queue import operating, settling, telemetry
 from django_cybs_jwt.signals import RequestEvent
 from django_cybs_jwt.testing.simulation import HOST, Simulation
 from tests.unit.services.queue import rows
