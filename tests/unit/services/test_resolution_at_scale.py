@@ -64,6 +64,7 @@ def of_its_chain(merchant: Organization) -> object:
         gateway_certificates.candidates,
         merchant_rows.certificates,
     ],
+    ids=["find", "named", "candidates", "of its chain", "certificates", "of its host"],
 )
 def test_what_a_cold_merchant_needs_is_found_by_index(
     merchant: Organization, read: Callable[[Organization], object]
