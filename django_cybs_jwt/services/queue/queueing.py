@@ -81,6 +81,9 @@ def enqueue(
     due = send_after if send_after is not None and send_after > now else now
     request.due_at = request.waiting_since = due
     if deadline is not None and due >= deadline:
+        # The same call once more, late: what became of the first is in its row.
+        if (stored := find(request)) is not None:
+            return stored
         raise QueueError("It would be sent after its deadline. Give a later deadline.")
     # Who is rung now need not be rung by the sweeper as well.
     request.rung_at = now if due == now else None
@@ -159,12 +162,21 @@ def insert(request: OutboundRequest) -> OutboundRequest:
     """
     if statements.insert(request, unless_there=True):
         return request
-    lean = OutboundRequest.objects.defer("sealed_payload", "sealed_reply")
-    mine = lean.select_related("organization").filter(organization=request.organization)
-    stored = mine.filter(idempotency_key=request.idempotency_key).first()
+    stored = find(request)
     if stored is None:
-        _refuse_taken_id(request, mine)
+        _refuse_taken_id(request)
         raise CybsError("The database did not take the row. Look at its log.")
+    return stored
+
+
+def find(request: OutboundRequest) -> OutboundRequest | None:
+    """The row that is there for a request built anew: one query, None where there is none.
+
+    Raises IdempotencyConflict where its key is another request's.
+    """
+    stored = _of_merchant(request).filter(idempotency_key=request.idempotency_key).first()
+    if stored is None:
+        return None
     # Some collations of MySQL hold two keys for one: never take another order's row.
     same = stored.idempotency_key == request.idempotency_key
     if not same or stored.fingerprint != request.fingerprint:
@@ -172,8 +184,13 @@ def insert(request: OutboundRequest) -> OutboundRequest:
     return stored
 
 
-def _refuse_taken_id(request: OutboundRequest, mine: QuerySet[OutboundRequest]) -> None:
-    named = request.transaction_id
+def _of_merchant(request: OutboundRequest) -> QuerySet[OutboundRequest]:
+    lean = OutboundRequest.objects.defer("sealed_payload", "sealed_reply")
+    return lean.select_related("organization").filter(organization=request.organization)
+
+
+def _refuse_taken_id(request: OutboundRequest) -> None:
+    named, mine = request.transaction_id, _of_merchant(request)
     other = mine.filter(transaction_id=named).first() if named is not None else None
     if other is not None:
         raise TransactionIdConflict(request=str(other.pk))

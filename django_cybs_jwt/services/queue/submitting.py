@@ -27,6 +27,7 @@ from django_cybs_jwt.services.queue import (
     states,
     telemetry,
 )
+from django_cybs_jwt.services.queue.payloads import Payload
 from django_cybs_jwt.services.queue.settling import settle
 from django_cybs_jwt.tracebacks import aforgetful, forgetful
 
@@ -154,18 +155,26 @@ def _begin(
     payload = queueing.payload_of(
         method, path, json=json, content=content, mle=mle, headers=headers
     )
-    organization = organizations.find(org_id)
     now = database_clock.now()
-    if deadline is not None and deadline <= now:
-        raise QueueError("The deadline has passed. Nothing was sent.")
     request = queueing.build(
-        organization,
+        organizations.find(org_id),
         payload,
         idempotency_key=idempotency_key,
         priority=0,
         deadline=deadline,
         now=now,
     )
+    # What may have been sent is looked up before anything says that nothing was.
+    if (stored := queueing.find(request)) is not None:
+        return _take_up(stored, now)
+    if deadline is not None and deadline <= now:
+        raise QueueError("The deadline has passed. Nothing was sent.")
+    return _write_ahead(request, payload, now)
+
+
+def _write_ahead(
+    request: OutboundRequest, payload: Payload, now: datetime
+) -> tuple[OutboundRequest, Parcel | None]:
     parcel = executing.prepare(request, payload)
     states.begin_sending(request, **executing.mark(parcel, attempt=1, now=now))
     with transaction.atomic(durable=True):

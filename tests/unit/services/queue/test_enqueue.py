@@ -253,6 +253,18 @@ def test_what_would_be_sent_after_its_deadline_is_refused(acme: Simulation) -> N
         rows.enqueue(send_after=soon, deadline=soon)
 
 
+def test_the_same_call_after_its_deadline_returns_the_row_that_is_there(
+    acme: Simulation, clock: rows.Clock
+) -> None:
+    order, deadline = payment(), clock.now() + timedelta(seconds=60)
+    row = rows.work(rows.enqueue(key="order-1", json=order, deadline=deadline))
+    clock.forward(61)
+    again = rows.enqueue(key="order-1", json=order, deadline=deadline)
+    assert (again.pk, again.state) == (row.pk, "ANSWERED")
+    with pytest.raises(IdempotencyConflict):
+        rows.enqueue(key="order-1", deadline=deadline)
+
+
 @pytest.mark.parametrize("priority", [-1, 10])
 def test_a_priority_is_from_0_to_9(acme: Simulation, priority: int) -> None:
     with pytest.raises(QueueError, match="priority"):

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from django_cybs_jwt.exceptions import (
     KeyNotUsable,
     MessageError,
     OpenTransaction,
+    QueueError,
     TransactionIdConflict,
 )
 from django_cybs_jwt.models import Credential, OutboundRequest, State
@@ -134,6 +136,33 @@ def test_what_cannot_be_sent_is_raised_and_not_stored(acme: Simulation, submit: 
     with pytest.raises(KeyNotUsable):
         submit()
     assert not OutboundRequest.objects.exists()
+
+
+def test_the_same_call_after_its_deadline_returns_what_was_sent(
+    acme: Simulation, submit: Submit, clock: rows.Clock
+) -> None:
+    order, deadline = payment(), clock.now() + timedelta(seconds=60)
+    first = submit(json=order, deadline=deadline)
+    clock.forward(61)
+    again = submit(json=order, deadline=deadline)
+    assert (again.pk, again.state) == (first.pk, "ANSWERED")
+    with pytest.raises(IdempotencyConflict):
+        submit(json=payment(), deadline=deadline)
+    with pytest.raises(QueueError, match="Nothing was sent"):
+        submit(key="order-2", deadline=deadline)
+    assert len(acme.ledger) == 1
+
+
+@pytest.mark.parametrize("state", ["ANSWERED", "QUEUED"])
+def test_the_same_call_returns_its_row_when_the_merchant_has_no_key_any_more(
+    acme: Simulation, submit: Submit, state: str
+) -> None:
+    order = payment()
+    first = submit(json=order) if state == "ANSWERED" else rows.enqueue(key="order-1", json=order)
+    enrolment.put(Credential.objects.get(slot__purpose="signing"), State.SUSPENDED)
+    signing.forget()
+    again = submit(json=order)
+    assert (again.pk, again.state) == (first.pk, state)
 
 
 @pytest.mark.django_db(transaction=True)
