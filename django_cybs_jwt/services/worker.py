@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from datetime import datetime
+from typing import Final, TypeVar
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connections
@@ -18,6 +19,8 @@ from django_cybs_jwt.services.queue import database_clock, sweeping, working
 
 logger = logging.getLogger(__name__)
 
+Told = TypeVar("Told")
+
 POLL: Final = 0.5  # seconds between two looks at an empty queue
 TICK: Final = 60.0  # seconds
 
@@ -25,8 +28,10 @@ TICK: Final = 60.0  # seconds
 def run(*, threads: int, drain: bool, stop: threading.Event) -> int:
     """Work until *stop* is set, or with *drain* until nothing is due; returns how many rows.
 
-    What a thread has begun is finished. Without *drain* another thread ticks, once a minute, and
-    one verifies the keys that are marked.
+    A drain waits too for what is due and has no room beside its own merchant's or host's sends,
+    other workers' too; those of a killed one end with their leases. What a thread has begun is
+    finished. Without *drain* another thread ticks, once a minute, and one verifies the keys that
+    are marked.
     """
     done = 0
     with _beside(stop, drain=drain), _workers(threads, stop) as (give, busy):
@@ -38,7 +43,7 @@ def run(*, threads: int, drain: bool, stop: threading.Event) -> int:
                     break
                 give(pk)
                 done += 1
-            if drain and not found and not taken:
+            if drain and not found and not taken and _is_drained():
                 break
             if not found:
                 stop.wait(0.01 if busy else POLL)
@@ -46,13 +51,22 @@ def run(*, threads: int, drain: bool, stop: threading.Event) -> int:
 
 
 def _due(*, limit: int) -> list[UUID]:
+    return _asked(lambda now: sweeping.due(now, limit=limit), away=[])
+
+
+def _is_drained() -> bool:
+    """Nothing is due, though there were room for it; not known is no reason to end."""
+    return _asked(lambda now: not sweeping.is_anything_due(now), away=False)
+
+
+def _asked(ask: Callable[[datetime], Told], *, away: Told) -> Told:
     try:
-        return sweeping.due(database_clock.now(), limit=limit)
+        return ask(database_clock.now())
     except (OperationalError, InterfaceError):
         logger.warning("The database is away; waiting for it")
         working.drop_broken_connections()
         time.sleep(POLL)
-        return []
+        return away
 
 
 @contextmanager

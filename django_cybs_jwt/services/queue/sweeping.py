@@ -46,6 +46,11 @@ def due(
     return found
 
 
+def is_anything_due(now: datetime) -> bool:
+    """True also where all that is due has to wait for others of its own."""
+    return any(_due_in(state, now).exists() for state in ACTED_ON)
+
+
 def sweep(now: datetime) -> int:
     """End leases and deadlines, and ring again for what still waits; returns how many.
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import OperationalError
+from django.utils import timezone
 
 from django_cybs_jwt.models import OutboundRequest
 from django_cybs_jwt.services import worker
-from django_cybs_jwt.services.queue import working
+from django_cybs_jwt.services.queue import sweeping, working
 from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.management.running import run
@@ -91,6 +95,62 @@ def test_drain_leaves_what_is_not_due(acme: Simulation, body: str) -> None:
     assert OutboundRequest.objects.get().state == "QUEUED"
 
 
+def test_a_drain_waits_for_a_database_that_is_away(
+    acme: Simulation, body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued(body)
+    due, looks = sweeping.due, itertools.count(1)
+
+    def away(*_: Any, **options: Any) -> list[UUID]:
+        if next(looks) == 2:  # the first is the command's own, before it begins
+            raise OperationalError("the server went away")
+        return due(*_, **options)
+
+    monkeypatch.setattr(sweeping, "due", away)
+    monkeypatch.setattr(worker, "POLL", 0.01)
+    assert run("cybs_worker", "--drain", "--json").json == {"worked_on": 1}
+    assert OutboundRequest.objects.get().state == "ANSWERED"
+
+
+def test_a_drain_does_not_end_where_the_database_does_not_say_that_nothing_is_due(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[None] = []
+
+    def away(_now: Any) -> bool:
+        looks.append(None)
+        if len(looks) < 3:
+            raise OperationalError("the server went away")
+        return False
+
+    monkeypatch.setattr(sweeping, "is_anything_due", away)
+    monkeypatch.setattr(worker, "POLL", 0.01)
+    assert run("cybs_worker", "--drain").code == 0
+    assert len(looks) == 3
+
+
+def test_a_drain_waits_until_rows_whose_worker_was_killed_leave_room_for_the_others(
+    acme: Simulation, body: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "QUEUE": {"merchant_at_once": 2}}
+    for number in range(2):
+        queued(body, f"killed-{number}")
+    killed = OutboundRequest.objects.all()
+    for number, row in enumerate(killed):
+        OutboundRequest.objects.filter(pk=row.pk).update(
+            state="SENDING",
+            attempt=1,
+            jti=f"jti-{number}",
+            fence_at=timezone.now() + timedelta(hours=1),
+            due_at=timezone.now() + timedelta(seconds=0.3),
+        )
+    waits = queued(body, "order-1").json["id"]
+    monkeypatch.setattr(worker, "POLL", 0.05)
+    assert run("cybs_worker", "--drain").code == 0
+    assert OutboundRequest.objects.get(pk=waits).state == "ANSWERED"
+    assert set(killed.exclude(pk=waits).values_list("state", flat=True)) == {"IN_DOUBT"}
+
+
 def test_a_row_that_ends_while_the_next_are_looked_for_is_counted_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -110,6 +170,7 @@ def test_a_row_that_ends_while_the_next_are_looked_for_is_counted_once(
 
     monkeypatch.setattr(working, "attend", attend)
     monkeypatch.setattr(worker, "_due", look)
+    monkeypatch.setattr(worker, "_is_drained", lambda: not due)
     assert worker.run(threads=2, drain=True, stop=threading.Event()) == 5
 
 

@@ -130,6 +130,7 @@ def test_who_drains_does_not_tick(monkeypatch: pytest.MonkeyPatch, stop: threadi
     ticked: list[datetime] = []
     due = iter([[uuid.uuid4()], [uuid.uuid4()], []])
     monkeypatch.setattr(worker, "_due", lambda **_: next(due))
+    monkeypatch.setattr(worker, "_is_drained", lambda: True)
 
     run(monkeypatch, stop, tick=ticked.append, give=lambda _: time.sleep(0.05), drain=True)
 
