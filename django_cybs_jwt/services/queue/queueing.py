@@ -81,15 +81,20 @@ def enqueue(
     due = send_after if send_after is not None and send_after > now else now
     request.due_at = request.waiting_since = due
     if deadline is not None and due >= deadline:
-        # The same call once more, late: what became of the first is in its row.
-        if (stored := find(request)) is not None:
-            return stored
-        raise QueueError("It would be sent after its deadline. Give a later deadline.")
+        return _made_in_time(request)
     # Who is rung now need not be rung by the sweeper as well.
     request.rung_at = now if due == now else None
     stored = insert(request)
     if stored.pk == request.pk and due == now:
         doorbell.ring_after_commit(stored)
+    return stored
+
+
+def _made_in_time(request: OutboundRequest) -> OutboundRequest:
+    """The row of the same call, which came before its deadline; QueueError where none did."""
+    stored = find(request)
+    if stored is None:
+        raise QueueError("It would be sent after its deadline. Give a later deadline.")
     return stored
 
 
