@@ -13,6 +13,7 @@ CybsError
 ├── MessageError                a request cannot be signed as it was given
 │   ├── InvalidHost, InvalidPath, InvalidHeader, InvalidBody
 │   ├── EncryptionImpossible    MLE is asked for and no valid certificate can do it
+│   │   └── BodyNotEncryptable  this body never can be: it is not JSON
 │   └── EncryptionRequired      mle=False on an operation that must be encrypted
 ├── SealingError                a secret in the database does not open
 │   ├── SecretIntegrityError    damaged, moved, or written by something else
@@ -141,6 +142,10 @@ class EncryptionImpossible(MessageError):
 
     Import the P12 that carries it, or add the host's with `manage.py cybs_gateway_cert add`.
     """
+
+
+class BodyNotEncryptable(EncryptionImpossible):
+    """Only JSON bodies can be encrypted."""
 
 
 class EncryptionRequired(MessageError):

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django_cybs_jwt.exceptions import (
+    BodyNotEncryptable,
     EncryptionImpossible,
     EncryptionRequired,
     MessageError,
@@ -163,7 +164,7 @@ def _encrypt(
 ) -> tuple[bytes, tuple[tuple[str, str], ...]]:
     content_type = dict(headers).get("content-type", JSON).partition(";")[0].strip().lower()
     if content_type != JSON:
-        raise EncryptionImpossible(
+        raise BodyNotEncryptable(
             "Only JSON bodies can be encrypted, not {content_type}. "
             "Say mle=False where the operation takes a plain body.",
             content_type=content_type[:80],

@@ -21,15 +21,20 @@ from django_cybs_jwt import conf
 from django_cybs_jwt.client import Client, Parcel, Reply
 from django_cybs_jwt.client.outcome import Trace
 from django_cybs_jwt.exceptions import (
+    BodyNotEncryptable,
     ConfigurationError,
     CybsError,
+    EncryptionImpossible,
     KeyBlocked,
     KeyMismatch,
+    KeyNotUsable,
     KeyUnavailable,
     LiveRefused,
     MessageError,
+    NoKey,
     NotSent,
     OpenTransaction,
+    OrganizationInactive,
     OutcomeUnknown,
     ReplyUnreadable,
     SecretIntegrityError,
@@ -58,7 +63,10 @@ _HOPELESS: Final = (MessageError, SecretIntegrityError, KeyMismatch)
 """They come back unchanged at every try: a person must look."""
 
 _OF_THIS_WORKER: Final = (ConfigurationError, LiveRefused, KeyUnavailable, KeyBlocked)
-"""They say nothing against the request: another worker may be configured well."""
+_OF_THE_MERCHANT: Final = (NoKey, KeyNotUsable, OrganizationInactive, EncryptionImpossible)
+_WAITS: Final = (*_OF_THIS_WORKER, *_OF_THE_MERCHANT)
+"""They say nothing against the request: another worker may be configured well, and a key, a
+certificate or the merchant itself may come back."""
 
 
 @forgetful
@@ -260,15 +268,16 @@ def _must_wait(request: OutboundRequest, now: datetime) -> bool:
 def _put_off(request: OutboundRequest, error: Exception, now: datetime) -> None:
     logger.warning("Request %s cannot be prepared: %s", request.pk, type(error).__name__)
     reason = type(error).__name__[:40]
-    foreign = isinstance(error, _OF_THIS_WORKER)
+    waits = isinstance(error, _WAITS) and not isinstance(error, BodyNotEncryptable)
+    hopeless = isinstance(error, _HOPELESS) and not waits
     verdict = Verdict(
         kind=Attempt.Kind.NOT_SENT,
         then=Then.RETRY,
         reason=reason,
-        after=60.0 if foreign else 1.0,
-        counts=not foreign,
+        after=60.0 if waits else 1.0,
+        counts=not waits,
     )
-    changes = None if isinstance(error, _HOPELESS) else again(request, verdict, now=now)
+    changes = None if hopeless else again(request, verdict, now=now)
     if changes is None:
         move(request, Step.PARK, now=now, reason=reason)
     else:

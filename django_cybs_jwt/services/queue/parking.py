@@ -56,8 +56,15 @@ _HELD: Final[Mapping[str, str]] = {
     "KeyRingError": Text("The workers have no key ring that can be used: see `manage.py check`."),
     "KeyUnavailable": Text("What seals it is not in the workers' key ring: put that key back."),
     "KeyBlocked": Text("What seals it is blocked in the key ring: unblock that key."),
+    "NoKey": Text("The merchant has no key that signs: import one, or activate it."),
+    "KeyNotUsable": Text("The key that signs may not be used: see the merchant's page."),
+    "OrganizationInactive": Text("The merchant, or whose key signs for it, is disabled."),
+    "EncryptionImpossible": Text(
+        "The certificate or the key that encrypts it is missing or has ended: import it."
+    ),
 }
-"""Nothing is wrong with the request, so it waits for a worker that can prepare it, for ever."""
+"""Nothing is wrong with the request, so it waits until it can be prepared: for ever, or until
+its deadline."""
 _TRIED: Final = Text("Nothing was sent. It is tried again every minute: mend that, or cancel it.")
 _UNSENT: Final = Text("Nothing was sent. Mend what the reason names. {cure}", cure=_RETRY)
 _UNCLEAR: Final = Text("It may have been processed, and looking it up failed. Reconcile it later.")

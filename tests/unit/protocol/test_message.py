@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_cybs_jwt.exceptions import (
+    BodyNotEncryptable,
     EncryptionImpossible,
     EncryptionRequired,
     InvalidBody,
@@ -222,7 +223,7 @@ def test_the_callers_headers_stay_and_only_missing_ones_are_added() -> None:
 
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "text/csv", "", "json"])
 def test_what_is_not_json_is_not_encrypted_and_the_way_out_is_named(kind: str) -> None:
-    with pytest.raises(EncryptionImpossible, match=r"Only JSON bodies .* mle=False"):
+    with pytest.raises(BodyNotEncryptable, match=r"Only JSON bodies .* mle=False"):
         sealed(headers={"content-type": kind})
     assert sealed(headers={"content-type": kind}, mle=False).body == b'{"a":1}'
 

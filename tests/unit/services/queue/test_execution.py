@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,20 +12,30 @@ import httpx
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InternalError, OperationalError, connection, models, transaction
+from django.utils import timezone
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.client import pools
 from django_cybs_jwt.exceptions import OpenTransaction
-from django_cybs_jwt.models import Attempt, Credential, OutboundRequest, State
+from django_cybs_jwt.models import (
+    Attempt,
+    Credential,
+    GatewayCertificate,
+    Organization,
+    OutboundRequest,
+    State,
+)
 from django_cybs_jwt.services import organizations, signing
 from django_cybs_jwt.services.queue import (
     breakers,
     bulkheads,
     executing,
+    parking,
     payloads,
     settling,
     working,
 )
+from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.services import enrolment
 from tests.unit.services.queue import rows
@@ -509,8 +520,75 @@ def test_a_key_that_is_missing_is_waited_for(acme: Simulation, clock: rows.Clock
     assert (row.state, row.reason, row.attempt) == ("QUEUED", "KeyNotUsable", 0)
     enrolment.put(key, State.ACTIVE)
     signing.forget()
-    clock.forward(10)
+    clock.forward(61)
     assert rows.work(row).state == "ANSWERED"
+
+
+def _suspend(_: Any) -> None:
+    enrolment.put(Credential.objects.get(slot__purpose="signing"), State.SUSPENDED)
+
+
+def _discard(_: Any) -> None:
+    Credential.objects.filter(slot__purpose="signing").delete()
+
+
+def _disable(_: Any) -> None:
+    Organization.objects.update(active=False)
+
+
+def _drop_certificate(_: Any) -> None:
+    GatewayCertificate.objects.all().delete()
+
+
+def _end_certificate(_: Any) -> None:
+    ends = timezone.now() - timedelta(days=1)
+    key = material.rsa_key(name="ended certificate")
+    began = ends - timedelta(days=9)
+    ended = material.gateway_certificate(private_key=key, not_before=began, not_after=ends)
+    GatewayCertificate.objects.update(certificate=ended.pem, not_after=ends)
+
+
+def _require_response_key(settings: Any) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "RESPONSE_MLE": "required"}
+    enrolment.put(Credential.objects.get(slot__purpose="response-mle"), State.RETIRED)
+
+
+LACKING: dict[str, Callable[[Any], None]] = {
+    "KeyNotUsable": _suspend,
+    "NoKey": _discard,
+    "OrganizationInactive": _disable,
+    "EncryptionImpossible": _drop_certificate,
+    "EncryptionImpossible:ended": _end_certificate,
+    "EncryptionImpossible:required": _require_response_key,
+}
+
+
+@pytest.mark.parametrize("what", LACKING)
+def test_what_a_merchant_lacks_costs_no_try_however_long_it_takes_and_a_deadline_ends_it(
+    acme: Simulation, clock: rows.Clock, settings: Any, what: str
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "QUEUE": {"tries": 2}}
+    until = clock.now() + timedelta(seconds=250)
+    row = rows.enqueue(deadline=until)
+    LACKING[what](settings)
+    signing.forget()
+    for _ in range(4):
+        row = rows.work(row)
+        assert (row.state, row.reason) == ("QUEUED", what.partition(":")[0])
+        assert (row.failures, row.attempt) == (0, 0)
+        assert parking.advice(row)
+        assert row.due_at is not None
+        assert row.due_at >= min(until, clock.now() + timedelta(seconds=60))
+        clock.forward(62)
+    clock.forward(10)
+    assert rows.work(row).state == "EXPIRED"
+    assert acme.ledger == []
+
+
+def test_a_body_that_can_never_be_encrypted_is_parked_at_once(acme: Simulation) -> None:
+    content: dict[str, Any] = {"content": b"a,b", "headers": {"content-type": "text/csv"}}
+    row = rows.work(rows.enqueue("/tms/v2/tokenize", mle=True, **content))
+    assert (row.state, row.reason, row.attempt) == ("PARKED", "BodyNotEncryptable", 0)
 
 
 def test_a_payload_that_does_not_open_is_parked(acme: Simulation) -> None:
