@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Final
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from django_cybs_jwt.services.queue import bulkheads, failpoints, queueing
 from django_cybs_jwt.services.queue.states import TERMINAL, Step, expire, move
 
 BATCH: Final = 1000
+_LEFT_BEHIND: Final = (RequestState.SENDING, RequestState.IN_DOUBT)
 _RINGS: Final = 200
 _DOUBLINGS: Final = 5
 """A ring is repeated after `ring_again` seconds, then after twice that, at most 32 times it."""
@@ -35,15 +37,21 @@ def due(
     states: Iterable[str] = ACTED_ON,
     hosts: Iterable[str] | None = None,
 ) -> list[UUID]:
-    """Ids of rows that somebody should `work` on now, the most urgent of each state first."""
-    found: list[UUID] = []
+    """Ids of rows that somebody should `work` on now, the most urgent of each state first.
+
+    Ended leases, which hold places, and those in doubt come by turns with the queued: a long queue
+    holds up neither, nor do they hold up more than half of those who work.
+    """
+    found: dict[str, list[UUID]] = {}
     for state in states:
-        rows = _with_room(state, _due_in(state, now))
+        rows = _with_room(state, _due_in(state, now)).order_by("priority", "due_at")
         if hosts is not None:
             rows = rows.filter(host__in=hosts)
-        ids = rows.order_by("priority", "due_at").values_list("pk", flat=True)
-        found.extend(ids[: limit - len(found)])
-    return found
+        found[state] = list(rows.values_list("pk", flat=True)[:limit])
+    waiting = found.pop(RequestState.QUEUED, [])
+    left_behind = [pk for state in _LEFT_BEHIND for pk in found.get(state, [])]
+    turns = zip_longest(left_behind, waiting)
+    return [pk for turn in turns for pk in turn if pk is not None][:limit]
 
 
 def is_anything_due(now: datetime) -> bool:

@@ -159,6 +159,25 @@ def test_the_urgent_come_first_then_the_longest_due(acme: Simulation, clock: Clo
     assert sweeping.due(clock.now(), hosts=["other.example.com"]) == []
 
 
+def test_behind_a_long_queue_those_in_doubt_and_ended_leases_have_half_of_the_turns(
+    acme: Simulation, clock: Clock
+) -> None:
+    lost = {claimed()[0].pk for _ in range(2)}
+    rows.fail(acme, "reset_before", times=2)
+    lost |= {rows.work(rows.enqueue()).pk for _ in range(2)}
+    clock.forward(200)
+    queued = []
+    for _ in range(9):
+        queued.append(rows.enqueue(priority=0).pk)
+        clock.forward(0.001)
+    found = sweeping.due(clock.now(), limit=6)
+    assert lost.isdisjoint(found[1::2])
+    assert lost.issuperset(found[0::2])
+    assert found[1::2] == queued[:3]
+    assert set(sweeping.due(clock.now(), limit=2)) == {found[0], queued[0]}
+    assert sorted(sweeping.due(clock.now())) == sorted([*lost, *queued])
+
+
 def test_a_deadline_that_nobody_worked_on_is_ended_by_the_sweeper(
     acme: Simulation, clock: Clock
 ) -> None:
