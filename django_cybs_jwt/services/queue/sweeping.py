@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -24,34 +26,56 @@ from django_cybs_jwt.services.queue import bulkheads, failpoints, queueing
 from django_cybs_jwt.services.queue.states import TERMINAL, Step, expire, move
 
 BATCH: Final = 1000
-_LEFT_BEHIND: Final = (RequestState.SENDING, RequestState.IN_DOUBT)
+_BEYOND_EVERY: Final = 1.0  # seconds: to look past 100,000 rows of one merchant takes 0.08
+_beyond_from = float("-inf")
 _RINGS: Final = 200
 _DOUBLINGS: Final = 5
 """A ring is repeated after `ring_again` seconds, then after twice that, at most 32 times it."""
 
 
-def due(
-    now: datetime,
-    *,
-    limit: int = BATCH,
-    states: Iterable[str] = ACTED_ON,
-    hosts: Iterable[str] | None = None,
-) -> list[UUID]:
+def due(now: datetime, *, limit: int = BATCH, hosts: Iterable[str] | None = None) -> list[UUID]:
     """Ids of rows that somebody should `work` on now, the most urgent of each state first.
 
     Ended leases, which hold places, and those in doubt come by turns with the queued: a long queue
-    holds up neither, nor do they hold up more than half of those who work.
+    holds up neither, nor do they hold up more than half of those who work. The queued of one
+    priority come merchant by merchant.
     """
-    found: dict[str, list[UUID]] = {}
-    for state in states:
+
+    def of(state: RequestState) -> QuerySet[OutboundRequest]:
         rows = _with_room(state, _due_in(state, now)).order_by("priority", "due_at")
-        if hosts is not None:
-            rows = rows.filter(host__in=hosts)
-        found[state] = list(rows.values_list("pk", flat=True)[:limit])
-    waiting = found.pop(RequestState.QUEUED, [])
-    left_behind = [pk for state in _LEFT_BEHIND for pk in found.get(state, [])]
-    turns = zip_longest(left_behind, waiting)
+        return rows if hosts is None else rows.filter(host__in=hosts)
+
+    left_behind: list[UUID] = []
+    for state in (RequestState.SENDING, RequestState.IN_DOUBT):
+        left_behind.extend(of(state).values_list("pk", flat=True)[:limit])
+    turns = zip_longest(left_behind, _in_turns(of(RequestState.QUEUED)))
     return [pk for turn in turns for pk in turn if pk is not None][:limit]
+
+
+def _in_turns(rows: QuerySet[OutboundRequest]) -> list[UUID]:
+    """The first of every merchant, then the second, and so on; each priority by itself.
+
+    Ranked here, of the first thousand: a database that ranks all 100,000 that wait takes 160 ms.
+    """
+    turns: Counter[UUID] = Counter()
+    ranked: list[tuple[int, int, int, UUID]] = []
+    for pk, merchant, priority in _first_of_many(rows):
+        turns[merchant] += 1
+        ranked.append((priority, turns[merchant], len(ranked), pk))
+    return [pk for *_, pk in sorted(ranked)]
+
+
+def _first_of_many(rows: QuerySet[OutboundRequest]) -> list[tuple[UUID, UUID, int]]:
+    """The first rows; where they are many, now and then those behind them that are of others."""
+    global _beyond_from  # noqa: PLW0603  # of two threads both may look, which is no harm
+    facts = rows.values_list("pk", "organization_id", "priority")
+    first = list(facts[:BATCH])
+    if len(first) < BATCH or time.monotonic() < _beyond_from:
+        return first
+    merchants = {merchant for _, merchant, _ in first}
+    others = list(facts.exclude(organization__in=merchants)[:BATCH])
+    _beyond_from = time.monotonic() + _BEYOND_EVERY
+    return first + others
 
 
 def is_anything_due(now: datetime) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,7 +13,7 @@ import pytest
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.models import Attempt, OutboundRequest, RequestState
-from django_cybs_jwt.services import signing
+from django_cybs_jwt.services import signing, worker
 from django_cybs_jwt.services.doorbell import RESOLVE
 from django_cybs_jwt.services.queue import (
     breakers,
@@ -85,6 +86,15 @@ def on_the_wire(count: int) -> list[OutboundRequest]:
             due_at=database_clock.now() + timedelta(minutes=3),
         )
     return held
+
+
+def flooded(count: int, clock: rows.Clock, **options: Any) -> list[UUID]:
+    """Rows of acme, one after another."""
+    flood = []
+    for _ in range(count):
+        flood.append(rows.enqueue(**options).pk)
+        clock.forward(0.001)
+    return flood
 
 
 def of_other(**options: Any) -> OutboundRequest:
@@ -170,6 +180,50 @@ def test_whoever_looks_for_work_passes_over_a_merchant_that_is_full(
     found = sweeping.due(clock.now(), limit=3)
     assert goes.pk in found
     assert not flood & set(found)
+
+
+def test_behind_a_flood_the_first_of_another_merchant_is_second(
+    other: Simulation, clock: rows.Clock
+) -> None:
+    flood = flooded(9, clock)
+    goes = [of_other().pk for _ in range(2)]
+    clock.forward(1)
+    found = sweeping.due(clock.now(), limit=5)
+    assert found[0:3:2] == flood[:2]
+    assert set(found[1:4:2]) == set(goes)
+    assert set(sweeping.due(clock.now())) == {*flood, *goes}
+
+
+def test_who_is_urgent_waits_for_nobodys_turn(other: Simulation, clock: rows.Clock) -> None:
+    ordinary = of_other()
+    clock.forward(1)
+    urgent = flooded(3, clock, priority=0)
+    assert sweeping.due(clock.now()) == [*urgent, ordinary.pk]
+
+
+def test_behind_more_rows_than_are_looked_at_another_merchant_is_found_within_a_second(
+    other: Simulation, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "BATCH", 4)
+    monkeypatch.setattr(sweeping, "_beyond_from", 0.0)
+    monkeypatch.setattr(sweeping, "_BEYOND_EVERY", 0.1)
+    flood = flooded(9, clock)
+    goes = of_other()
+    clock.forward(1)
+    assert sweeping.due(clock.now(), limit=3) == [flood[0], goes.pk, flood[1]]
+    assert goes.pk not in sweeping.due(clock.now(), limit=3)
+    time.sleep(0.1)
+    assert goes.pk in sweeping.due(clock.now(), limit=3)
+
+
+def test_a_worker_sends_anothers_payment_early_in_a_flood(
+    other: Simulation, clock: rows.Clock
+) -> None:
+    flooded(20, clock)
+    of_other()
+    clock.forward(1)
+    assert worker.run(threads=1, drain=True, stop=threading.Event()) == 21
+    assert [entry.org_id for entry in other.ledger].index("other") == 1
 
 
 def test_the_sweeper_does_not_ring_for_a_merchant_that_is_full(
