@@ -5,6 +5,7 @@ Services are imported late: a settings module may call `beat_schedule` before th
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,6 +110,9 @@ class Ring:
         self._bell: Bell | None = None
         self._app: Celery = None
         self._producer: Any = None
+        self._inherited: list[Any] = []
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
 
     def __call__(self, request_id: UUID, host: str) -> None:
         """Ring for one row. Raises ConfigurationError where this process has no Celery app."""
@@ -190,6 +194,12 @@ class Ring:
         except BaseException:
             self._producer = None  # not closed: a goodbye may hang as well
             raise
+
+    def _forget(self) -> None:
+        """A forked child must not speak on its parent's connection: it is one socket for both."""
+        # Held: collecting it might say goodbye there.
+        self._inherited.append(self._producer)
+        self._producer = None
 
 
 ring: Final = Ring()

@@ -24,6 +24,7 @@ from django_cybs_jwt import tasks
 from django_cybs_jwt.exceptions import ConfigurationError
 from django_cybs_jwt.models import ExpiryAlert, JobRun
 from django_cybs_jwt.services.queue import working
+from tests.forks import true_in_a_fork
 from tests.services import requires_module
 from tests.unit.services import estate
 
@@ -230,6 +231,23 @@ def test_ring__never_holds_up_a_caller_whose_broker(
     assert threading.get_ident() not in callers, "whoever rings waits for no broker"
     assert "cannot be rung" in caplog.text
     assert "PASSWORD" not in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_ring__of_a_forked_child_is_on_a_connection_of_its_own(host_app: celery.Celery) -> None:
+    tasks.ring(uuid4(), "api.example.com")
+    assert tasks.ring.flush(10)
+    parents = tasks.ring._producer
+    assert parents is not None
+
+    def in_the_child() -> bool:
+        tasks.ring(uuid4(), "api.example.com")
+        is_out = tasks.ring.flush(10)
+        own = tasks.ring._producer
+        return is_out and own.connection is not parents.connection
+
+    assert true_in_a_fork(in_the_child)
+    assert tasks.ring._producer is parents
 
 
 def test_tick__run_by_a_worker_in_this_process_gives_no_result() -> None:

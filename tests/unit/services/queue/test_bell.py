@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import pytest
 
 from django_cybs_jwt.services.queue import bells
 from django_cybs_jwt.services.queue.bells import Bell
+from tests.forks import true_in_a_fork
 
 HOST = "apitest.cybersource.com"
 
@@ -133,17 +133,7 @@ def test_a_forked_child_rings_by_itself_and_not_for_its_parent(broker: Broker) -
         bell.ring(mine := uuid4(), HOST)
         return bell.flush(30) and own == [mine]
 
-    assert _true_in_a_fork(in_the_child)
+    assert true_in_a_fork(in_the_child)
     broker.answers.set()
     assert bell.flush(30)
     assert len(broker.taken) == 2
-
-
-def _true_in_a_fork(act: Callable[[], bool]) -> bool:
-    child = os.fork()
-    if child == 0:
-        try:
-            os._exit(0 if act() else 1)
-        finally:
-            os._exit(2)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
