@@ -152,6 +152,10 @@ class Ring:
         """Wait at most *timeout* seconds until all rings are out, or were given up."""
         return self.bell.flush(timeout)
 
+    def is_away(self) -> bool:
+        """True where the broker did not take what was rung; waits for that a few seconds."""
+        return not self.flush(2 * _PATIENCE) or self.bell.rests
+
     def broker(self) -> Broker:
         """How Celery is configured in this process, for the system checks."""
         from django_cybs_jwt.services.doorbell import Broker

@@ -49,7 +49,8 @@ Ringer = Callable[[UUID, str], None]
 """Told the id of a row and whom it is for: its host, or RESOLVE for one in doubt.
 
 The setting DOORBELL names one. Where it has a method `verify`, that is called, without arguments,
-for keys that are marked to be verified.
+for keys that are marked to be verified. Where it has one `is_away`, a sweep that rings for many
+asks it whether they got out.
 """
 
 RESOLVE: Final = "resolve"
@@ -76,6 +77,11 @@ def ring_to_verify_after_commit() -> None:
 def ring(request_id: UUID, host: str) -> bool:
     """Ring for one row; False when it did not work, which is logged and mends itself."""
     return _rung(lambda ringer: ringer(request_id, host))
+
+
+def is_away() -> bool:
+    """True where what was rung last did not get out, as far as who rings can say."""
+    return bool(getattr(_ringer(), "is_away", bool)())
 
 
 def ring_to_verify() -> None:

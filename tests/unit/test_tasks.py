@@ -225,8 +225,10 @@ def test_ring__never_holds_up_a_caller_whose_broker(
         with contextlib.suppress(ConnectionError):  # it has failed already, and rests
             tasks.ring(uuid4(), "api.example.com")
             tasks.ring.verify()
+    assert tasks.ring.is_away()
     assert tasks.ring.flush(60)
     tasks.ring._bell = None
+    assert not tasks.ring.is_away()
     assert callers
     assert threading.get_ident() not in callers, "whoever rings waits for no broker"
     assert "cannot be rung" in caplog.text

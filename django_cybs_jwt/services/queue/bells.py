@@ -42,10 +42,15 @@ class Bell:
 
         Raises queue.Full where too many wait, ConnectionError while it rests after a failure.
         """
-        if time.monotonic() < self._rests_until:
+        if self.rests:
             raise ConnectionError("The broker was away a moment ago.")
         self._start()
         self._waiting.put_nowait(rung)
+
+    @property
+    def rests(self) -> bool:
+        """The broker was away a moment ago."""
+        return time.monotonic() < self._rests_until
 
     def flush(self, timeout: float) -> bool:
         """Wait at most *timeout* seconds until what was rung is published or dropped."""
@@ -67,7 +72,7 @@ class Bell:
         while True:
             rung = waiting.get()
             try:
-                if time.monotonic() >= self._rests_until:
+                if not self.rests:
                     self._publish(*rung)
             except Exception as error:  # noqa: BLE001  # whatever a broker's library raises
                 self._rests_until = time.monotonic() + REST

@@ -28,7 +28,10 @@ from django_cybs_jwt.services.queue.states import TERMINAL, Step, expire, move
 BATCH: Final = 1000
 _BEYOND_EVERY: Final = 1.0  # seconds: to look past 100,000 rows of one merchant takes 0.08
 _beyond_from = float("-inf")
-_RINGS: Final = 200
+_OUT: Final = 2000
+"""Rings for queued rows that may be out: more are given only as these are worked off."""
+_AT_ONCE: Final = 100
+_LEAST: Final = 200  # rings a sweep gives whatever is out
 _DOUBLINGS: Final = 5
 """A ring is repeated after `ring_again` seconds, then after twice that, at most 32 times it."""
 
@@ -138,19 +141,53 @@ def ring_again(now: datetime) -> int:
     rung = 0
     # Those in doubt first, and the others no faster than they are worked on: in a long queue most
     # were rung for and only wait their turn.
-    for state, most in ((RequestState.IN_DOUBT, BATCH), (RequestState.QUEUED, _RINGS)):
-        rows = _with_room(state, _due_in(state, now).filter(patience))
-        rows = rows.order_by("priority", "due_at")
-        for pk, host in rows.values_list("pk", "host")[:most]:
-            waits = _due_in(state, now).filter(patience, pk=pk)
-            if waits.update(rung_at=now, rings=F("rings") + 1):
-                whom = doorbell.RESOLVE if state == RequestState.IN_DOUBT else host
-                if not doorbell.ring(pk, whom):
-                    # The broker is away: that is no ring, and nothing to be more patient for.
-                    OutboundRequest.objects.filter(pk=pk, state=state).update(rung_at=None, rings=0)
-                    return rung
-                rung += 1
+    for state, most in (
+        (RequestState.IN_DOUBT, BATCH),
+        (RequestState.QUEUED, _room_for_rings(now)),
+    ):
+        waiting = _due_in(state, now).filter(patience)
+        rows = _with_room(state, waiting).order_by("priority", "due_at")
+        facts = list(rows.values_list("pk", "host")[:most])
+        for start in range(0, len(facts), _AT_ONCE):
+            marked = _mark(waiting, dict(facts[start : start + _AT_ONCE]), now)
+            heard = _ring(marked, state)
+            rung += heard
+            if heard < len(marked):
+                return rung
     return rung
+
+
+def _mark(
+    waiting: QuerySet[OutboundRequest], hosts: dict[UUID, str], now: datetime
+) -> dict[UUID, str]:
+    """Those of *hosts* that nobody took or rang for meanwhile; this sweeper rings for them now."""
+    mine = waiting.filter(pk__in=hosts)
+    if mine.update(rung_at=now, rings=F("rings") + 1) == len(hosts):
+        return hosts
+    marked = OutboundRequest.objects.filter(pk__in=hosts, rung_at=now)
+    return {pk: hosts[pk] for pk in marked.values_list("pk", flat=True)}
+
+
+def _ring(marked: dict[UUID, str], state: str) -> int:
+    """Ring for these; how many were. Where the broker is away none, and they are as before."""
+    for pk, host in marked.items():
+        whom = doorbell.RESOLVE if state == RequestState.IN_DOUBT else host
+        if not doorbell.ring(pk, whom):
+            break
+    else:
+        if not doorbell.is_away():
+            return len(marked)
+    # That is no ring, and nothing to be more patient for.
+    rows = OutboundRequest.objects.filter(pk__in=marked, state=state)
+    rows.update(rung_at=None, rings=0)
+    return 0
+
+
+def _room_for_rings(now: datetime) -> int:
+    """How many rings for queued rows a sweep may give: a lost broker's are out no more."""
+    lately = now - timedelta(seconds=conf.current().queue.ring_again)
+    waiting = _due_in(RequestState.QUEUED, now).filter(rung_at__gt=lately)
+    return max(_LEAST, _OUT - waiting[:_OUT].count())
 
 
 def shred(now: datetime) -> int:

@@ -47,6 +47,19 @@ def away(request_id: UUID, host: str) -> None:
     raise ConnectionError
 
 
+class Unheard:
+    """Takes every ring and gives none on."""
+
+    def __call__(self, request_id: UUID, host: str) -> None:
+        rung.append(request_id)
+
+    def is_away(self) -> bool:
+        return True
+
+
+unheard = Unheard()
+
+
 @pytest.fixture(autouse=True)
 def nobody_waited() -> Iterator[None]:
     yield
@@ -297,7 +310,8 @@ def test_behind_a_long_queue_those_in_doubt_are_rung_first_and_by_their_own_name
     other: Simulation, settings: Any, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
-    monkeypatch.setattr(sweeping, "_RINGS", 3)
+    monkeypatch.setattr(sweeping, "_OUT", 3)
+    monkeypatch.setattr(sweeping, "_LEAST", 3)
     for _ in range(5):
         of_other()
     rows.fail(other, "reset_after", org_id="acme")
@@ -309,6 +323,50 @@ def test_behind_a_long_queue_those_in_doubt_are_rung_first_and_by_their_own_name
     assert rung[0] == doubtful.pk
     assert len(rung) == 1 + 3
     assert hosts == [RESOLVE, *[doubtful.host] * 3]
+
+
+def test_rings_that_a_broker_lost_are_given_again_only_as_fast_as_they_are_worked_off(
+    acme: Simulation, settings: Any, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    monkeypatch.setattr(sweeping, "_OUT", 6)
+    monkeypatch.setattr(sweeping, "_LEAST", 1)
+    monkeypatch.setattr(sweeping, "_AT_ONCE", 4)
+    lost = flooded(12, clock)
+    rung.clear()
+    clock.forward(60)
+    assert sweeping.ring_again(clock.now()) == 6
+    assert sweeping.ring_again(clock.now()) == 1
+    for pk in lost[:4]:
+        working.work(pk)
+    assert sweeping.ring_again(clock.now()) == 3
+    assert rung == lost[:10]
+
+
+def test_what_another_sweeper_rang_for_or_a_worker_took_meanwhile_is_not_rung(
+    acme: Simulation, settings: Any, clock: rows.Clock
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    taken, rung_for, waits = flooded(3, clock)
+    clock.forward(60)
+    waiting = OutboundRequest.objects.filter(state="QUEUED", rung_at__lt=clock.now())
+    hosts = dict(waiting.values_list("pk", "host"))
+    working.work(taken)
+    OutboundRequest.objects.filter(pk=rung_for).update(rung_at=clock.now())
+    clock.forward(0.001)
+    waiting = waiting.filter(rung_at__lt=clock.now() - timedelta(seconds=1))
+    assert list(sweeping._mark(waiting, hosts, clock.now())) == [waits]
+
+
+def test_rings_that_did_not_get_out_are_none(
+    acme: Simulation, settings: Any, clock: rows.Clock
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.unheard"}
+    flooded(3, clock)
+    clock.forward(60)
+    for _ in range(9):
+        assert sweeping.ring_again(clock.now()) == 0
+    assert set(OutboundRequest.objects.values_list("rung_at", "rings")) == {(None, 0)}
 
 
 # Breakers
