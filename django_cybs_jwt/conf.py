@@ -5,7 +5,7 @@ Read at first use and again after `override_settings`; never written to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from math import isfinite
@@ -24,7 +24,7 @@ from django_cybs_jwt.exceptions import ConfigurationError, InvalidHost, KeyRingE
 from django_cybs_jwt.protocol import DEFAULT, PROFILES, Operations, Profile, default_operations
 from django_cybs_jwt.protocol.hosts import is_live, parse_host
 from django_cybs_jwt.protocol.keys import ResponseMLE
-from django_cybs_jwt.sealing import KeyRing, ring_file
+from django_cybs_jwt.sealing import FollowedFile, KeyRing
 from django_cybs_jwt.texts import Text
 
 NAME = "CYBS_JWT"
@@ -156,14 +156,27 @@ def client_config() -> Config:
     )
 
 
-@cache
 def keyring() -> KeyRing:
-    """The ring that seals and opens, or KeyRingError; looked for at first use only."""
+    """The ring that seals and opens, or KeyRingError; looked for at first use.
+
+    One from a file looks there again for a key that it lacks: see `sealing.followed`.
+    """
+    return _ring_holder()()
+
+
+def forget_keyring() -> None:
+    """Read the ring anew at next use, whatever it holds."""
+    _ring_holder.cache_clear()
+
+
+@cache
+def _ring_holder() -> Callable[[], KeyRing]:
     loaded = current()
     if loaded.KEYRING is not None:
-        return KeyRing.from_mapping(loaded.KEYRING)
+        ring = KeyRing.from_mapping(loaded.KEYRING)
+        return lambda: ring
     if loaded.KEYRING_FILE is not None:
-        return ring_file.read(Path(loaded.KEYRING_FILE))
+        return FollowedFile(loaded.KEYRING_FILE).ring
     raise KeyRingError(
         "No key ring. Set CYBS_JWT['KEYRING_FILE'] and run `manage.py cybs_keyring generate`."
     )
@@ -347,5 +360,5 @@ def _profile(host: str, spec: str | Mapping[str, Any]) -> Profile:
 @receiver(setting_changed, dispatch_uid="cybs_jwt.conf")
 def _forget(*, setting: str, **_: object) -> None:
     if setting == NAME:
-        for cached in (current, operations, client_config, keyring):
+        for cached in (current, operations, client_config, _ring_holder):
             cached.cache_clear()

@@ -14,11 +14,13 @@ from django_cybs_jwt.sealing.envelope import (
     rewrap,
     seal,
 )
+from django_cybs_jwt.sealing.followed import FollowedFile
 from django_cybs_jwt.sealing.keyring import KeyRing, Status
 
 __all__ = [
     "MAX_PLAINTEXT",
     "Context",
+    "FollowedFile",
     "KeyRing",
     "Status",
     "beginnings",

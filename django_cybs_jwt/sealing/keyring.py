@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Self
 
 from django_cybs_jwt.exceptions import KeyBlocked, KeyRingError, KeyUnavailable
 from django_cybs_jwt.randomness import looks_random
@@ -80,7 +80,7 @@ class KeyRing:
         _check_materials(self._materials())
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> KeyRing:
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
         """Read the ring's members, or raise KeyRingError."""
         ring = _members(
             mapping, Text("The key ring"), ("primary", "keys", "index_key", "audit_key")
@@ -95,7 +95,7 @@ class KeyRing:
         )
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> KeyRing:
+    def from_json(cls, text: str | bytes) -> Self:
         """Read a ring from JSON, or raise KeyRingError."""
         return cls.from_mapping(_parse(text))
 
@@ -185,6 +185,10 @@ class KeyRing:
     def audit_key(self) -> bytes:
         """32 bytes for the audit chain; a rotation of the KEK keeps them."""
         return derive(self._audit_key, b"audit")
+
+    def continues(self, other: KeyRing) -> bool:
+        """True for another state of the same ring: it has the two keys that no rotation changes."""
+        return (self._index_key, self._audit_key) == (other._index_key, other._audit_key)
 
     def equals_or_derives(self, secret_key: str) -> bool:
         """True if a key of the ring is *secret_key*, its Base64 decoding or its SHA-256."""

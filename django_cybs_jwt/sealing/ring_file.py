@@ -15,8 +15,13 @@ from django_cybs_jwt.sealing.keyring import GENERATE, KeyRing
 
 def read(path: str | os.PathLike[str]) -> KeyRing:
     """Read a ring from its file, or raise KeyRingError."""
+    return KeyRing.from_json(content(path))
+
+
+def content(path: str | os.PathLike[str]) -> bytes:
+    """What stands in the file of a ring, or KeyRingError that names it."""
     try:
-        text = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise KeyRingError(
             "There is no key ring at {path}. {cure}", path=path, cure=GENERATE
@@ -28,7 +33,6 @@ def read(path: str | os.PathLike[str]) -> KeyRing:
             path=path,
             cause=error.strerror,
         ) from None
-    return KeyRing.from_json(text)
 
 
 def write_new(path: str | os.PathLike[str], ring: KeyRing) -> None:

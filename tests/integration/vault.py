@@ -5,6 +5,7 @@
 `rewrap KEK_ID POINT BATCH` proves every secret, makes a new key the primary and moves all to it,
 until it dies as by a power cut: `begun`, or in that batch when its rows are `read`, `written` or
 `committed`, or `moved`, when all are and the end is not told. `die POINT BATCH` only goes on so.
+`open` opens every secret anew for each line that it reads, and prints how many opened and failed.
 `prove` prints how many secrets open under each key, and what is wrong with the others.
 `sign SECONDS` signs 200 times a second, until SIGTERM if that is earlier, and prints how many
 and how many milliseconds half, 99 and 99.9 in a hundred took at most.
@@ -117,6 +118,23 @@ def rewrap(kek_id: str, point: str, batch: int) -> None:
     die(point, batch)
 
 
+def open_when_asked() -> None:
+    from django_cybs_jwt.exceptions import SealingError
+    from django_cybs_jwt.models import Credential
+    from django_cybs_jwt.services import opened_keys
+
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        told: Counter[str] = Counter()
+        for row in Credential.objects.select_related("organization"):
+            try:
+                opened_keys.open_anew(row)
+                told["opened"] += 1
+            except SealingError as error:
+                told[type(error).__name__] += 1
+        print(json.dumps(told), flush=True)
+
+
 def prove() -> None:
     from django_cybs_jwt.services.sealed import proof
 
@@ -204,6 +222,8 @@ if __name__ == "__main__":
             rewrap(kek_id, point, int(batch))
         case ["die", point, batch]:
             die(point, int(batch))
+        case ["open"]:
+            open_when_asked()
         case ["prove"]:
             prove()
         case ["sign", seconds]:

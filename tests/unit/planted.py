@@ -295,7 +295,7 @@ CRASHES: dict[str, Callable[[Patch], object]] = {
     ),
     "ring": lambda patch: (
         patch.setattr("django_cybs_jwt.sealing.keyring.from_base64", crash),
-        conf.keyring.cache_clear(),
+        conf.forget_keyring(),
         cybs.send(*PAYMENTS, json=payment()),
     ),
     "wrong password": lambda _: inspect(

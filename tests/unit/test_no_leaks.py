@@ -95,7 +95,7 @@ def test_no_crash_page_or_mail_shows_a_secret(
 ) -> None:
     with monkeypatch.context() as patch:
         error = failure(partial(CRASHES[name], patch))
-    conf.keyring.cache_clear()
+    conf.forget_keyring()
     settings.DEBUG = debug
     reporter = ExceptionReporter(
         RequestFactory().post("/pay"), type(error), error, error.__traceback__
@@ -188,7 +188,7 @@ def test_no_logger_at_debug_tells_a_secret(
                     act(patch)
                 except Exception:
                     logging.getLogger("host.project").exception("It failed: %s", name)
-            conf.keyring.cache_clear()
+            conf.forget_keyring()
     assert "cybs_jwt_credential" in caplog.text  # SQL was logged
     assert leaks(told(caplog)) == set()
     out, err = capfd.readouterr()

@@ -1,6 +1,7 @@
 """Change the ring of key-encryption keys in its file, with an audit row where there is a database.
 
-A process reads the ring once: what was changed here is seen elsewhere after a restart.
+A process that runs sees a new key when it meets what is sealed under it, and everything else that
+was changed here after a restart.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def _change(
 def _changed(
     action: str, ring: KeyRing, kek_id: str, *, actor: str, now: datetime, reason: str = ""
 ) -> None:
-    conf.keyring.cache_clear()
+    conf.forget_keyring()
     told = f"{kek_id} {ring.fingerprint(kek_id)} {reason}".rstrip()
     entry = audit.Entry(action=action, actor=actor, organization="", reason=told)
     try:

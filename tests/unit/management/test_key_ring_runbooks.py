@@ -49,7 +49,7 @@ def follow(section: str) -> Iterator[tuple[str, Ended | None]]:
     """Run the commands one by one; a restart makes this process read the ring anew."""
     for line in steps(section):
         if RESTART in line:
-            conf.keyring.cache_clear()
+            conf.forget_keyring()
             signing.forget()
         command = re.match(r"\$ manage\.py (.*)", line)
         yield line, run(*command[1].split()) if command else None
@@ -120,7 +120,7 @@ def test_after_the_ring_is_lost_every_key_can_be_imported_again(
 ) -> None:
     anchor = run("cybs_audit", "verify", "--json").json["anchor"]
     file.unlink()
-    conf.keyring.cache_clear()
+    conf.forget_keyring()
     for line, ended in follow("The ring is lost"):
         if "doctor" in line:
             assert ended is not None
