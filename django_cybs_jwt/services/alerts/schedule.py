@@ -2,7 +2,7 @@
 
 Live and in use: 90, 60, 30, 14, 7, 3, 2, 1, 0 days before the end, then daily.
 Test, and a key-encryption key's age: 30, 7, 1, 0 days, then weekly, never louder than a warning.
-What is made for less than 270 days: first when a third of its life is left, and a day at least.
+A certificate made for less than 270 days: first when a third of its life is left, a day at least.
 """
 
 from __future__ import annotations

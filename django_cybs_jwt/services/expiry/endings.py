@@ -38,7 +38,7 @@ class Ending(NamedTuple):
 
     *stops* are the merchants that stop then, as `MID@HOST`, sorted; *in_use* tells a key that
     somebody's requests depend on from one that waits or was replaced. *begins* is the start of a
-    certificate's validity; of a shared secret, whose end is typed by hand, when it was stored.
+    certificate's validity; of a shared secret, whose end is typed by hand, nobody knows it.
     """
 
     artefact: Artefact

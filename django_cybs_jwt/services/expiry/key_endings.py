@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.db.models import BooleanField, Case, Q, QuerySet, When
-from django.db.models.functions import Coalesce
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import Credential, Organization, Purpose, State
@@ -33,8 +32,8 @@ _COLUMNS: Final = (
     "kind",
     "key_id",
     "state",
-    # A typed end tells no beginning: as far as anybody knows it began when it was stored.
-    Moment(Coalesce("not_before", "staged_at")),
+    # Not when it was stored: a secret may be years old then, and its end a few days away.
+    Moment("not_before"),
     Moment("expires_at"),
     Moment("activate_at"),
     "in_force",

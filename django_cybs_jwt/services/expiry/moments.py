@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.db.models import DateTimeField, Func
-from django.db.models.functions import Coalesce
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -21,7 +20,7 @@ class Moment(Func):
     template = "%(expressions)s"
     output_field = DateTimeField()
 
-    def __init__(self, column: str | Coalesce) -> None:
+    def __init__(self, column: str) -> None:
         super().__init__(column)
 
     def as_postgresql(self, compiler: Any, connection: Any) -> Any:

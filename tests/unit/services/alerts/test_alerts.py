@@ -334,14 +334,15 @@ def test_runs_that_are_killed_late_and_refused_lose_nothing_and_repeat_nothing(
     assert found.repeated.total() > 0
 
 
-def test_a_secret_stored_today_is_told_of_when_a_third_of_its_life_is_left() -> None:
-    row = estate.key(
-        estate.organization("acme"), days=85, kind="shared_secret", not_before=None, staged_at=NOW
-    )
+@pytest.mark.parametrize(("days", "threshold"), [(85, 90), (20, 30), (2, 2)])
+def test_a_typed_end_is_told_of_at_the_usual_thresholds_however_late_it_was_typed(
+    days: int, threshold: int
+) -> None:
+    owner = estate.organization("acme")
+    estate.key(owner, days=days, kind="shared_secret", not_before=None, staged_at=NOW)
 
-    assert alerts.raise_due(NOW) == 0
-    assert alerts.raise_due(row.expires_at - 28 * DAY) == 1
-    assert alerts.listing().get().threshold == 28
+    assert alerts.raise_due(NOW) == 1
+    assert alerts.listing().get().threshold == threshold
 
 
 def test_what_lives_for_two_days_is_told_of_a_day_before_it_ends() -> None:

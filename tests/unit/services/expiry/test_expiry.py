@@ -412,13 +412,12 @@ def test_a_moment_is_the_columns_value_to_the_microsecond(end: datetime | None) 
 @pytest.mark.parametrize(
     ("columns", "life"),
     [
-        ({"kind": "shared_secret", "not_before": None, "staged_at": NOW}, 85),
+        ({"kind": "shared_secret", "not_before": None, "staged_at": NOW}, None),
         ({"not_before": NOW - 915 * DAY, "staged_at": NOW}, 1000),
-        ({"kind": "shared_secret", "not_before": None, "staged_at": None}, None),
     ],
-    ids=["a typed end", "a certificate", "nobody knows"],
+    ids=["a typed end", "a certificate"],
 )
-def test_a_life_begins_with_the_certificate_or_else_with_the_import(
+def test_a_life_begins_with_the_certificate_and_of_a_typed_end_nobody_knows_it(
     columns: dict[str, Any], life: int | None
 ) -> None:
     estate.key(estate.organization("acme"), days=85, **columns)
