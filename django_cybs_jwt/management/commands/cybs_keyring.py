@@ -34,16 +34,16 @@ class Command(CybsCommand):
     help = "Make the key ring's file; add, promote and block its keys. docs/key-ring.md says when."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """The id stands behind the verb; a new key is called like the day by default."""
+        """The id stands behind the verb; a new key is called like the day, and promoted next."""
         super().add_arguments(parser)
         verbs = parser.add_subparsers(dest="verb", required=True)
         listing = verbs.add_parser("list", help="Every key, and how much is sealed under it.")
         super().add_arguments(listing)
         for name, next_step in NEXT.items():
             verb = verbs.add_parser(name, help=next_step)
-            makes_one = name in ("generate", "add")
-            verb.add_argument("kek_id", nargs="?" if makes_one else None, default="")
-            if makes_one:
+            needs_none = name in ("generate", "add", "promote")
+            verb.add_argument("kek_id", nargs="?" if needs_none else None, default="")
+            if name in ("generate", "add"):
                 verb.add_argument("--id", default="", help="Name of the key; default: the day.")
             if name == "block":
                 verb.add_argument("--force", action="store_true", help="Although it is in use.")
@@ -81,7 +81,8 @@ class Command(CybsCommand):
             raise CommandError(f"{_file()}: {error.strerror}", returncode=2) from None
 
     def _report(self, ring: KeyRing, options: dict[str, Any]) -> None:
-        kek_id = options["kek_id"] or options.get("id") or ring.ids()[-1]
+        by_default = ring.primary_id if options["verb"] == "promote" else ring.ids()[-1]
+        kek_id = options["kek_id"] or options.get("id") or by_default
         facts = {
             "file": _file(),
             "primary": ring.primary_id,

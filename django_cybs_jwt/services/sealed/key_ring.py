@@ -10,12 +10,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import chain, count
 from pathlib import Path
 
 from django.db import DatabaseError
 
 from django_cybs_jwt import conf
-from django_cybs_jwt.exceptions import ConfigurationError, CybsError
+from django_cybs_jwt.exceptions import ConfigurationError, CybsError, KeyRingError
 from django_cybs_jwt.sealing import KeyRing, Status, ring_file
 from django_cybs_jwt.services import audit, database_faults
 from django_cybs_jwt.services.sealed import columns
@@ -45,20 +46,24 @@ def generate(kek_id: str, *, actor: str, now: datetime) -> KeyRing:
 
 
 def add(kek_id: str, *, actor: str, now: datetime) -> KeyRing:
-    """Add a new key that opens and does not seal; the day is its name by default."""
-    kek_id = kek_id or _name(now)
-    return _change(
-        "kek-add",
-        kek_id,
-        lambda ring: ring.with_new(kek_id, created=now.date()),
-        actor=actor,
-        now=now,
-    )
+    """Add a new key that opens and does not seal; by default the day is its name, or DAY-2."""
+
+    def added(ring: KeyRing) -> KeyRing:
+        return ring.with_new(kek_id or _free_name(ring, now), created=now.date())
+
+    ring = ring_file.change(_path(), added)
+    _changed("kek-add", ring, ring.ids()[-1], actor=actor, now=now)
+    return ring
 
 
 def promote(kek_id: str, *, actor: str, now: datetime) -> KeyRing:
-    """Make a key the one that seals; KeyBlocked for a blocked one."""
-    return _change("kek-promote", kek_id, lambda ring: ring.promoted(kek_id), actor=actor, now=now)
+    """Make a key the one that seals: by default the one added after it, where that is one alone.
+
+    KeyBlocked for a blocked one.
+    """
+    ring = ring_file.change(_path(), lambda ring: ring.promoted(kek_id or _next_in(ring)))
+    _changed("kek-promote", ring, ring.primary_id, actor=actor, now=now)
+    return ring
 
 
 def block(kek_id: str, *, actor: str, now: datetime, force: bool = False) -> KeyRing:
@@ -183,3 +188,23 @@ def _count_under(kek_id: str) -> int | None:
 
 def _name(now: datetime) -> str:
     return f"{now:%Y-%m-%d}"
+
+
+def _free_name(ring: KeyRing, now: datetime) -> str:
+    day = _name(now)
+    names = chain([day], (f"{day}-{number}" for number in count(2)))
+    return next(name for name in names if name not in ring.ids())
+
+
+def _next_in(ring: KeyRing) -> str:
+    """The one key that was added behind the primary and only opens; what stands before was one."""
+    behind = ring.ids()[ring.ids().index(ring.primary_id) + 1 :]
+    found = [kek_id for kek_id in behind if ring.status(kek_id) is Status.DECRYPT_ONLY]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise KeyRingError(
+            "No key was added after {kek_id!r}, which seals. Add one, or name an older one.",
+            kek_id=ring.primary_id,
+        )
+    raise KeyRingError("Name the key that is to seal: {ids}.", ids=", ".join(found))

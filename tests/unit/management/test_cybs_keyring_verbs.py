@@ -96,6 +96,45 @@ def test_a_new_key_is_called_like_the_day() -> None:
     assert set(listed()) == {"first", today()}
 
 
+def test_further_keys_of_one_day_are_counted() -> None:
+    assert [verb("add", "--json").json["id"] for _ in range(3)] == [
+        today(),
+        f"{today()}-2",
+        f"{today()}-3",
+    ]
+
+
+def test_promote_takes_the_key_that_was_added_after_the_primary() -> None:
+    for name in ("second", "third"):
+        verb("add", name)
+        ended = verb("promote", "--json")
+        assert (ended.code, ended.json["id"], ended.json["primary"]) == (0, name, name)
+    third = conf.keyring().fingerprint("third")
+    assert told()[-1][::2] == ("kek-promote", f"third {third}")
+
+
+@pytest.mark.parametrize(
+    ("added", "says"), [((), "No key was added"), (("second", "third"), "second, third")]
+)
+def test_promote_without_one_choice_ends_with_2_and_changes_nothing(
+    added: tuple[str, ...], says: str, file: Path
+) -> None:
+    for name in added:
+        verb("add", name)
+    before = file.read_bytes()
+    ended = verb("promote")
+    assert ended.code == 2
+    assert says in ended.err
+    assert file.read_bytes() == before
+
+
+def test_promote_without_an_id_never_goes_back_to_an_older_key() -> None:
+    verb("add", "second")
+    verb("promote")
+    assert verb("promote").code == 2
+    assert conf.keyring().primary_id == "second"
+
+
 @pytest.mark.parametrize("arguments", [("second",), ("--id", "second")])
 def test_a_new_key_can_be_named_either_way(arguments: tuple[str, ...]) -> None:
     ended = verb("add", *arguments, "--json")
@@ -267,6 +306,6 @@ def test_a_file_that_is_gone_ends_with_2(file: Path) -> None:
     assert not file.exists()
 
 
-@pytest.mark.parametrize("arguments", [(), ("promote",), ("remove", "first")])
+@pytest.mark.parametrize("arguments", [(), ("block",), ("remove", "first")])
 def test_a_verb_or_an_id_that_is_missing_is_a_usage_error(arguments: tuple[str, ...]) -> None:
     assert verb(*arguments).code != 0
