@@ -25,6 +25,10 @@ NEXT: Final = {
     "unblock": f"It opens again. {RESTART}.",
 }
 
+FOREIGN: Final = (
+    "The audit chain of this database was not made with this ring: nothing was written to it. "
+    "Is the ring's path right? Where the old ring is lost, see docs/key-ring.md."
+)
 BEFORE: Final = "There is no database yet: the audit trail begins with what follows `migrate`."
 
 
@@ -99,6 +103,8 @@ class Command(CybsCommand):
             )
             if key_ring.precedes_the_database():
                 self.stdout.write(BEFORE)
+        if not key_ring.suits_the_database():
+            self.stderr.write(FOREIGN)
 
 
 def _file() -> str:

@@ -85,6 +85,15 @@ def verify(*, anchor: Anchor | None = None, since: Anchor | None = None) -> Veri
     return found
 
 
+def is_of_this_ring() -> bool:
+    """True where the newest row was made with this ring's audit key, or there is none yet."""
+    newest = list(KeyEvent.objects.order_by("-seq")[:2])
+    if not newest:
+        return True
+    before = newest[1].digest if len(newest) > 1 else ""
+    return audit.chain_digest(before, newest[0]) == newest[0].digest
+
+
 def mentions(organization: str) -> bool:
     """True where a row is about `ORG_ID` or `ORG_ID@HOST`."""
     return KeyEvent.objects.filter(_named(organization)).exists()

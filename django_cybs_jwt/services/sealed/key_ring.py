@@ -19,6 +19,7 @@ from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import ConfigurationError, CybsError, KeyRingError
 from django_cybs_jwt.sealing import KeyRing, Status, ring_file
 from django_cybs_jwt.services import audit, database_faults
+from django_cybs_jwt.services.audit import chain as audit_chain
 from django_cybs_jwt.services.sealed import columns
 
 logger = logging.getLogger(__name__)
@@ -135,6 +136,10 @@ def _changed(
     told = f"{kek_id} {ring.fingerprint(kek_id)} {reason}".rstrip()
     entry = audit.Entry(action=action, actor=actor, organization="", reason=told)
     try:
+        if not audit_chain.is_of_this_ring():
+            # One row under another audit key, and the chain would never verify again.
+            logger.warning("Not in the audit chain, which is another ring's: %s %s", action, told)
+            return
         audit.record(entry, now=now)
     except DatabaseError as error:
         # The ring comes before the database; it must be possible to make and mend it without.
@@ -149,6 +154,14 @@ def precedes_the_database() -> bool:
         return database_faults.is_behind()
     except DatabaseError:
         return False
+
+
+def suits_the_database() -> bool:
+    """False where the audit chain is another ring's; True without a database."""
+    try:
+        return audit_chain.is_of_this_ring()
+    except DatabaseError:
+        return True
 
 
 def _path() -> Path:

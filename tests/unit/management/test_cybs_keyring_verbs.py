@@ -251,6 +251,23 @@ def test_a_refused_change_is_no_change_and_no_row() -> None:
     assert told() == before
 
 
+def test_a_ring_under_a_mistyped_path_leaves_the_chain_of_the_right_one_whole(
+    settings: Any, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    verb("add", "second")
+    settings.CYBS_JWT = {"KEYRING_FILE": str(file.with_name("typo.json"))}
+
+    for ended in (verb("generate", "--json"), verb("add", "other")):
+        assert ended.code == 0
+        assert "not made with this ring" in ended.err
+    assert caplog.text.count("another ring's: kek-") == 2
+
+    settings.CYBS_JWT = {"KEYRING_FILE": str(file)}
+    assert run("cybs_audit", "verify").code == 0
+    assert verb("promote", "second").err == ""
+    assert run("cybs_audit", "verify").code == 0
+
+
 @pytest.mark.django_db(transaction=True)
 def test_without_a_database_the_ring_is_changed_and_the_log_says_so(
     caplog: pytest.LogCaptureFixture,
