@@ -32,6 +32,11 @@ def is_open(now: datetime) -> Q:
     return _RETIRING & Q(overlap_until__gt=now)
 
 
+def is_rolled_back(now: datetime) -> Q:
+    """Keys that one step went back from, less than a day ago: they may be switched to again."""
+    return _RETIRING & Q(overlap_until=None, retiring_at__gt=now - DEFAULT)
+
+
 def is_over(now: datetime) -> Q:
     """Keys that only wait to be written down as RETIRED; one that was rolled back, after a day."""
     rolled_back = Q(overlap_until=None, retiring_at__lte=now - DEFAULT)

@@ -34,7 +34,7 @@ class Command(CybsCommand):
         parser.add_argument("--purpose", required=True, choices=Purpose.values)
         parser.add_argument("--slot", default="", help="Name of the slot; rarely needed.")
         parser.add_argument(
-            "--to", metavar="ID", help="The key; the newest verified one by default."
+            "--to", metavar="ID", help="The key; by default the newest verified one."
         )
         parser.add_argument(
             "--overlap",
@@ -66,7 +66,7 @@ class Command(CybsCommand):
             row = rotation.unschedule(_planned(slot, options), actor=who, now=now, reason=reason)
         else:
             row = rotation.rotate(
-                _successor(slot, options),
+                self._successor(slot, options, now),
                 actor=who,
                 now=now,
                 overlap=overlaps.DEFAULT if overlap is None else overlap,
@@ -75,6 +75,21 @@ class Command(CybsCommand):
                 reason=reason,
             )
         self._report(row, options)
+
+    def _successor(self, slot: KeySlot, options: dict[str, Any], now: datetime) -> Credential:
+        if options["to"]:
+            return _named(slot, options)
+        rows = keys.listing().filter(slot=slot)
+        waiting = rows.filter(state__in=[State.VERIFIED, State.STAGED])
+        newest = waiting.filter(state=State.VERIFIED).first() or waiting.first()
+        if newest is not None:
+            return newest
+        rolled_back = rows.filter(overlaps.is_rolled_back(now)).order_by("-retiring_at").first()
+        if rolled_back is None:
+            told = "No key is waiting in this slot. Import its successor."
+            raise CommandError(told, returncode=2)
+        self.stderr.write(f"No other key waits: {rolled_back.key_id}, rolled back, again.")
+        return rolled_back
 
     def _report(self, row: Credential, options: dict[str, Any]) -> None:
         merchants = impact.served(row, now=timezone.now())
@@ -114,22 +129,16 @@ def _slot(options: dict[str, Any]) -> KeySlot:
         ) from None
 
 
-def _successor(slot: KeySlot, options: dict[str, Any]) -> Credential:
-    if options["to"]:
-        row = find_credential(options["to"], slot.organization)
-        if row.slot_id != slot.pk:
-            raise CommandError(f"{row.key_id} is not in this slot.", returncode=2)
-        return row
-    waiting = keys.listing().filter(slot=slot, state__in=[State.VERIFIED, State.STAGED])
-    newest = waiting.filter(state=State.VERIFIED).first() or waiting.first()
-    if newest is None:
-        raise CommandError("No key is waiting in this slot. Import its successor.", returncode=2)
-    return newest
+def _named(slot: KeySlot, options: dict[str, Any]) -> Credential:
+    row = find_credential(options["to"], slot.organization)
+    if row.slot_id != slot.pk:
+        raise CommandError(f"{row.key_id} is not in this slot.", returncode=2)
+    return row
 
 
 def _planned(slot: KeySlot, options: dict[str, Any]) -> Credential:
     if options["to"]:
-        return _successor(slot, options)
+        return _named(slot, options)
     planned = keys.listing().filter(slot=slot, activate_at__isnull=False).first()
     if planned is None:
         raise CommandError("No switch is planned in this slot.", returncode=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.utils import timezone
 
@@ -73,6 +75,36 @@ def test_an_option_that_would_do_nothing_is_a_usage_error(
 ) -> None:
     ended = run(*ROTATE, *arguments)
     assert (ended.code, "does nothing with" in ended.err) == (2, True)
+
+
+def test_a_key_that_was_rolled_back_is_taken_again_where_no_other_waits(
+    cybs_simulator: Simulation, acme: Organization, new: Credential
+) -> None:
+    verification.verify(new, actor="olga", now=timezone.now())
+    assert run(*ROTATE).code == 0
+    refused = run(*ROTATE)
+    assert (refused.code, "No key is waiting" in refused.err) == (2, True)
+    for _ in range(2):
+        assert run(*ROTATE, "--rollback").code == 0
+        ended = run(*ROTATE)
+        assert (ended.code, new.key_id in ended.err, new.key_id in ended.out) == (0, True, True)
+        assert stored(new).state == State.ACTIVE
+
+    assert run(*ROTATE, "--rollback").code == 0
+    other = cybs_simulator.import_shared_secret(acme, activate=False)
+    verification.verify(other, actor="olga", now=timezone.now())
+    assert run(*ROTATE).err == ""
+    assert stored(other).state == State.ACTIVE
+
+
+def test_a_key_that_was_rolled_back_a_day_ago_is_not_taken_unnamed(new: Credential) -> None:
+    verification.verify(new, actor="olga", now=timezone.now())
+    run(*ROTATE)
+    run(*ROTATE, "--rollback")
+    earlier = timezone.now() - timedelta(hours=25)
+    Credential.objects.filter(pk=new.pk).update(retiring_at=earlier)
+    refused = run(*ROTATE)
+    assert (refused.code, "No key is waiting" in refused.err) == (2, True)
 
 
 def test_a_time_that_is_past_switches_nothing(new: Credential) -> None:
