@@ -44,15 +44,21 @@ def of(credential: Credential, acting_as: str | None, *, now: datetime) -> Merch
 
 
 def check_speaks_for(credential: Credential, acting_as: str) -> None:
-    """NoKey for a merchant that no slot of the key's owner covers, OrganizationInactive."""
+    """NoKey for a merchant that the key may not speak for, OrganizationInactive."""
     owner = credential.organization
-    merchant = Organization.objects.filter(org_id=acting_as, host=owner.host).first()
-    if merchant is None or not _is_covered(merchant, owner):
+    merchant = _merchant(credential, acting_as)
+    if merchant is None or not _is_covered(merchant, credential):
         raise NoKey(
             "{owner}'s key does not cover {acting_as}.", owner=owner.org_id, acting_as=acting_as
         )
     if not merchant.active:
         raise OrganizationInactive("{merchant} is disabled.", merchant=merchant)
+
+
+def covers(credential: Credential, acting_as: str) -> bool:
+    """True where the gateway lets the key speak for that merchant, as far as its slot says."""
+    merchant = _merchant(credential, acting_as)
+    return merchant is not None and _is_covered(merchant, credential)
 
 
 def speaks_for(credential: Credential, *, now: datetime) -> Organization:
@@ -70,10 +76,16 @@ def speaks_for(credential: Credential, *, now: datetime) -> Organization:
     return next(chain(served, could_be), owner)
 
 
-def _is_covered(merchant: Organization, owner: Organization) -> bool:
-    slots = owner.slots.all()
-    return merchant == owner or any(
-        coverage.covered_rows(slot).filter(pk=merchant.pk).exists() for slot in slots
+def _merchant(credential: Credential, acting_as: str) -> Organization | None:
+    host = credential.organization.host
+    return Organization.objects.filter(org_id=acting_as, host=host).first()
+
+
+def _is_covered(merchant: Organization, credential: Credential) -> bool:
+    """Another slot of the owner says nothing: the gateway refuses this key, and it is healthy."""
+    return merchant == credential.organization or any(
+        coverage.covered_rows(slot).filter(pk=merchant.pk).exists()
+        for slot in _covering(credential)
     )
 
 

@@ -124,11 +124,17 @@ def progress(credentials: QuerySet[Credential], *, since: datetime) -> Progress:
     return Progress(**credentials.order_by().aggregate(waiting=waiting, **counts))
 
 
-def newest(organization: Organization) -> list[Credential]:
-    """The keys of *organization* that are tried when none is named: the newest of each purpose."""
+def newest(organization: Organization, *, acting_as: str | None = None) -> list[Credential]:
+    """The keys of *organization* that are tried when none is named: the newest of each purpose.
+
+    Of those that cover the merchant *acting_as*, where any does.
+    """
     rows = keys.listing().filter(organization=organization, state__in=TRIED)
-    found = (rows.filter(slot__purpose=purpose).first() for purpose in Purpose.values)
-    return [row for row in found if row is not None]
+    covering = [row for row in rows if acting_as and trial_keys.covers(row, acting_as)]
+    found: dict[str, Credential] = {}
+    for row in covering or rows:
+        found.setdefault(row.slot.purpose, row)
+    return [found[purpose] for purpose in Purpose.values if purpose in found]
 
 
 def verify_requested(

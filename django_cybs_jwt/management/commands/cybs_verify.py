@@ -85,5 +85,5 @@ def _chosen(options: dict[str, Any]) -> list[Credential]:
     organization = organizations.find(options["org_id"])
     if options["credential"]:
         return [find_credential(options["credential"], organization)]
-    newest = verification.newest(organization)
+    newest = verification.newest(organization, acting_as=options["acting_as"])
     return [row for row in newest if options["purpose"] in (None, row.slot.purpose)]

@@ -21,6 +21,8 @@ from django_cybs_jwt.services import (
 from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing.simulation import Simulation
 from tests import pseudo
+from tests.unit.management.running import run
+from tests.unit.services import enrolment
 from tests.unit.services.hands import Hands
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -218,6 +220,48 @@ def test_response_key__is_tried_with_its_owners_key_whosever_key_signs_for_the_m
     assert outcome.verdict == Verdict.ACCEPTED
     trial = trial_keys.of(row, merchant, now=NOW)
     assert (trial.merchant, trial.signing.owner) == (merchant, "mall")
+
+
+@pytest.fixture
+def two_slots(cybs_simulator: Simulation) -> dict[str, Credential]:
+    """The keys of a portfolio by the merchants that they cover: one each."""
+    mall = cybs_simulator.merchant("mall", kind="portfolio", signs_with=None)
+    found = {}
+    for name in ("garden", "kiosk"):
+        cybs_simulator.merchant(name, parent="mall", signs_with=None)
+        options = {"slot": name, "covers": "selected", "activate": True}
+        found[name] = enrolment.shared_secret(mall, **options)
+        coverage.add("mall", [name], actor="anna", slot=name)
+    return found
+
+
+@pytest.mark.parametrize("merchant", ["garden", "kiosk"])
+def test_the_newest_key_that_covers_the_merchant_is_tried(
+    two_slots: dict[str, Credential], merchant: str
+) -> None:
+    mall = two_slots["garden"].organization
+
+    ended = run("cybs_verify", "mall", "--as", merchant, "--json")
+
+    assert [row["id"] for row in ended.json] == [str(two_slots[merchant].pk)]
+    assert (ended.code, ended.json[0]["outcome"]) == (0, "accepted")
+    assert verification.newest(mall) == [two_slots["kiosk"]]
+    assert verification.newest(mall, acting_as="stranger") == [two_slots["kiosk"]]
+
+
+def test_a_healthy_key_is_not_refused_for_a_merchant_of_another_slot(
+    two_slots: dict[str, Credential],
+) -> None:
+    garden = two_slots["garden"]
+    before = (garden.verify_outcome, garden.verify_checked_at)
+
+    with pytest.raises(NoKey, match="does not cover kiosk"):
+        verification.verify(garden, actor="anna", now=NOW, acting_as="kiosk")
+    named = ("--credential", str(garden.pk), "--as", "kiosk")
+    assert run("cybs_verify", "mall", *named).code == 1
+
+    row = stored(garden)
+    assert (row.verify_outcome, row.verify_checked_at) == before
 
 
 def test_disabled_merchant__is_not_spoken_for(
