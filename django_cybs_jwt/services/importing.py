@@ -21,21 +21,25 @@ HOUR: Final = timedelta(hours=1)
 
 
 @contextmanager
-def by_hand(organization: Organization, *, actor: str, now: datetime) -> Iterator[None]:
-    """Look into what a person uploads: thirty an hour at most; each that is refused is audited.
+def looking(organization: Organization, *, actor: str, now: datetime) -> Iterator[None]:
+    """Look into what somebody brings; what is refused there is audited.
 
-    What it then becomes is `import_key`'s to audit, so that every upload is one row.
+    What it then becomes is `import_key`'s to audit, so that every import is one row.
     """
     try:
-        _check_pace(actor, now)
         yield
     except CybsError as error:
-        # Without its text: that may repeat what was typed into the wrong field.
-        reason = type(error).__name__
-        audit.record_denied(
-            audit.Entry(action=ACTION, actor=actor, organization=str(organization), reason=reason)
-        )
+        named = str(organization)
+        audit.refused(ACTION, type(error), actor=actor, organization=named, now=now)
         raise
+
+
+@contextmanager
+def by_hand(organization: Organization, *, actor: str, now: datetime) -> Iterator[None]:
+    """The same of what a person uploads: thirty an hour at most."""
+    with looking(organization, actor=actor, now=now):
+        _check_pace(actor, now)
+        yield
 
 
 def _check_pace(actor: str, now: datetime) -> None:

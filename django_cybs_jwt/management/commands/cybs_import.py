@@ -42,7 +42,8 @@ class Command(CybsCommand):
         """Show what came in, then store it."""
         now = timezone.now()
         organization = organizations.find(options["org_id"])
-        inspected = self._inspect(organization, options, now)
+        with importing.looking(organization, actor=actor(options), now=now):
+            inspected = self._inspect(organization, options, now)
         warning = keys.owner_warning(organization, inspected)
         notices = [*inspected.notices, *([warning] if warning else [])]
         if not options["json"]:

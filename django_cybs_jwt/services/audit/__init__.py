@@ -127,6 +127,19 @@ def rehearsal() -> Iterator[None]:
         _watched.reset(token)
 
 
+def refused(
+    action: str, error: type[CybsError], *, actor: str, organization: str, now: datetime
+) -> None:
+    """Audit a refusal of what somebody brought, unless that was a rehearsal.
+
+    Without its text: that may repeat what was typed into the wrong field.
+    """
+    if not _watched.get():
+        reason = error.__name__
+        entry = Entry(action=action, actor=actor, organization=organization, reason=reason)
+        record_denied(entry, now=now)
+
+
 def record_denied(entry: Entry, *, now: datetime | None = None) -> None:
     """Append a denied row that stays when the caller's transaction rolls back.
 

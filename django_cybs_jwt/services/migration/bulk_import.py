@@ -170,6 +170,8 @@ def _import(
     now: datetime,
 ) -> Result:
     if isinstance(found, CybsError):
+        named = clean_text(row.organization)
+        audit.refused(importing.ACTION, type(found), actor=actor, organization=named, now=now)
         return _refused(row, found)
     try:
         return _store(row, found, seen, actor=actor, now=now)
@@ -199,7 +201,7 @@ def _store(
     if key in seen:
         raise _twice(seen[key], named)
     with (
-        audit.denials("import", actor=actor, organization=named, now=now),
+        audit.denials(importing.ACTION, actor=actor, organization=named, now=now),
         transaction.atomic(),
     ):
         owner = known or add_organization(

@@ -12,7 +12,12 @@ from typing import Final
 
 from cryptography import x509
 
-from django_cybs_jwt.exceptions import KeyMaterialError, OrganizationConflict, WrongKeyFile
+from django_cybs_jwt.exceptions import (
+    CybsError,
+    KeyMaterialError,
+    OrganizationConflict,
+    WrongKeyFile,
+)
 from django_cybs_jwt.models import Purpose
 from django_cybs_jwt.protocol import pem
 from django_cybs_jwt.protocol.file_password import encode_password
@@ -63,6 +68,14 @@ def open_keys(members: Members, folder: Path, *, now: datetime) -> Opened:
         found=(signing, response) if response else (signing,),
         notices=(*notices, *signing.notices, *(response.notices if response else ())),
     )
+
+
+def merchant_in(members: Members) -> str:
+    """Whom a configuration is about; empty where it does not say."""
+    try:
+        return _org_id(members, "merchantid")
+    except CybsError:
+        return ""
 
 
 @contextmanager

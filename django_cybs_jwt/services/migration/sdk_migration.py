@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import transaction
 
@@ -17,7 +18,7 @@ from django_cybs_jwt.exceptions import (
     CybsError,
 )
 from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization
-from django_cybs_jwt.services import audit, coverage
+from django_cybs_jwt.services import audit, coverage, importing
 from django_cybs_jwt.services.migration import bulk_import, sdk_keys
 from django_cybs_jwt.services.migration.bulk_import import Outcome
 from django_cybs_jwt.services.migration.sdk_keys import Opened
@@ -56,6 +57,13 @@ class Migration:
     error: str = ""
 
 
+class _Refused(NamedTuple):
+    """What the audit trail will say of a configuration that cannot be taken."""
+
+    error: type[CybsError]
+    merchant: str
+
+
 def migrate(
     configurations: Sequence[Configuration], *, actor: str, now: datetime, activate: bool = False
 ) -> Iterator[Migration]:
@@ -84,9 +92,10 @@ def rehearse(
 
 
 @forgetful
-def _prepare(configuration: Configuration, now: datetime) -> tuple[Migration, Opened | None]:
-    """A report to fill in, and the opened keys: None when the configuration is refused already."""
-    members, error, opened = Members({}), "", None
+def _prepare(configuration: Configuration, now: datetime) -> tuple[Migration, Opened | _Refused]:
+    """A report to fill in, and the opened keys, or what refused the configuration already."""
+    members, error = Members({}), ""
+    opened: Opened | _Refused
     try:
         members = Members(configuration.raw)
         opened = sdk_keys.open_keys(members, configuration.folder, now=now)
@@ -94,14 +103,15 @@ def _prepare(configuration: Configuration, now: datetime) -> tuple[Migration, Op
         raise
     except CybsError as refusal:
         error = refusal.text
+        opened = _Refused(type(refusal), sdk_keys.merchant_in(members))
     report = Migration(
         name=configuration.name,
         outcome=Outcome.REFUSED,
         used=members.used,
         error=error,
     )
-    if opened is None:
-        return report, None
+    if not isinstance(opened, Opened):
+        return report, opened
     filled = replace(
         report,
         organization=opened.merchant,
@@ -114,14 +124,22 @@ def _prepare(configuration: Configuration, now: datetime) -> tuple[Migration, Op
 
 
 def _carry_out(
-    report: Migration, opened: Opened | None, *, actor: str, now: datetime, activate: bool
+    report: Migration,
+    opened: Opened | _Refused,
+    *,
+    actor: str,
+    now: datetime,
+    activate: bool,
 ) -> Migration:
-    if opened is None:
+    if not isinstance(opened, Opened):
+        audit.refused(
+            importing.ACTION, opened.error, actor=actor, organization=opened.merchant, now=now
+        )
         return report
     try:
         label = _known(opened.owner, opened) or Organization(org_id=opened.owner, host=opened.host)
         with (
-            audit.denials("import", actor=actor, organization=label, now=now),
+            audit.denials(importing.ACTION, actor=actor, organization=label, now=now),
             transaction.atomic(),
         ):
             keys, covered = _store(opened, actor=actor, now=now, activate=activate)

@@ -41,6 +41,11 @@ def imported(path: str, *more: str) -> Ended:
     return run("cybs_import", "acme", path, "--password-env", "P12_PASSWORD", *more)
 
 
+def denied() -> list[tuple[str, str, str]]:
+    rows = KeyEvent.objects.filter(action="import", outcome="denied")
+    return list(rows.values_list("actor", "organization", "reason"))
+
+
 @pytest.fixture(autouse=True)
 def password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P12_PASSWORD", material.PASSWORD)
@@ -275,10 +280,11 @@ def test_1_for_a_wrong_password(
 ) -> None:
     _, path = written(tmp_path)
     monkeypatch.setenv("P12_PASSWORD", "wrong-hunter2")
-    ended = imported(path)
+    ended = imported(path, "--user", "anna")
     assert ended.code == 1
     assert "password is wrong or the file is damaged" in ended.err
     assert "hunter2" not in ended.err + ended.out
+    assert denied() == [("anna", str(acme), "UnreadableKeyFile")]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Environments hold any bytes on POSIX only.")
@@ -325,6 +331,7 @@ def test_1_for_the_wrong_file_which_is_named(
     assert ended.code == 1
     assert says in ended.err
     assert not Credential.objects.exists()
+    assert len(denied()) == 1
 
 
 def test_1_for_a_public_key_which_is_named(acme: Organization, tmp_path: Path) -> None:

@@ -410,6 +410,17 @@ def test_another_merchants_file_is_refused_and_audited(tmp_path: Path) -> None:
     assert (denied.outcome, denied.organization) == ("denied", f"acme@{HOST}")
 
 
+def test_a_file_that_is_refused_is_audited_and_in_a_dry_run_it_is_not(tmp_path: Path) -> None:
+    enrolment.organization()
+    row = p12_row(tmp_path, password_env="WRONG")
+    refusal(tmp_path, row, dry_run=True)
+    assert not KeyEvent.objects.filter(outcome="denied").exists()
+    refusal(tmp_path, row)
+    denied = KeyEvent.objects.get(outcome="denied")
+    assert (denied.action, denied.actor) == ("import", "tests")
+    assert (denied.organization, denied.reason) == (row["org_id"], "UnreadableKeyFile")
+
+
 def test_a_row_with_more_cells_than_columns_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
     path.write_text("org_id,purpose,file\nacme,signing,a.p12,secret\n")

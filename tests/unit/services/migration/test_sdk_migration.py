@@ -286,6 +286,18 @@ def test_a_response_key_that_cannot_be_taken_refuses_the_whole_configuration(
     assert why in refusal(tmp_path, http_signature(**members))
 
 
+def test_a_configuration_that_is_refused_is_audited_and_in_a_dry_run_it_is_not(
+    tmp_path: Path,
+) -> None:
+    content = http_signature(responseMlePrivateKeyFilePath="nowhere.p12")
+    assert one(tmp_path, content, dry_run=True).outcome == "refused"
+    assert not KeyEvent.objects.filter(outcome="denied").exists()
+    refusal(tmp_path, content)
+    denied = KeyEvent.objects.get(outcome="denied")
+    assert (denied.action, denied.actor) == ("import", "tests")
+    assert (denied.organization, denied.reason) == ("acme", "UnreadableKeyFile")
+
+
 def test_a_key_id_that_is_not_the_files_is_refused(tmp_path: Path) -> None:
     """The SDK would announce it, and then the reply opens with nothing."""
     put_p12(tmp_path / "mle.p12", "acme")
