@@ -46,11 +46,12 @@ class Command(CybsCommand):
             return
         chosen = {name: options[name] for name in ("host", "organization")}
         found = expiry.listing(now, days=options["days"], **chosen)
-        if options["json"]:
-            stopped = self._json(found, now)
-        else:
-            stopped = self._text(found, now)
-            self._tell_what_is_not_watched(expiry.count_without_end(now, **chosen))
+        # The list is a list of ends: what has none stands beside it.
+        beside = self.stderr if options["json"] else self.stdout
+        stopped = self._json(found, now) if options["json"] else self._text(found, now)
+        if without := expiry.count_without_end(now, **chosen):
+            have = "key in force has" if without == 1 else "keys in force have"
+            beside.write(f"{without} {have} no known end: nobody typed it.")
         if stopped:
             raise CybsError(
                 "{stopped} artefacts have ended and stop merchants now.", stopped=stopped
@@ -76,11 +77,6 @@ class Command(CybsCommand):
         for line in _summary(days, now):
             self.stdout.write(line)
         return stopped
-
-    def _tell_what_is_not_watched(self, without: int) -> None:
-        if without:
-            have = "key in force has" if without == 1 else "keys in force have"
-            self.stdout.write(f"{without} {have} no known end: nobody typed it.")
 
 
 def _facts(ending: Ending, now: datetime) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from django_cybs_jwt.models import Organization
 from django_cybs_jwt.services import metrics
+from tests.unit.management import running
 from tests.unit.services import estate
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
@@ -113,6 +114,16 @@ def test_text__tells_of_keys_whose_end_nobody_knows() -> None:
     estate.key(estate.organization("acme"), days=None)
 
     assert "1 key in force has no known end" in run()
+
+
+def test_json__tells_of_keys_whose_end_nobody_knows_beside_the_list() -> None:
+    assert running.run("cybs_expiry", "--json").err == ""
+    estate.key(estate.organization("acme"), days=None)
+
+    ended = running.run("cybs_expiry", "--json")
+
+    assert (ended.code, ended.json) == (0, [])
+    assert "1 key in force has no known end" in ended.err
 
 
 @pytest.mark.parametrize(
