@@ -127,8 +127,13 @@ def _certificate_der(data: bytes) -> bytes:
         raise WrongKeyFile(
             "The file holds a private key, which has no place here. Give the certificate alone."
         )
-    if [block.label in _CERTIFICATE_LABELS for block in blocks] != [True]:
+    if not blocks or any(block.label not in _CERTIFICATE_LABELS for block in blocks):
         raise wrong_kind(data, _CERTIFICATE)
+    if len(blocks) > 1:
+        raise WrongKeyFile(
+            "The file holds several certificates ({count}). Give the right one alone.",
+            count=len(blocks),
+        )
     return blocks[0].der
 
 

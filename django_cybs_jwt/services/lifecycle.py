@@ -90,6 +90,12 @@ _STAMPS: Final = {
 def target(action: Action, credential: Credential) -> State:
     """Where *action* leads from the key's state, or InvalidTransition."""
     transition = TABLE[action]
+    if action == Action.DESTROY and credential.state in (State.ACTIVE, State.RETIRING):
+        raise InvalidTransition(
+            "{key_id} is {state}: it may be in use. Retire it first.",
+            key_id=credential.key_id,
+            state=credential.state,
+        )
     if credential.state not in transition.sources:
         allowed = ", ".join(sorted(transition.sources))
         raise InvalidTransition(

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from django.utils import timezone
 
 from django_cybs_jwt.models import Credential, KeyEvent, Organization, State
-from django_cybs_jwt.services import withdrawal
+from django_cybs_jwt.services import rotation, withdrawal
 from django_cybs_jwt.testing import material
 from tests.unit.management.running import Ended, run, type_in
 from tests.unit.services import enrolment
@@ -458,6 +458,26 @@ def test_a_key_is_retired_with_a_reason(acme: Organization) -> None:
     again = run("cybs_keys", "retire", str(row.pk), "--reason", "moved")
     assert again.code == 1
     assert f"{row.key_id} is RETIRED" in again.err
+
+
+@pytest.mark.parametrize("state", [State.ACTIVE, State.RETIRING])
+def test_a_key_that_may_be_in_use_is_retired_before_it_is_destroyed(
+    acme: Organization, state: State
+) -> None:
+    row = enrolment.shared_secret(acme, activate=True)
+    if state == State.RETIRING:
+        rotation.rotate(
+            enrolment.shared_secret(acme, activate=False),
+            actor="tests", now=timezone.now(), force=True, reason="test",
+        )  # fmt: skip
+    destroy = ("cybs_keys", "destroy", str(row.pk), "--reason", "moved")
+
+    refused = run(*destroy)
+
+    assert refused.code == 1
+    assert f"{row.key_id} is {state}: it may be in use. Retire it first." in refused.err
+    assert run("cybs_keys", "retire", str(row.pk), "--reason", "moved").code == 0
+    assert run(*destroy).code == 0
 
 
 @pytest.mark.parametrize("name", ["", "7", "00000000-0000-0000-0000-000000000000", "x" * 9999])

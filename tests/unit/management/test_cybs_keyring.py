@@ -147,5 +147,13 @@ def test_what_cannot_be_added_ends_with_its_code(
 
 
 @pytest.mark.usefixtures("cybs_ring")
+def test_of_several_certificates_it_says_that_there_are_several(certificate: Path) -> None:
+    certificate.write_text(certificate.read_text() * 3)
+    ended = run("cybs_gateway_cert", "add", str(certificate), "--host", HOST)
+    assert ended.code == 1
+    assert "several certificates (3)" in ended.err
+
+
+@pytest.mark.usefixtures("cybs_ring")
 def test_a_host_that_is_none_ends_with_2(certificate: Path) -> None:
     assert run("cybs_gateway_cert", "add", str(certificate), "--host", "http://x/").code == 2

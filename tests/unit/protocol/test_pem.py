@@ -120,7 +120,7 @@ def test_a_certificate_with_its_bag_attributes_is_read() -> None:
         pytest.param(
             hostile.certificate_pem() + PLAIN, WrongKeyFile, "holds a private key", id="a key too"
         ),
-        pytest.param(hostile.certificate_pem() * 2, WrongKeyFile, "one certificate", id="two"),
+        pytest.param(hostile.certificate_pem() * 2, WrongKeyFile, "several certificates", id="two"),
         pytest.param(hostile.good_p12(), WrongKeyFile, "looks like a P12 file", id="P12"),
         pytest.param(b"hello", WrongKeyFile, "looks like plain text", id="text"),
         pytest.param(b"", WrongKeyFile, "empty", id="nothing"),
