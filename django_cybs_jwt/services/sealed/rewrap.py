@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import SealingError
-from django_cybs_jwt.sealing import KeyRing, needs_rewrap, rewrap
+from django_cybs_jwt.sealing import KeyRing, kek_id_of, needs_rewrap, rewrap
 from django_cybs_jwt.services import audit
 from django_cybs_jwt.services.sealed import columns as sealed_columns
 from django_cybs_jwt.services.sealed.columns import TABLES, SealedTable, one_line
@@ -140,6 +140,8 @@ class _Work:
             subject, blob = f"{self.table.model.__name__} {row.pk} {name}", getattr(row, name)
             try:
                 if blob is not None and needs_rewrap(blob, self.ring):
+                    # Of a key added since this run began: a newer run has moved it there.
+                    self.ring.status(kek_id_of(blob))
                     context = self.table.context(row, name)
                     moved[name] = rewrap(blob, context=context, ring=self.ring)
                     self.report.failed.pop(subject, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from django.utils import timezone
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import Credential, KeyEvent
-from django_cybs_jwt.sealing import kek_id_of, payload_digest, seal
+from django_cybs_jwt.sealing import KeyRing, kek_id_of, payload_digest, ring_file, seal
+from django_cybs_jwt.sealing import rewrap as blob_rewrap
 from django_cybs_jwt.services import epoch, signing, withdrawal
+from django_cybs_jwt.services.keys import sealing_context
 from django_cybs_jwt.services.sealed import proof as sealed_proof
 from django_cybs_jwt.services.sealed import rewrap
 from django_cybs_jwt.services.sealed.columns import TABLES
@@ -182,6 +185,24 @@ def test_it_tells_how_far_it_is_after_each_transaction(settings: Any) -> None:
     run(size=2, after_batch=lambda report: told.append(report.moved))
 
     assert told == [2, 4, 5]
+
+
+def test_what_a_newer_run_has_moved_is_not_moved_back(settings: Any, tmp_path: Path) -> None:
+    path = tmp_path / "ring.json"
+    ring_file.write_new(path, KeyRing.from_mapping(settings.CYBS_JWT["KEYRING"]))
+    settings.CYBS_JWT = {"KEYRING_FILE": path}
+    row = key()
+    assert conf.keyring().primary_id == "old"
+
+    newer = ring_file.change(path, lambda ring: ring.with_new("newer").promoted("newer"))
+    context = sealing_context(row, "sealed_secret")
+    moved = blob_rewrap(row.sealed_secret, context=context, ring=newer)
+    enrolment.change(row, sealed_secret=moved)
+    report = run()
+
+    assert sorted(keks()) == ["newer", "old"]
+    assert (report.moved, report.failed_rows) == (0, 1)
+    assert everything_opens()
 
 
 def test_beginning_and_end_are_audited(settings: Any) -> None:
