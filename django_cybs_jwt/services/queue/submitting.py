@@ -157,7 +157,7 @@ def _begin(
     )
     now = database_clock.now()
     request = queueing.build(
-        organizations.find(org_id),
+        organizations.find_alone(org_id),
         payload,
         idempotency_key=idempotency_key,
         priority=0,
