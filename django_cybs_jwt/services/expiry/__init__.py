@@ -19,17 +19,18 @@ LONGEST: Final = 36_500
 """Days; who asks for more asks for everything."""
 
 
-def scan(now: datetime, *, until: datetime = FAR) -> Iterator[Ending]:
+def scan(now: datetime, *, until: datetime = FAR, outlasted: bool = False) -> Iterator[Ending]:
     """Everything that ends by *until* or has ended, the earliest end first.
 
+    With *outlasted* also certificates that nothing depends on, because another one lasts longer.
     Keys count while they are in force, staged, verified or retiring. Streams from the database:
     memory holds what meta keys serve and one chunk of rows, not the estate.
     """
     radius = BlastRadius(now)
     return heapq.merge(
         key_endings.stream(radius, until=until),
-        certificate_endings.stream(radius, until=until),
-        certificate_endings.shared_ones(radius, until=until),
+        certificate_endings.stream(radius, until=until, outlasted=outlasted),
+        certificate_endings.shared_ones(radius, until=until, outlasted=outlasted),
         other_endings.listing(now, until=until),
         key=lambda ending: ending.ends,
     )
@@ -49,7 +50,7 @@ def listing(
     """
     far = days is None or days > LONGEST
     until = FAR if far else now.astimezone(UTC) + timedelta(days=days or 0)
-    found = scan(now, until=until)
+    found = scan(now, until=until, outlasted=True)
     if host is not None:
         found = (ending for ending in found if ending.host == host.lower())
     if organization is not None:

@@ -1,7 +1,7 @@
-"""The ends of request-MLE certificates: only of the last one that a key owner has.
+"""The ends of request-MLE certificates: nothing stops but with the last one that an owner has.
 
-A certificate that another one outlasts without a gap is not listed, ended or not:
-`gateway_certificates.choose` passes to the other by itself.
+From a certificate that another one outlasts without a gap `gateway_certificates.choose` passes to
+the other by itself. People see it listed, as out of use, until it has ended; a scan leaves it out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Value
 
 from django_cybs_jwt.models import GatewayCertificate, Organization
 from django_cybs_jwt.services import force
@@ -52,19 +52,29 @@ class _OwnRow(NamedTuple):
     org_id: str
     kind: str
     live: bool
+    is_last: bool
 
 
-def stream(radius: BlastRadius, *, until: datetime = FAR) -> Iterator[Ending]:
-    """The last certificates out of owners' own files that end by *until*, the earliest first."""
+def stream(
+    radius: BlastRadius, *, until: datetime = FAR, outlasted: bool = False
+) -> Iterator[Ending]:
+    """The last certificates out of owners' own files that end by *until*, the earliest first.
+
+    With *outlasted* those too that have not ended and are not the last.
+    """
     shared, ready = _shared(), successors.of_certificates(radius.now)
-    for values in _own(radius.now, until).iterator(chunk_size=CHUNK):
+    for values in _own(radius.now, until, outlasted=outlasted).iterator(chunk_size=CHUNK):
         row = _OwnRow(*values)
-        outlasted = any(
+        is_last = row.is_last and not any(
             other.ends > row.ends and other.outlasts(row, radius.now) for other in shared[row.host]
         )
         in_use, stops = _reliance(row, radius)
-        if outlasted or not (in_use or stops):
+        if not (in_use or stops):
             continue
+        if not is_last:
+            if not outlasted or row.ends <= radius.now:
+                continue
+            in_use, stops = False, ()
         yield Ending(
             artefact=Artefact.REQUEST_MLE_CERTIFICATE,
             subject=row.id,
@@ -81,20 +91,21 @@ def stream(radius: BlastRadius, *, until: datetime = FAR) -> Iterator[Ending]:
         )
 
 
-def shared_ones(radius: BlastRadius, *, until: datetime = FAR) -> list[Ending]:
-    """The last host-wide certificates, as far as an owner depends on one, the earliest first."""
-    found = []
-    for host, rows in _shared().items():
+def shared_ones(
+    radius: BlastRadius, *, until: datetime = FAR, outlasted: bool = False
+) -> list[Ending]:
+    """The last host-wide certificates, as far as an owner depends on one, the earliest first.
+
+    With *outlasted* those too that have not ended and are not the last.
+    """
+    found: list[Ending] = []
+    for rows in _shared().values():
         for row in rows:
-            if row.ends > until or any(other.outlasts(row, radius.now) for other in rows):
-                continue
-            owners = _depending(row, radius)
-            end = max(row.ends, radius.now)
-            stops = [name for pk, _, _, _ in owners for name in radius.of_owner(pk, at=end)]
-            merchants = [own for own in owners if own[2] == Organization.Kind.MERCHANT]
-            stops += [merchant_name(org_id, host) for _, org_id, _, _ in merchants]
-            if owners:
-                found.append(_host_wide(row, sorted(stops), live=any(own[3] for own in owners)))
+            longer = [other for other in rows if other.outlasts(row, radius.now)]
+            twice = any(other.ends == row.ends for other in longer)
+            replaced = bool(longer) and (not outlasted or twice or row.ends <= radius.now)
+            if row.ends <= until and not replaced:
+                found.extend(_host_wide(row, radius, in_use=not longer))
     return sorted(found, key=lambda ending: ending.ends)
 
 
@@ -118,7 +129,7 @@ def _shared() -> dict[str, list[_Row]]:
     return rows
 
 
-def _own(now: datetime, until: datetime) -> QuerySet[GatewayCertificate, Any]:
+def _own(now: datetime, until: datetime, *, outlasted: bool) -> QuerySet[GatewayCertificate, Any]:
     others = GatewayCertificate.objects.filter(
         Q(not_before__lte=OuterRef("not_after")) | Q(not_before__lte=now),
         organization=OuterRef("organization"),
@@ -127,15 +138,17 @@ def _own(now: datetime, until: datetime) -> QuerySet[GatewayCertificate, Any]:
     first = Q(created_at__lt=OuterRef("created_at")) | Q(
         created_at=OuterRef("created_at"), pk__lt=OuterRef("pk")
     )
-    longer = others.filter(
-        Q(not_after__gt=OuterRef("not_after")) | (Q(not_after=OuterRef("not_after")) & first)
-    )
-    return (
-        GatewayCertificate.objects.filter(organization__active=True, not_after__lte=until)
-        .filter(~Exists(longer))
-        .order_by(Moment("not_after"), "pk")
-        .values_list(*_COLUMNS, *_OWNER)
-    )
+    twice = Q(not_after=OuterRef("not_after")) & first
+    later = Q(not_after__gt=OuterRef("not_after"))
+    rows = GatewayCertificate.objects.filter(organization__active=True, not_after__lte=until)
+    if outlasted:
+        chosen = rows.filter(~Exists(others.filter(twice)))
+        chosen = chosen.annotate(is_last=~Exists(others.filter(later)))
+    else:
+        chosen = rows.filter(~Exists(others.filter(later | twice)))
+        chosen = chosen.annotate(is_last=Value(True))
+    order = (Moment("not_after"), "pk")
+    return chosen.order_by(*order).values_list(*_COLUMNS, *_OWNER, "is_last")
 
 
 def _depending(row: _Row, radius: BlastRadius) -> list[tuple[uuid.UUID, str, str, bool]]:
@@ -151,15 +164,22 @@ def _depending(row: _Row, radius: BlastRadius) -> list[tuple[uuid.UUID, str, str
     return [own for own in found if radius.is_relied_on(own[0], at=end)]
 
 
-def _host_wide(row: _Row, stops: list[str], *, live: bool) -> Ending:
-    return Ending(
+def _host_wide(row: _Row, radius: BlastRadius, *, in_use: bool) -> Iterator[Ending]:
+    owners = _depending(row, radius)
+    if not owners:
+        return
+    end = max(row.ends, radius.now)
+    stops = [name for pk, _, _, _ in owners for name in radius.of_owner(pk, at=end)]
+    merchants = [own for own in owners if own[2] == Organization.Kind.MERCHANT]
+    stops += [merchant_name(org_id, row.host) for _, org_id, _, _ in merchants]
+    yield Ending(
         artefact=Artefact.REQUEST_MLE_CERTIFICATE,
         subject=row.id,
         key_id=row.key_id,
         begins=row.begins,
         ends=row.ends,
         host=row.host,
-        live=live,
-        in_use=True,
-        stops=stops,
+        live=any(own[3] for own in owners),
+        in_use=in_use,
+        stops=sorted(stops) if in_use else (),
     )

@@ -114,6 +114,26 @@ def test_the_same_host_wide_certificate_twice_is_listed_once() -> None:
     assert len([found for found in ends() if found.artefact == REQUEST_MLE]) == 1
 
 
+def test_a_certificate_that_another_one_outlasts_is_listed_out_of_use_and_stops_nobody() -> None:
+    acme, shop = estate.organization("acme"), estate.organization("shop")
+    for owner in (acme, shop):
+        estate.key(owner, days=660)
+    for days in (50, 50, 200):
+        estate.certificate(acme, days=days)
+    for days in (-3, 40, 40, 180):
+        estate.certificate(None, days=days)
+
+    listed = [found for found in ends() if found.artefact == REQUEST_MLE]
+
+    expected = [("", 40), ("acme", 50), ("", 180), ("acme", 200)]
+    assert [(found.organization, found.days_left(NOW)) for found in listed] == expected
+    quiet = [(found.in_use, list(found.stops)) for found in listed[:2]]
+    assert quiet == [(False, [])] * 2
+    assert all(found.in_use and found.stops for found in listed[2:])
+    scanned = [found for found in expiry.scan(NOW) if found.artefact == REQUEST_MLE]
+    assert scanned == listed[2:]
+
+
 def test_a_newer_certificate_waits_with_the_key_whose_file_carried_it() -> None:
     acme = estate.organization("acme")
     old = estate.key(acme, days=660)
@@ -168,7 +188,8 @@ def test_a_host_wide_certificate_that_lasts_longer_stands_in_for_an_owners() -> 
 
     found = {ending.subject: ending for ending in ends() if ending.artefact == REQUEST_MLE}
 
-    assert own.pk not in found
+    assert (found[own.pk].in_use, list(found[own.pk].stops)) == (False, [])
+    assert own.pk not in {ending.subject for ending in expiry.scan(NOW)}
     assert found[shared.pk].stops == [str(acme)]
     assert (found[shared.pk].organization, found[shared.pk].host) == ("", estate.LIVE_HOST)
 
