@@ -13,12 +13,13 @@ from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from django_cybs_jwt.admin import business_center, uploads
+from django_cybs_jwt.admin import business_center, misplaced, uploads
 from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import FormScreen
 from django_cybs_jwt.exceptions import (
     KeyMaterialError,
     OrganizationError,
+    OrganizationNotFound,
     TooManyImports,
 )
 from django_cybs_jwt.models import Coverage, Credential, Organization, Purpose, State
@@ -95,6 +96,8 @@ class ImportForm(forms.Form):
         (_("What it does not say itself"), ["key_id", "expires_at"]),
         (_("Rarely needed"), ["algorithm", "slot", "covers"]),
     ]
+    hidden_boxes: ClassVar = ("password", "secret")
+    open_boxes: ClassVar = ("organization", "key_id", "expires_at", "slot")
 
     def __init__(
         self, *args: Any, request: HttpRequest, replaces: Credential | None, **options: Any
@@ -122,6 +125,8 @@ class ImportForm(forms.Form):
         seen = scope_of(self.request).visible(Organization.objects.all())
         try:
             return organizations.find(self.cleaned_data["organization"], among=seen)
+        except OrganizationNotFound:  # whose text repeats what may be a secret
+            raise forms.ValidationError(_("No such organization is stored.")) from None
         except OrganizationError as error:
             raise forms.ValidationError(str(error)) from None
 
@@ -129,6 +134,7 @@ class ImportForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Look into what came in; a wrong file is named here."""
         cleaned = super().clean() or {}
+        self._take_out_misplaced(cleaned)
         if uploads.was_refused(self.request):
             self.add_error("file", _("Choose one file of at most 64 KiB."))
         elif bool(cleaned.get("file")) == bool(cleaned.get("secret")):
@@ -136,6 +142,17 @@ class ImportForm(forms.Form):
         elif not self.errors:
             self._inspect(cleaned)
         return cleaned
+
+    @forgetful
+    def _take_out_misplaced(self, cleaned: dict[str, Any]) -> None:
+        """Refuse what may be a secret where it could be read, and forget it."""
+        secrets = {self.data.get(name) for name in self.hidden_boxes} - {None, ""}
+        for name in self.open_boxes:
+            typed = self.data.get(name, "")
+            is_known = isinstance(cleaned.get(name), Organization)
+            if not is_known and (typed in secrets or misplaced.may_be_secret(typed)):
+                self.data = dict(self.data.items()) | {name: ""}
+                self.add_error(name, _("This may be a secret, so it is not shown again."))
 
     def _inspect(self, cleaned: dict[str, Any]) -> None:
         field = "file" if cleaned.get("file") else "secret"

@@ -214,9 +214,39 @@ def test_what_was_typed_into_the_wrong_field_is_not_in_the_audit_trail(visitor: 
     enrolment.organization()
     file = material.p12("acme")
     secret = material.shared_secret().secret
-    assert "key ID is" in post(visitor, uploaded(file, key_id=secret)).content.decode()
+    answer = post(visitor, uploaded(file, key_id=secret))
+    assert "This may be a secret" in answer.content.decode()
+    assert_no_secret(answer, secret)
+    assert "key ID is" in post(visitor, uploaded(file, key_id="another")).content.decode()
     (event,) = KeyEvent.objects.filter(action="import")
     assert (event.outcome, event.reason) == ("denied", "WrongKeyFile")
+
+
+IDS = {
+    "a UUID": "08c94330-f618-42a3-b09d-e1e43be5efda",
+    "a serial number": "7412345678901234567890123456",
+    "hexadecimal": "08C94330F61842A3B09DE1E43BE5EFDA",
+    "words": "key-of-the-warehouse-in-spring",
+}
+
+
+@pytest.mark.parametrize("kind", IDS)
+def test_what_is_no_secret_stays_typed_in(visitor: Client, kind: str) -> None:
+    enrolment.organization()
+    names = {"organization": "a_merchant_with_a_long_name", "slot": "a_second_slot_of_the_same"}
+    answer = post(visitor, pasted("not Base64 at all!", IDS[kind], **names))
+    shown = {field.name: field.value() for field in answer.context["form"]}
+    assert shown["key_id"] == IDS[kind]
+    assert {name: shown[name] for name in names} == names
+
+
+def test_an_organization_keeps_its_name_where_its_files_password_is_the_same(
+    visitor: Client,
+) -> None:
+    enrolment.organization()
+    answer = post(visitor, uploaded(material.p12("acme"), password="acme"))
+    assert "password is wrong" in str(answer.context["form"].errors)
+    assert 'value="acme"' in answer.content.decode()
 
 
 WRONG = {
