@@ -16,7 +16,7 @@ from django_cybs_jwt import texts
 from django_cybs_jwt.admin import words
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.choices import ChoiceFilter
-from django_cybs_jwt.admin.requests import actor
+from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences
 from django_cybs_jwt.models import Approval
 from django_cybs_jwt.services import approvals
@@ -176,6 +176,14 @@ class ApprovalAdmin(CybsAdmin):
         """With the keys, without what is sealed in them."""
         joined = ("credential__organization", "credential__slot")
         return super().get_queryset(request).select_related(*joined)
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Approval:
+        """The row, whose words name nobody that the visitor does not see."""
+        row: Approval = super().get_object(request, object_id, from_field)
+        row.detail, row.reason = scope_of(request).redact([row.detail, row.reason])
+        return row
 
     def audited(self, row: Approval) -> dict[str, str]:
         """By the key."""

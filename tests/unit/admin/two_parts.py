@@ -102,7 +102,10 @@ def _duties(owner: Organization) -> None:
         "mail", f"{owner}".replace("@", "-") + "@x.example", actor="m", organization=owner
     )
     spare = enrolment.shared_secret(owner, slot="spare", activate=False)
-    approvals.request("destroy", spare, actor="mara", now=now, reason=f"of {owner}")
+    foreign = f"for {HIDDEN}-shop@{owner.host}, which stands beside {owner}"
+    approvals.request("destroy", spare, actor="mara", now=now, reason=foreign)
+    signs = owner.slots.get(purpose="signing", name="").credentials.get()
+    approvals.request("cover", signs, actor="mara", now=now, detail=foreign, reason=foreign)
     for state in ("PARKED", "IN_DOUBT"):
         key = f"{owner.org_id}-{state}"
         row = cybs.enqueue(
