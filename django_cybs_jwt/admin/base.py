@@ -40,6 +40,8 @@ class CybsAdmin(_ModelAdmin):
     bulk: Sequence[BulkAction] = ()
     sealed: Sequence[str] = ()
     linked: Sequence[str] = ()
+    # Django's counts beside the filters take a query for each choice: `?_facets` asks for them.
+    show_facets = admin.ShowFacets.NEVER
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """What the visitor sees; lists, autocomplete, actions, filters and pages all start here."""
