@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import FormScreen
-from django_cybs_jwt.models import Coverage, KeySlot, Organization
+from django_cybs_jwt.models import Coverage, KeySlot, Organization, Purpose
 from django_cybs_jwt.services import choosing
 from django_cybs_jwt.services.permissions import Permission
 
@@ -78,9 +78,10 @@ class CoverageScreen(FormScreen):
 
     @classmethod
     def is_offered(cls, admin: Any, request: HttpRequest, row: KeySlot) -> bool:
-        """For owners that may have a meta key."""
+        """For owners that may have a meta key; a slot for replies follows the one that signs."""
         is_merchant = row.organization.kind == Organization.Kind.MERCHANT
-        return not is_merchant and cls.is_permitted(admin, request)
+        decides = row.purpose == Purpose.SIGNING and not is_merchant
+        return decides and cls.is_permitted(admin, request)
 
     def form(self) -> forms.Form:
         """Bound to what was posted, with the merchants that were ticked."""

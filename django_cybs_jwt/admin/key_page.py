@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin import business_center, chart, trail
 from django_cybs_jwt.admin.requests import scope_of
-from django_cybs_jwt.models import Credential, KeySlot, Purpose, State
+from django_cybs_jwt.models import Coverage, Credential, KeySlot, Purpose, State
 from django_cybs_jwt.services import contents, coverage, keys, usage
 from django_cybs_jwt.services.overview import stages, watching
 
@@ -85,7 +85,17 @@ def slot_facts(admin: CybsAdmin, request: HttpRequest, row: KeySlot) -> dict[str
         "covered_count": count,
         "covered_more": max(0, seen_count - MOST_SHOWN),
         "covered_hidden": count - seen_count,
+        "follows": _followed(admin, row),
     }
+
+
+def _followed(admin: CybsAdmin, row: KeySlot) -> dict[str, str]:
+    """The signing slot that decides whom a slot for replies covers; its *url*, if it is there."""
+    if row.purpose == Purpose.SIGNING or row.coverage == Coverage.OWN:
+        return {}
+    signing = row.organization.slots.filter(purpose=Purpose.SIGNING, name=row.name).first()
+    url = admin.url_of(KeySlot, "change", signing.pk) if signing is not None else ""
+    return {"slot": str(signing or ""), "url": url}
 
 
 def _offered(admin: CybsAdmin, request: HttpRequest, row: Credential) -> dict[str, str]:

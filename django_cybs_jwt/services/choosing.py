@@ -175,19 +175,15 @@ def _check_none_is_lost(unseen: Sequence[Organization]) -> None:
 
 def _together(slot: KeySlot) -> list[KeySlot]:
     """The signing slot first, then the response slots that serve others under the same name."""
-    same = list(slot.organization.slots.filter(name=slot.name))
-    signing = [row for row in same if row.purpose == Purpose.SIGNING]
-    if not signing:
+    if slot.purpose != Purpose.SIGNING:
         raise OrganizationConflict(
-            "{org_id} has no signing key in slot {name!r}. "
-            "A Response MLE key follows the signing key of its owner.",
-            org_id=slot.organization.org_id,
-            name=slot.name,
+            "{slot!r} is for Response MLE: it follows the signing slot of its owner and name. "
+            "Choose there.",
+            slot=str(slot),
         )
-    others = [
-        row for row in same if row.purpose != Purpose.SIGNING and row.coverage != Coverage.OWN
-    ]
-    return signing + others
+    same = slot.organization.slots.filter(name=slot.name)
+    others = same.exclude(purpose=Purpose.SIGNING).exclude(coverage=Coverage.OWN)
+    return [slot, *others]
 
 
 def _named(

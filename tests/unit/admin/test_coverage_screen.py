@@ -84,8 +84,22 @@ def test_all_takes_no_list_and_the_list_does_not_come_back(visitor: Client, slot
 
 def test_signing_and_response_slots_change_together(visitor: Client, slot: KeySlot) -> None:
     response = enrolment.rsa_key(slot.organization, covers="selected").slot
-    post(visitor, response, merchants="shop", _save="1")
+    post(visitor, slot, merchants="shop", _save="1")
     assert served(slot) == served(response) == ["shop"]
+
+
+@pytest.mark.parametrize("name", ["", "alone"])
+def test_a_response_slot_leads_to_the_signing_slot_and_chooses_nothing(
+    visitor: Client, slot: KeySlot, name: str
+) -> None:
+    row = enrolment.rsa_key(slot.organization, covers="selected", slot=name).slot
+    page = visitor.get(people.url("keyslot", "change", row.pk)).content.decode()
+    assert people.url("keyslot", "coverage", row.pk) not in page
+    assert "whom both cover is chosen there" in page
+    assert (people.url("keyslot", "change", slot.pk) in page) is (name == "")
+    assert ("There is no such slot." in page) is (name != "")
+    assert "follows the signing slot" in told(post(visitor, row, merchants="shop", _save="1"))[0]
+    assert (served(slot), served(row)) == (["garden"], [])
 
 
 def test_a_search_lists_matches_and_a_tick_adds_to_the_list(visitor: Client, slot: KeySlot) -> None:

@@ -63,9 +63,10 @@ def test_a_refused_choice_is_audited_and_changes_nothing(slot: KeySlot) -> None:
     assert KeySlot.objects.get(pk=slot.pk).coverage == "all"
 
 
-def test_a_response_slot_alone_decides_nothing(slot: KeySlot) -> None:
-    row = enrolment.rsa_key(slot.organization, covers="all", slot="other").slot
-    with pytest.raises(OrganizationConflict, match="no signing key in slot 'other'"):
+@pytest.mark.parametrize("name", ["", "other"])
+def test_a_response_slot_decides_nothing(slot: KeySlot, name: str) -> None:
+    row = enrolment.rsa_key(slot.organization, covers="all", slot=name).slot
+    with pytest.raises(OrganizationConflict, match="follows the signing slot"):
         choosing.plan(row, covers="own", names=[], now=NOW)
 
 
