@@ -18,8 +18,10 @@ from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.choices import ChoiceFilter
 from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences
+from django_cybs_jwt.admin.withdrawing import losses
 from django_cybs_jwt.models import Approval
 from django_cybs_jwt.services import approvals
+from django_cybs_jwt.services.lifecycle import Action
 from django_cybs_jwt.services.overview import dashboard, impact
 from django_cybs_jwt.services.people import person
 from django_cybs_jwt.services.permissions import Permission
@@ -220,7 +222,8 @@ def _consequences(row: Approval, what: list[Text]) -> Consequences:
     which = now_("Its fingerprint begins with %(fingerprint)s; %(uploader)s uploaded it.") % facts
     detail = [now_("Exactly: %(detail)s") % {"detail": row.detail[:_LONGEST]}] if row.detail else []
     reasons = [now_("Reason given: %(reason)s") % {"reason": row.reason}] if row.reason else []
+    lost = losses(row.action, key).sentences if row.action == Action.DESTROY else []
     return Consequences(
-        sentences=[asked, *what, *detail, which, *reasons],
+        sentences=[asked, *what, *lost, *detail, which, *reasons],
         merchants=impact.affected(row.action, key, now=timezone.now()),
     )

@@ -16,6 +16,7 @@ from django_cybs_jwt.models import Credential, Purpose
 from django_cybs_jwt.services import lifecycle, withdrawal
 from django_cybs_jwt.services.lifecycle import Action
 from django_cybs_jwt.services.overview import impact
+from django_cybs_jwt.services.overview.impact import Stake
 from django_cybs_jwt.services.people import person
 from django_cybs_jwt.services.permissions import Permission
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     Effects = Mapping[str, Sequence[Text]]
 
 _SIGNING, _RESPONSE = Purpose.SIGNING.value, Purpose.RESPONSE_MLE.value
-_DEPEND: Final = {
+_USED: Final = {
     _SIGNING: _("Requests for these merchants fail until another key signs."),
     _RESPONSE: _(
         "Until another key is active in its place, replies for these merchants come in clear, or "
@@ -33,6 +34,43 @@ _DEPEND: Final = {
         "owner stands beside it."
     ),
 }
+_LOST: Final = {
+    Stake.WAY_BACK: _(
+        "The key that replaced it goes on for these merchants. What is lost is the way back: the "
+        "switch cannot be rolled back without this key."
+    ),
+    Stake.WAY_OUT: _(
+        "The key that replaced it is not in use. Rolling back to this key is the way out for "
+        "these merchants, and it is lost."
+    ),
+    Stake.STOP: _(
+        "Requests for these merchants fail now, and go on to until another key is active in its "
+        "place."
+    ),
+    Stake.REPLIES: _(
+        "Replies for these merchants that come in under its key ID cannot be decrypted without it."
+    ),
+}
+_LET_GO: Final = _(
+    "Requests for these merchants fail now. Once it is retired, the next key that is found for "
+    "them signs."
+)
+_IDLE: Final = _("No merchant depends on it now.")
+
+
+def losses(action: str, row: Credential) -> Consequences:
+    """What *action* takes from which merchants; that it takes nothing is said, too."""
+    found = impact.lost(action, row, now=timezone.now())
+    texts = [_loss(action, row, stake) for stake in found]
+    merchants = sorted({name for names in found.values() for name in names})
+    return Consequences(sentences=texts or [_IDLE], merchants=merchants)
+
+
+def _loss(action: str, row: Credential, stake: Stake) -> Text:
+    if stake == Stake.USE:
+        return _USED[row.slot.purpose]
+    lets_go = stake == Stake.STOP and action == Action.RETIRE
+    return _LET_GO if lets_go else _LOST[stake]
 
 
 class NeededReasonForm(ReasonForm):
@@ -62,10 +100,11 @@ class WithdrawScreen(ConfirmScreen):
         return leads and cls.is_permitted(admin, request)
 
     def consequences(self) -> Consequences:
-        """The verb's effects, and whoever depends on the key now."""
-        merchants = impact.affected(self.action, self.row, now=timezone.now())
-        depend = _DEPEND[self.purpose] if merchants else _("No merchant depends on it now.")
-        return Consequences(sentences=[*self.effects[self.purpose], depend], merchants=merchants)
+        """The verb's effects, and what is lost to whom: that is another thing in each state."""
+        found = losses(self.action, self.row)
+        return Consequences(
+            sentences=[*self.effects[self.purpose], *found.sentences], merchants=found.merchants
+        )
 
     @property
     def purpose(self) -> str:
@@ -92,7 +131,7 @@ class SuspendScreen(WithdrawScreen):
     service = staticmethod(withdrawal.suspend)
     effects: ClassVar = {
         _SIGNING: [
-            _("The key signs nothing, and no other key takes its place."),
+            _("The key signs nothing until it is resumed; that puts no other key in its place."),
             _("Every process obeys within five seconds. You can resume it."),
         ],
         _RESPONSE: [
@@ -189,7 +228,7 @@ class DestroyScreen(WithdrawScreen):
     service = staticmethod(withdrawal.destroy)
     effects: ClassVar = {
         _SIGNING: [_OVERWRITTEN],
-        _RESPONSE: [_OVERWRITTEN, _("Replies under its key ID can no longer be decrypted.")],
+        _RESPONSE: [_OVERWRITTEN],
     }
     told = _("Destroyed.")
 

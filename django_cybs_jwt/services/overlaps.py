@@ -37,6 +37,12 @@ def is_rolled_back(now: datetime) -> Q:
     return _RETIRING & Q(overlap_until=None, retiring_at__gt=now - DEFAULT)
 
 
+def is_open_of(row: Credential, now: datetime) -> bool:
+    """`is_open` of one key."""
+    is_retiring = row.state == State.RETIRING and row.activate_at is None
+    return is_retiring and row.overlap_until is not None and row.overlap_until > now
+
+
 def is_over(now: datetime) -> Q:
     """Keys that only wait to be written down as RETIRED; one that was rolled back, after a day."""
     rolled_back = Q(overlap_until=None, retiring_at__lte=now - DEFAULT)

@@ -227,6 +227,12 @@ def in_slot(rows: Iterable[Credential], now: datetime) -> Credential | None:
     return next((row for row in _current(rows, now) if in_force(row, now)), None)
 
 
+def stops_slot(row: Credential, rows: Iterable[Credential], now: datetime) -> bool:
+    """True if *row*, of one slot's *rows*, is why no key of the slot signs, and none above it."""
+    is_current = any(one.pk == row.pk for one in _current(rows, now))
+    return is_current and not in_force(row, now) and _stops(row, now)
+
+
 def in_force(row: Credential, now: datetime) -> bool:
     """True for an ACTIVE key, and for one whose scheduled time has come, ticked or not."""
     return row.state == State.ACTIVE or _is_due(row, now)

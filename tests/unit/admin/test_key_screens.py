@@ -435,6 +435,60 @@ def test_a_suspended_key_is_resumed_and_a_retired_one_destroyed(
     assert state(old) == State.DESTROYED
 
 
+IDLE = "No merchant depends on it now."
+
+
+def warning(visitor: Client, row: Credential, verb: str) -> str:
+    """What the page says will happen, with the merchants that it names."""
+    text = visitor.get(people.url("credential", verb, row.pk)).content.decode()
+    return text.partition('class="cybs-consequences"')[2].partition("</section>")[0]
+
+
+@pytest.mark.parametrize("verb", ["suspend", "retire", "compromise"])
+def test_of_a_key_in_its_overlap_the_way_back_is_lost_and_its_successor_signs(
+    old: Credential, new: Credential, visitor: Client, verb: str
+) -> None:
+    click(visitor, new, "activate", SWITCH)
+    text = warning(visitor, old, verb)
+    assert "the way back: the switch cannot be rolled back without this key" in text
+    assert "acme@" in text
+    assert IDLE not in text
+    assert "fail" not in text
+
+
+def test_whose_replies_a_retired_key_still_opens_stands_before_it_is_destroyed(
+    old: Credential, visitor: Client
+) -> None:
+    row = enrolment.rsa_key(old.organization)
+    click(visitor, row, "retire", YES)
+    text = warning(visitor, row, "destroy")
+    assert "that come in under its key ID cannot be decrypted without it" in text
+    assert "acme@" in text
+    assert IDLE not in text
+
+
+@pytest.mark.parametrize("verb", ["suspend", "retire", "compromise", "destroy"])
+def test_of_a_key_that_was_never_in_use_nothing_is_lost(
+    old: Credential, visitor: Client, verb: str
+) -> None:
+    for row in (
+        enrolment.rsa_key(old.organization, activate=False),
+        enrolment.shared_secret(old.organization, activate=False),
+    ):
+        text = warning(visitor, row, verb)
+        assert IDLE in text
+        assert "acme@" not in text
+
+
+def test_a_suspended_key_lets_the_next_sign_once_it_is_retired_and_not_when_it_is_destroyed(
+    old: Credential, visitor: Client
+) -> None:
+    click(visitor, old, "suspend", YES)
+    assert "Once it is retired, the next key that is found" in warning(visitor, old, "retire")
+    assert "until another key is active in its place" in warning(visitor, old, "destroy")
+    assert "acme@" in warning(visitor, old, "destroy")
+
+
 @pytest.mark.parametrize("verb", ["suspend", "compromise", "retire", "destroy"])
 def test_of_a_response_key_no_page_says_that_it_signs(visitor: Client, verb: str) -> None:
     """Nor that requests fail: most replies come in clear without it."""

@@ -56,6 +56,66 @@ def test_an_activation_that_is_due_has_happened(meta: Credential) -> None:
     assert impact.dependents(meta, now=NOW) == []
 
 
+def with_successor(old: Credential, **columns: object) -> Credential:
+    """*old* in an open overlap, and the key that replaced it."""
+    hour = NOW - DAY / 24
+    Credential.objects.filter(pk=old.pk).update(
+        state=State.RETIRING, active_slot=None, retiring_at=hour, overlap_until=NOW + DAY
+    )
+    old.refresh_from_db()
+    state = {"state": State.ACTIVE, "active_slot": old.slot, "activated_at": hour}
+    return estate.key(old.organization, slot=old.slot, **{**state, **columns})
+
+
+def test_a_key_in_its_overlap_is_the_way_back_of_who_depends_on_its_successor(
+    meta: Credential,
+) -> None:
+    new = with_successor(meta)
+    assert impact.lost("suspend", meta, now=NOW) == {impact.Stake.WAY_BACK: GARDEN}
+    assert impact.lost("retire", new, now=NOW) == {impact.Stake.USE: GARDEN}
+    assert impact.lost("suspend", meta, now=NOW + 2 * DAY) == {}
+
+
+def test_where_the_successor_is_out_of_use_the_key_before_is_the_way_out(meta: Credential) -> None:
+    gone = {"state": State.SUSPENDED, "active_slot": None}
+    with_successor(meta, **gone, suspended_at=NOW, suspended_from=State.ACTIVE)
+    assert list(impact.lost("retire", meta, now=NOW)) == [impact.Stake.WAY_OUT]
+    assert f"garden@{estate.LIVE_HOST}" in impact.affected("retire", meta, now=NOW)
+
+
+@pytest.mark.parametrize("state", [State.RETIRING, State.RETIRED, State.SUSPENDED])
+def test_a_response_key_out_of_use_still_opens_the_replies_of_its_owners_merchants(
+    meta: Credential, state: str
+) -> None:
+    row = estate.key(meta.organization, purpose="response-mle", covers="all", state=state)
+    assert impact.lost("destroy", row, now=NOW) == {}
+    Credential.objects.filter(pk=row.pk).update(activated_at=NOW - DAY)
+    row.refresh_from_db()
+    for action in ("suspend", "compromise", "destroy"):
+        assert impact.lost(action, row, now=NOW) == {impact.Stake.REPLIES: GARDEN}
+    assert impact.lost("retire", row, now=NOW) == {}
+
+
+@pytest.mark.parametrize("state", [State.STAGED, State.VERIFIED, State.RETIRED])
+def test_nobody_has_anything_of_a_key_that_signs_no_more_or_never_did(
+    meta: Credential, state: str
+) -> None:
+    row = estate.key(meta.organization, slot=meta.slot, state=state)
+    for action in ("suspend", "retire", "compromise", "destroy", "discard"):
+        assert impact.lost(action, row, now=NOW) == {}
+
+
+def test_a_suspended_key_stops_whom_its_slot_speaks_for(meta: Credential) -> None:
+    Credential.objects.filter(pk=meta.pk).update(
+        state=State.SUSPENDED, active_slot=None, suspended_at=NOW, suspended_from=State.ACTIVE
+    )
+    meta.refresh_from_db()
+    (names,) = impact.lost("destroy", meta, now=NOW).values()
+    assert GARDEN[0] in names
+    estate.key(meta.organization, slot=meta.slot, activated_at=NOW)
+    assert impact.lost("destroy", meta, now=NOW) == {}
+
+
 def with_certificate(key: Credential, *, days: float = 300) -> GatewayCertificate:
     return estate.certificate(key.organization, days=days, credential=key)
 
