@@ -75,12 +75,16 @@ def facts(admin: CybsAdmin, request: HttpRequest, row: Credential) -> dict[str, 
 
 def slot_facts(admin: CybsAdmin, request: HttpRequest, row: KeySlot) -> dict[str, Any]:
     """Every version in the slot, and the merchants that are covered, as far as they are seen."""
+    sees_keys = request.user.has_perm("cybs_jwt.view_credential")
     found = keys.listing().filter(slot=row).order_by("-staged_at", "pk")[:MOST_SHOWN]
     merchants = coverage.covered_rows(row)
     seen = scope_of(request).visible(merchants)
     count, seen_count = merchants.count(), seen.count()
     return {
-        "slot_keys": [(key, admin.url_of(Credential, "change", key.pk)) for key in found],
+        "sees_keys": sees_keys,
+        "slot_keys": [
+            (key, admin.url_of(Credential, "change", key.pk)) for key in found if sees_keys
+        ],
         "covered": list(seen[:MOST_SHOWN]),
         "covered_count": count,
         "covered_more": max(0, seen_count - MOST_SHOWN),

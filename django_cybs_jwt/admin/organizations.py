@@ -169,11 +169,13 @@ class OrganizationAdmin(CybsAdmin):
         now, scope = timezone.now(), scope_of(request)
         (standing,) = readiness.of([row], now=now)
         along = timeline.of(row, now=now)
+        sees_keys = request.user.has_perm("cybs_jwt.view_credential")
         return {
+            "sees_keys": sees_keys,
             "needs_key": row.kind == Organization.Kind.MERCHANT or bool(along.bars),
             "standing": standing,
-            "choice": key_choice.of(row, scope=scope, now=now),
-            "timeline": along,
+            "choice": key_choice.of(row, scope=scope, now=now) if sees_keys else None,
+            "timeline": along if sees_keys else None,
             "coverage": [_covered(slot, request) for slot in _meta_slots(row)],
             "events": trail.newest(self, request, row),
             "sends": self._sends(request, row),

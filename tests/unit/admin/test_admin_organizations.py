@@ -13,6 +13,7 @@ from django.utils import timezone
 from django_cybs_jwt.models import (
     Credential,
     KeyEvent,
+    KeySlot,
     Organization,
     OutboundRequest,
     State,
@@ -273,6 +274,22 @@ def test_sends_are_shown_to_who_may_see_them(mall: Any) -> None:
     send(mall["shoes"])
     blind = people.client(people.allowed("bert", "view_organization"))
     assert "POST /pts/v2/payments" not in page(blind, mall["shoes"])
+
+
+def test_facts_of_keys_and_ways_to_them_are_shown_to_who_may_see_keys(mall: Any) -> None:
+    """On the pages of organizations and of slots, of keys of each kind and state."""
+    estate.key(mall["shoes"], state=State.SUSPENDED, name="other", suspended_at=timezone.now())
+    places = [url("organization", "change", row.pk) for row in mall.values()]
+    places += [url("keyslot", "change", row.pk) for row in KeySlot.objects.all()]
+    both = ("view_organization", "view_keyslot")
+    blind = people.client(people.allowed("bert", *both))
+    seeing = people.client(people.allowed("berta", *both, "view_credential"))
+    blind_text, seen = ("".join(c.get(p).content.decode() for p in places) for c in (blind, seeing))
+    way = "/admin/cybs_jwt/credential/"
+    for key in Credential.objects.all():
+        assert (key.key_id in blind_text, key.key_id in seen) == (False, True)
+    assert (f'href="{way}' in blind_text, f'href="{way}' in seen) == (False, True)
+    assert blind_text.count("Your account may not view keys.") == len(places) - 1  # wing needs none
 
 
 # Scope
