@@ -52,7 +52,7 @@ FILTERS = {
     "gatewaycertificate": ["ends=ended", "ends=30"],
     "expiryalert": ["q=mid0999", "state=open", "severity=critical"],
     "expiryalert_dashboard": ["portfolio={org_id}", "host={host}"],
-    "approval": ["waiting=me", "waiting=decision"],
+    "approval": ["waiting=me", "waiting=decision", "waiting=mine"],
     "keyevent": ["q=mid099998", "action=import", "organization={merchant}", "about={key_id}"],
     "outboundrequest": ["state=open", "state=PARKED", "age=3600", "organization={portfolio}"],
     "organization_readiness": ["show=open", "portfolio={org_id}"],

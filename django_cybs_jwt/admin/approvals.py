@@ -19,8 +19,8 @@ from django_cybs_jwt.admin.choices import ChoiceFilter
 from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences
 from django_cybs_jwt.admin.withdrawing import losses
-from django_cybs_jwt.models import Approval
-from django_cybs_jwt.services import approvals
+from django_cybs_jwt.models import Approval, Credential
+from django_cybs_jwt.services import approvals, keys, resolution
 from django_cybs_jwt.services.lifecycle import Action
 from django_cybs_jwt.services.overview import dashboard, impact
 from django_cybs_jwt.services.people import person
@@ -38,6 +38,10 @@ _DOES: Final = {
     "export": _("The key may be written to a file outside of this system."),
     "cover": _("The key may sign for more merchants than it does now."),
 }
+
+_FORCED: Final = _(
+    "An activation by force is covered, too: without a verification, and inside an open overlap."
+)
 
 
 class ApproveScreen(ConfirmScreen):
@@ -69,9 +73,11 @@ class ApproveScreen(ConfirmScreen):
             now=timezone.now(),
             reason=form.cleaned_data["reason"],
         )
-        return now_("Approved: %(action)s of %(key)s. It can be carried out once, until then.") % {
+        text = now_("Approved: %(action)s of %(key)s. It can be carried out once, until %(until)s")
+        return text % {
             "action": words.action(row),
             "key": row.credential.key_id,
+            "until": words.until(row.expires_at),
         }
 
 
@@ -130,6 +136,7 @@ class WaitingFilter(ChoiceFilter):
         ("me", _("For me")),
         ("decision", _("For a decision")),
         ("use", _("Granted, not used")),
+        ("mine", _("Granted to me, not used")),
     )
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -140,8 +147,10 @@ class WaitingFilter(ChoiceFilter):
         if self.value() == "decision":
             return queryset.filter(pk__in=approvals.waiting(now=now).values("pk"))
         if self.value() == "use":
-            granted = approvals.usable(now=now).filter(status=Approval.Status.GRANTED)
-            return queryset.filter(pk__in=granted.values("pk"))
+            return queryset.filter(pk__in=approvals.granted(now=now).values("pk"))
+        if self.value() == "mine":
+            mine = approvals.granted(now=now).filter(requester=person(actor(request)))
+            return queryset.filter(pk__in=mine.values("pk"))
         return queryset
 
 
@@ -224,6 +233,34 @@ def _consequences(row: Approval, what: list[Text]) -> Consequences:
     reasons = [now_("Reason given: %(reason)s") % {"reason": row.reason}] if row.reason else []
     lost = losses(row.action, key).sentences if row.action == Action.DESTROY else []
     return Consequences(
-        sentences=[asked, *what, *lost, *detail, which, *reasons],
+        sentences=[asked, *what, *lost, *detail, which, *_standing(row.action, key), *reasons],
         merchants=impact.affected(row.action, key, now=timezone.now()),
     )
+
+
+def _standing(action: str, key: Credential) -> list[Text]:
+    """What a second person wants to know of a key before he agrees that it is used."""
+    if action == Action.DESTROY:
+        return []
+    known = [_verified(key), _ends(key)]
+    return [*known, _replaces(key), _FORCED] if action == Action.ACTIVATE else known
+
+
+def _verified(key: Credential) -> Text:
+    if not key.verify_outcome or key.verify_checked_at is None:
+        return now_("It was never verified with the gateway.")
+    facts = {"outcome": key.get_verify_outcome_display(), "at": words.until(key.verify_checked_at)}
+    return now_("Last verified with the gateway: %(outcome)s, %(at)s") % facts
+
+
+def _ends(key: Credential) -> Text:
+    if key.expires_at is None:
+        return now_("No end of it is known.")
+    return now_("It ends: %(at)s") % {"at": words.until(key.expires_at)}
+
+
+def _replaces(key: Credential) -> Text:
+    before = resolution.in_slot(keys.listing().filter(slot=key.slot_id), timezone.now())
+    if before is None:
+        return now_("No key is in use in its place now.")
+    return now_("It replaces %(kid)s.") % {"kid": before.key_id}

@@ -8,10 +8,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from django_cybs_jwt.admin import business_center, chart, trail
+from django_cybs_jwt.admin import business_center, chart, trail, words
 from django_cybs_jwt.admin.requests import scope_of
-from django_cybs_jwt.models import Coverage, Credential, KeySlot, Purpose, State
-from django_cybs_jwt.services import contents, coverage, keys, usage
+from django_cybs_jwt.models import Approval, Coverage, Credential, KeySlot, Purpose, State
+from django_cybs_jwt.services import approvals, contents, coverage, keys, usage
 from django_cybs_jwt.services.overview import stages, watching
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def facts(admin: CybsAdmin, request: HttpRequest, row: Credential) -> dict[str, 
         "slot_url": admin.url_of(KeySlot, "change", row.slot_id),
         "steps_offered": _offered(admin, request, row),
         "signs": row.slot.purpose == Purpose.SIGNING,
+        "asked": _asked(admin, request, row),
     }
 
 
@@ -108,6 +109,30 @@ def _offered(admin: CybsAdmin, request: HttpRequest, row: Credential) -> dict[st
         screen.name: admin.url(screen.name, row.pk)
         for screen in admin.screens
         if screen.of_row and screen.is_offered(admin, request, row)
+    }
+
+
+def _asked(admin: CybsAdmin, request: HttpRequest, row: Credential) -> list[dict[str, str]]:
+    """What waits for a second person, and what he agreed to and nobody carried out yet."""
+    if not request.user.has_perm("cybs_jwt.view_approval"):
+        return []
+    found = approvals.usable(now=timezone.now()).filter(credential=row)
+    return [
+        {"text": _asked_in_words(each), "url": admin.url_of(Approval, "change", each.pk)}
+        for each in found
+    ]
+
+
+def _asked_in_words(row: Approval) -> str:
+    if row.status == Approval.Status.GRANTED:
+        text = _("%(action)s: approved by %(decider)s, to be carried out once, until %(until)s")
+    else:
+        text = _("%(action)s: asked for by %(who)s, waits for a second person until %(until)s")
+    return str(text) % {
+        "action": words.action(row),
+        "who": row.requested_by,
+        "decider": row.decided_by,
+        "until": words.until(row.expires_at),
     }
 
 

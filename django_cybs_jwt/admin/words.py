@@ -65,6 +65,11 @@ def days_left(ends: datetime) -> str:
     return text % {"days": ago} if ago else now_("ended within the last day")
 
 
+def until(moment: datetime) -> str:
+    """A day and a time in the reader's zone."""
+    return date_format(timezone.localtime(moment), "DATETIME_FORMAT")
+
+
 def standing(alert: ExpiryAlert) -> str:
     """What was done about an alert."""
     if alert.resolved_at is not None:

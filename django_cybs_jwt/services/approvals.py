@@ -189,6 +189,11 @@ def waiting(*, now: datetime) -> QuerySet[Approval]:
     return usable(now=now).filter(status=Approval.Status.REQUESTED)
 
 
+def granted(*, now: datetime) -> QuerySet[Approval]:
+    """What can be carried out, once."""
+    return usable(now=now).filter(status=Approval.Status.GRANTED)
+
+
 def usable(*, now: datetime) -> QuerySet[Approval]:
     """What waits for a decision or for its use: not over, and of keys that did not change."""
     return listing().filter(

@@ -10,6 +10,7 @@ from typing import Final
 from django.db.models import Count, Exists, OuterRef, Q
 
 from django_cybs_jwt.models import (
+    Approval,
     Credential,
     ExpiryAlert,
     GatewayCertificate,
@@ -78,7 +79,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
-    """None stands for what the visitor may not see."""
+    """None stands for what the visitor may not see. *granted* is what he may carry out."""
 
     merchants: Merchants | None
     keys: Keys | None
@@ -86,6 +87,7 @@ class Dashboard:
     queue: Queue | None
     unacknowledged: int | None
     waiting: int | None
+    granted: int | None
 
 
 def ends_within(now: datetime, days: int) -> Q:
@@ -148,16 +150,25 @@ def of(
 ) -> Dashboard:
     """What *scope* sees at *now* of the models, named in lower case, that *may_view* allows."""
     told = scope.visible(ExpiryAlert.objects.filter(to_acknowledge(now)))
-    waiting = scope.visible(approvals.waiting(now=now)).filter(waits_for(actor))
-    decides = may_approve and may_view("approval")
+    waiting, granted = _approvals(scope, actor, now) if may_view("approval") else (None, None)
     return Dashboard(
         merchants=_merchants(scope, now) if may_view("organization") else None,
         keys=_keys(scope, now) if may_view("credential") else None,
         certificates=_certificates(scope, now) if may_view("gatewaycertificate") else None,
         queue=_queue(scope, now) if may_view("outboundrequest") else None,
         unacknowledged=told.count() if may_view("expiryalert") else None,
-        waiting=waiting.count() if decides else None,
+        waiting=waiting if may_approve else None,
+        granted=granted,
     )
+
+
+def _approvals(scope: Scope, actor: str, now: datetime) -> tuple[int, int]:
+    """How many *actor* may decide, and how many were granted to him."""
+    waits = Q(status=Approval.Status.REQUESTED) & waits_for(actor)
+    granted = Q(status=Approval.Status.GRANTED, requester=person(actor))
+    rows = scope.visible(approvals.usable(now=now)).order_by()
+    found = rows.aggregate(waiting=Count("pk", filter=waits), granted=Count("pk", filter=granted))
+    return found["waiting"], found["granted"]
 
 
 def _merchants(scope: Scope, now: datetime) -> Merchants:

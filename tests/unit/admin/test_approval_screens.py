@@ -10,8 +10,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from django_cybs_jwt.admin import words
 from django_cybs_jwt.models import Approval, Credential, KeyEvent, Organization, State
-from django_cybs_jwt.services import approvals
+from django_cybs_jwt.services import approvals, rotation
 from tests.unit.admin import people
 from tests.unit.services import estate
 
@@ -79,6 +80,81 @@ def test_the_page_says_who_asks_what_of_which_key_and_whom_it_concerns(
         assert fact in content
     assert not any(f"{other}@{estate.LIVE_HOST}" in content for other in ("own", "closed"))
     assert status(asked) == Approval.Status.REQUESTED
+
+
+def test_the_page_says_what_the_gateway_said_what_it_replaces_and_when_it_ends(
+    asked: Approval, key: Credential, approver: User
+) -> None:
+    before = Credential.objects.get(slot=key.slot, state=State.ACTIVE)
+    content = visitor(approver).get(page(asked, "approve")).content.decode()
+    assert key.expires_at is not None
+    for fact in (
+        "It was never verified with the gateway.",
+        f"It replaces {before.key_id}.",
+        f"It ends: {words.until(key.expires_at)}",
+        "An activation by force is covered, too",
+    ):
+        assert fact in content
+    checked = timezone.now()
+    Credential.objects.update(verify_outcome="refused", verify_checked_at=checked, expires_at=None)
+    content = visitor(approver).get(page(asked, "approve")).content.decode()
+    assert f"Last verified with the gateway: Refused, {words.until(checked)}" in content
+    assert "No end of it is known." in content
+
+
+def test_who_destroys_is_told_what_is_lost_and_nothing_about_using_the_key(
+    key: Credential, approver: User
+) -> None:
+    row = approvals.request("destroy", key, actor="olga", now=timezone.now())
+    content = visitor(approver).get(page(row, "approve")).content.decode()
+    assert "No merchant depends on it now." in content
+    assert "by force" not in content
+
+
+def test_a_force_needs_no_other_approval_than_the_page_says(
+    asked: Approval, key: Credential
+) -> None:
+    Credential.objects.filter(pk=key.pk).update(verify_outcome="refused")
+    now = timezone.now()
+    approvals.approve(asked.pk, actor="paul", now=now)
+    done = rotation.rotate(key, actor="olga", now=now, force=True, reason="the outage")
+    assert done.state == State.ACTIVE
+
+
+def test_the_keys_page_says_what_was_asked_and_until_when(
+    asked: Approval, key: Credential, approver: User
+) -> None:
+    asker = people.client(people.staff("olga", "operators"))
+    place = people.url("credential", "change", key.pk)
+    until = words.until(asked.expires_at)
+    waits = f"activate: asked for by olga, waits for a second person until {until}"
+    assert waits in asker.get(place).content.decode()
+    blind = people.client(people.allowed("bert", "view_credential"))
+    assert "asked for by olga" not in blind.get(place).content.decode()
+
+    answer = visitor(approver).post(page(asked, "approve"), {"reason": ""}, follow=True)
+
+    assert told(answer).endswith(f"It can be carried out once, until {until}")
+    content = asker.get(place).content.decode()
+    assert waits not in content
+    assert f"activate: approved by paul, to be carried out once, until {until}" in content
+    assert people.url("approval", "change", asked.pk) in content
+    Approval.objects.update(expires_at=timezone.now())
+    assert "approved by paul" not in asker.get(place).content.decode()
+
+
+def test_the_front_page_leads_to_what_i_may_carry_out(asked: Approval) -> None:
+    asker = people.staff("olga", "operators")
+    home = people.client(asker).get("/admin/cybs_jwt/").content.decode()
+    assert "not carried out" not in home
+    approvals.approve(asked.pk, actor="paul", now=timezone.now())
+    home = people.client(asker).get("/admin/cybs_jwt/").content.decode()
+    assert "request of yours is approved and not carried out" in home
+    assert "?waiting=mine" in home
+    assert listed(asker, waiting="mine") == ["olga"]
+    vera = people.staff("vera", "viewers")
+    assert listed(vera, waiting="mine") == []
+    assert "not carried out" not in people.client(vera).get("/admin/cybs_jwt/").content.decode()
 
 
 def test_the_second_person_grants_it_under_his_name(asked: Approval, approver: User) -> None:

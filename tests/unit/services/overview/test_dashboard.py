@@ -165,6 +165,18 @@ def test_approvals_wait_for_everybody_but_requester_and_uploader() -> None:
     assert numbers(actor="ann", may_approve=False).waiting is None
 
 
+def test_what_was_granted_to_me_and_not_used_is_counted() -> None:
+    acme = estate.organization("acme")
+    for place, by in enumerate(("kim", "Mara", "mara")):
+        ask(estate.key(acme, name=f"{place}"), by)
+    assert numbers().granted == 0
+    Approval.objects.update(status=Approval.Status.GRANTED, decided_by="bob", decider="bob")
+    assert numbers().granted == 2
+    Approval.objects.filter(requested_by="Mara").update(expires_at=NOW)
+    assert numbers().granted == 1
+    assert numbers(may_view=lambda model: model != "approval").granted is None
+
+
 def test_what_is_out_of_scope_is_not_counted() -> None:
     mall = estate.organization("mall", kind="portfolio")
     for owner in (estate.organization("mine", parent=mall), estate.organization("other")):
