@@ -505,6 +505,34 @@ def next_step(page: str) -> str:
     return page.partition('class="cybs-next"')[2].partition("</section>")[0]
 
 
+WHO = {
+    State.STAGED: ("verify", "verify"),
+    State.VERIFIED: ("rotate", "activate"),
+    State.ACTIVE: ("import", "import"),
+    State.SUSPENDED: ("rotate", "activate"),
+    State.COMPROMISED: ("import", "import"),
+}
+
+
+@pytest.mark.parametrize("at", WHO)
+def test_who_may_not_go_on_is_told_who_may_and_who_may_has_a_button(
+    old: Credential, at: State
+) -> None:
+    row = enrolment.shared_secret(old.organization, slot="other", activate=at == State.ACTIVE)
+    if at not in (State.STAGED, State.ACTIVE):
+        enrolment.put(row, at)
+    permission, word = WHO[at]
+    told = f"Somebody who may {word} keys goes on from here."
+    blind = people.client(people.allowed("bert", "view_credential"))
+    step = next_step(page_of(blind, row))
+    assert told in step
+    assert "cybs-button" not in step
+    able = people.client(people.allowed("ada", "view_credential", f"{permission}_credential"))
+    step = next_step(page_of(able, row))
+    assert told not in step
+    assert "cybs-button" in step
+
+
 def test_a_first_response_key_is_asked_for_and_signs_nothing(visitor: Client) -> None:
     row = enrolment.rsa_key(enrolment.organization(), activate=False)
     assert "sign" not in next_step(page_of(visitor, row))
