@@ -17,7 +17,7 @@ from django.utils.translation import gettext as now_
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from django_cybs_jwt.admin import ends
+from django_cybs_jwt.admin import ends, words
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.bulk import BulkAction, BulkForm
 from django_cybs_jwt.admin.choices import ChoiceFilter
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from django_cybs_jwt.admin.screens import Text
 
 LONGEST_SNOOZE: Final = 365  # days
+_MOST_NAMED: Final = 20
 
 
 class DaysField(forms.IntegerField):
@@ -110,14 +111,12 @@ class SnoozeScreen(FormScreen):
     @classmethod
     def is_offered(cls, admin: CybsAdmin, request: HttpRequest, row: Any) -> bool:
         """While it can be put off."""
-        possible = row.resolved_at is None and timezone.now() < row.ends - alerts.NO_SNOOZE
+        possible = _can_be_put_off(row)
         return super().is_offered(admin, request, row) and possible
 
     def consequences(self) -> Consequences:
         """Until when at the latest."""
-        latest = timezone.localtime(self.row.ends - alerts.NO_SNOOZE)
-        said = {"latest": date_format(latest, "DATETIME_FORMAT")}
-        until = now_("It can be put off until %(latest)s at the latest.") % said
+        until = now_("It can be put off until %(latest)s at the latest.") % _latest(self.row)
         return _concerning([self.row], _about(self.row), _SNOOZED, until)
 
     def act(self, form: Any) -> Text:
@@ -176,8 +175,16 @@ class SnoozeMany(BulkAction):
     form_class = SnoozeManyForm
 
     def consequences(self, rows: QuerySet[Any]) -> Consequences:
-        """Which, and that some may not be."""
-        return _concerning(rows, _counted(rows), _SNOOZED)
+        """Which, and those that stay as they are; whom the others stop."""
+        some = list(rows.order_by("ends", "pk")[: alert_bulk.MOST])
+        can = [row for row in some if _can_be_put_off(row)]
+        cannot = [row for row in some if not _can_be_put_off(row)]
+        said: list[Text] = [_counted(rows)]
+        if cannot:
+            said.append(_left_as_they_are(cannot))
+        if can:
+            said += [_until(can), _SNOOZED]
+        return _concerning(can, *said)
 
     def act(self, request: HttpRequest, rows: QuerySet[Any], form: Any) -> Text:
         """Put each off; those too near to their ends stay as they are."""
@@ -338,6 +345,39 @@ def _concerning(rows: Iterable[ExpiryAlert], *sentences: Text) -> Consequences:
     names = sorted({name for names in found.values() for name in names})
     unnamed = any(row.stops and row.organization is None for row in some)
     return Consequences(sentences=[*sentences, *([_UNNAMED] if unnamed else [])], merchants=names)
+
+
+def _can_be_put_off(row: ExpiryAlert) -> bool:
+    return row.resolved_at is None and timezone.now() < row.ends - alerts.NO_SNOOZE
+
+
+def _latest(row: ExpiryAlert) -> dict[str, str]:
+    return {"latest": words.until(row.ends - alerts.NO_SNOOZE)}
+
+
+def _until(rows: list[ExpiryAlert]) -> str:
+    """*rows* are ordered by their ends."""
+    if len(rows) == 1:
+        return now_("It can be put off until %(latest)s at the latest.") % _latest(rows[0])
+    text = now_(
+        "All of these can be put off until %(latest)s at the latest; for longer, only those that "
+        "end later."
+    )
+    return text % _latest(rows[0])
+
+
+def _left_as_they_are(rows: list[ExpiryAlert]) -> str:
+    """They are named, as far as a page has room."""
+    text = ngettext(
+        "%(count)d stays as it is, as it has ended, ends within three days or is resolved: "
+        "%(names)s",
+        "%(count)d stay as they are, as they have ended, end within three days or are resolved: "
+        "%(names)s",
+        len(rows),
+    )
+    named = [f"{what_ends(row)} {row.key_id}" for row in rows[:_MOST_NAMED]]
+    more = ["…"] if len(rows) > _MOST_NAMED else []
+    return text % {"count": len(rows), "names": ", ".join([*named, *more])}
 
 
 def _counted(rows: QuerySet[Any]) -> str:

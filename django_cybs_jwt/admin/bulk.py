@@ -15,7 +15,7 @@ from django.utils.translation import gettext as now_
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin import sudo
-from django_cybs_jwt.admin.requests import tell
+from django_cybs_jwt.admin.requests import of_this_site, tell
 from django_cybs_jwt.admin.screens import Consequences
 from django_cybs_jwt.exceptions import CybsError
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from django_cybs_jwt.admin.screens import Text
 
 _CONFIRMED = "cybs_confirmed"
+_BACK = "cybs_back"
+"""The page that the rows were chosen on, where it is not the list."""
 
 
 class BulkForm(forms.Form):
@@ -69,7 +71,7 @@ class BulkAction:
     def run(
         self, admin: CybsAdmin, request: HttpRequest, rows: QuerySet[Any]
     ) -> HttpResponse | None:
-        """Say what will happen; once that is confirmed, do it and show the list again."""
+        """Say what will happen; once that is confirmed, do it and show the page of before."""
         if self.asks_password and not sudo.is_fresh(request):
             messages.info(request, now_("After the password, choose the rows again."))
             back = urlencode({"next": request.get_full_path()})
@@ -89,7 +91,8 @@ class BulkAction:
         if isinstance(done, HttpResponse):
             return done
         messages.success(request, done)
-        return None
+        back = _back(request)
+        return HttpResponseRedirect(back) if back else None
 
     def _page(
         self, admin: CybsAdmin, request: HttpRequest, rows: QuerySet[Any], form: BulkForm
@@ -99,6 +102,7 @@ class BulkAction:
             "title": self.label,
             "opts": admin.opts,
             "list_url": admin.url("changelist"),
+            "row_url": _back(request),
             "consequences": self.consequences(rows).shown(request),
             "form": form,
             "button": self.button,
@@ -107,7 +111,12 @@ class BulkAction:
                 ("index", "0"),
                 ("select_across", request.POST.get("select_across", "0")),
                 (_CONFIRMED, "1"),
+                (_BACK, _back(request)),
                 *((ACTION_CHECKBOX_NAME, pk) for pk in request.POST.getlist(ACTION_CHECKBOX_NAME)),
             ],
         }
         return TemplateResponse(request, "cybs_jwt/form.html", context)
+
+
+def _back(request: HttpRequest) -> str:
+    return of_this_site(request, request.POST.get(_BACK, ""))

@@ -6,10 +6,10 @@ from typing import Any
 
 from django import forms
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin import sudo
+from django_cybs_jwt.admin.requests import of_this_site
 from django_cybs_jwt.admin.screens import FormScreen
 
 
@@ -48,8 +48,5 @@ class PasswordScreen(FormScreen):
 
     def next_url(self) -> str:
         """Where to go on: an address of this site, else the list."""
-        wanted = self.request.GET.get("next", "")
-        is_ours = url_has_allowed_host_and_scheme(
-            wanted, {self.request.get_host()}, require_https=self.request.is_secure()
-        )
-        return wanted if is_ours else self.admin.url("changelist")
+        wanted = of_this_site(self.request, self.request.GET.get("next", ""))
+        return wanted or self.admin.url("changelist")

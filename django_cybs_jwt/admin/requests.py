@@ -7,6 +7,7 @@ from typing import Any, Final
 from django.contrib import messages
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
 from django_cybs_jwt.exceptions import ApprovalRequired, CybsError
@@ -23,6 +24,12 @@ def scope_of(request: HttpRequest) -> scope.Scope:
         known["scope"] = scope.of(request.user)
     found: scope.Scope = known["scope"]
     return found
+
+
+def of_this_site(request: HttpRequest, address: str) -> str:
+    """*address* where it leads to a page of this site, else nothing."""
+    hosts, is_secure = {request.get_host()}, request.is_secure()
+    return address if url_has_allowed_host_and_scheme(address, hosts, is_secure) else ""
 
 
 def actor(request: HttpRequest) -> str:

@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from django_cybs_jwt.admin import words
 from django_cybs_jwt.models import ExpiryAlert, KeyEvent, Organization
 from django_cybs_jwt.services import alerts
 from tests.unit.admin import people
@@ -250,6 +251,49 @@ def test_putting_off_many_leaves_those_within_three_days_as_they_are(
         "acme",
     }
     assert str(page(operator).context["rows"][1]["standing"]).startswith("put off until")
+
+
+def test_before_many_are_put_off_those_that_cannot_be_are_named(
+    mall: Organization, operator: User
+) -> None:
+    """And the merchants are those of the others."""
+    chosen = [str(row.pk) for row in ExpiryAlert.objects.all()]
+    data = {"index": "0", "action": "snooze_many", "_selected_action": chosen}
+    asked = people.client(operator).post(people.url("expiryalert", "changelist"), data)
+    said = asked.context["consequences"]
+    soon = timezone.now() + alerts.NO_SNOOZE
+    (stays,) = ExpiryAlert.objects.filter(ends__lte=soon)
+    assert said["sentences"][0] == "3 alerts."
+    assert said["sentences"][1].startswith("1 stays as it is, as it has ended, ends within three")
+    assert said["sentences"][1].endswith(f" {stays.key_id}")
+    others = ExpiryAlert.objects.filter(ends__gt=soon).order_by("ends")
+    assert words.until(others[0].ends - alerts.NO_SNOOZE) in said["sentences"][2]
+    assert not any(other.key_id in "".join(map(str, said["sentences"])) for other in others)
+    ExpiryAlert.objects.update(resolved_at=timezone.now())
+    resolved = people.url("expiryalert", "changelist") + "?state=resolved"
+    said = people.client(operator).post(resolved, data).context["consequences"]
+    assert said["sentences"][1].startswith("3 stay as they are")
+    assert (len(said["sentences"]), said["merchants"]) == (2, [])
+
+
+@pytest.mark.parametrize("action", ["acknowledge_many", "snooze_many"])
+def test_from_the_dashboard_the_step_leads_back_to_the_same_place_on_it(
+    mall: Organization, operator: User, action: str
+) -> None:
+    visitor = people.client(operator)
+    here = people.url("expiryalert", "dashboard") + f"?host={estate.LIVE_HOST}"
+    shown = visitor.get(here).content.decode()
+    assert f'name="cybs_back" value="{here}"' in shown
+    chosen = [str(ExpiryAlert.objects.get(organization=mall).pk)]
+    data = {"index": "0", "action": action, "_selected_action": chosen, "cybs_back": here}
+    address = people.url("expiryalert", "changelist")
+    asked = visitor.post(address, data)
+    assert f'class="cybs-back" href="{here}"' in asked.content.decode()
+    assert ("cybs_back", here) in asked.context["hidden"]
+    confirmed = {**data, "cybs_confirmed": "1", "days": "5"}
+    assert visitor.post(address, confirmed)["Location"] == here
+    elsewhere = {**confirmed, "cybs_back": "https://evil.example/"}
+    assert "evil" not in visitor.post(address, elsewhere)["Location"]
 
 
 @pytest.mark.parametrize(("days", "done"), [("7", True), ("17", False), ("0", False), ("x", False)])
