@@ -112,6 +112,7 @@ class CancelScreen(SafeScreen):
     step = Step.CANCEL
     effect = _CANCEL
     dangerous = True
+    asks_password = True
     risky = operating.may_have_worked
 
 
@@ -146,6 +147,7 @@ class SettleScreen(DecideScreen):
 
     name = "settle"
     title = _("Settle")
+    asks_password = True
     step = Step.SETTLE
     effect = _SETTLE
     form_class = SettleForm
@@ -205,6 +207,7 @@ class CancelMany(DecideMany):
     """They shall not be sent."""
 
     name = "cancel_many"
+    asks_password = True
     label = _("Cancel")
     verb = operating.cancel
     effect = _CANCEL

@@ -82,7 +82,7 @@ class Screen:
 
     *name* makes its address: `admin:cybs_jwt_<model>_<name>`. *permission* is one of
     `services.permissions.Permission` or VIEW's. *of_row* puts it under a row. *asks_password* is
-    for what raises exposure or destroys. *keeps_filters* is for a screen about what a list shows.
+    for what raises exposure or cannot be undone. *keeps_filters* is for one about the shown list.
     """
 
     name: ClassVar[str]

@@ -163,7 +163,7 @@ class ResumeScreen(WithdrawScreen):
 
 
 class CompromiseScreen(WithdrawScreen):
-    """Others know it."""
+    """Others know it. As an emergency has no time for it, this and suspending ask no password."""
 
     name = "compromise"
     title = _("Mark as compromised")
@@ -200,6 +200,7 @@ class RetireScreen(WithdrawScreen):
 
     name = "retire"
     title = _("Retire")
+    asks_password = True
     action = Action.RETIRE
     service = staticmethod(withdrawal.retire)
     effects: ClassVar = {
@@ -239,6 +240,7 @@ class DiscardScreen(WithdrawScreen):
     name = "discard"
     title = _("Discard this upload")
     permission = Permission.IMPORT
+    asks_password = True
     action = Action.DISCARD
     service = staticmethod(withdrawal.discard)
     effects: ClassVar = dict.fromkeys(

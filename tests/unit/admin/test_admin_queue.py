@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.models import KeyEvent, OutboundRequest
@@ -51,9 +53,16 @@ def put(state: str = "QUEUED", *, merchant: str = "acme", **facts: Any) -> Outbo
     return row
 
 
+def client(user: User, *, typed: bool = True) -> Client:
+    made = people.client(user)
+    if typed:
+        people.password_typed(made, timezone.now().timestamp())
+    return made
+
+
 def page(user: User, name: str = "changelist", *arguments: Any, query: str = "") -> Any:
     url = people.url("outboundrequest", name, *arguments)
-    return people.client(user).get(f"{url}{query}")
+    return client(user).get(f"{url}{query}")
 
 
 def shown(user: User, query: str) -> list[OutboundRequest]:
@@ -63,7 +72,7 @@ def shown(user: User, query: str) -> list[OutboundRequest]:
 def decide(user: User, verb: str, row: OutboundRequest, **form: str) -> Any:
     form = {"reason": "mended", "outcome": "AUTHORIZED"} | form
     url = people.url("outboundrequest", verb, row.pk)
-    return people.client(user).post(url, form, follow=True)
+    return client(user).post(url, form, follow=True)
 
 
 def test_no_page_shows_what_was_sent_or_came_back(acme: Simulation, operator: User) -> None:
@@ -187,6 +196,31 @@ def test_money_that_may_have_moved_is_refused_with_the_cure(
     assert b"Reconcile it" in decide(operator, verb, row).content
     row.refresh_from_db()
     assert row.state == "PARKED"
+
+
+@verbs
+def test_what_ends_a_request_for_good_asks_for_the_password(
+    acme: Simulation, operator: User, verb: str
+) -> None:
+    row = put("PARKED")
+    url, made = people.url("outboundrequest", verb, row.pk), client(operator, typed=False)
+    is_final = verb in ("cancel", "settle")
+    for answer in (made.get(url), made.post(url, {"reason": "r", "outcome": "AUTHORIZED"})):
+        assert people.asks_password(answer) is is_final
+    row.refresh_from_db()
+    assert row.state == "PARKED" or not is_final
+
+
+def test_cancelling_many_asks_for_the_password_once(acme: Simulation, operator: User) -> None:
+    row = put()
+    chosen = {"action": "cancel_many", "_selected_action": [str(row.pk)], "cybs_confirmed": "1"}
+    url = people.url("outboundrequest", "changelist")
+    assert people.asks_password(client(operator, typed=False).post(url, chosen))
+    row.refresh_from_db()
+    assert row.state == "QUEUED"
+    client(operator).post(url, {**chosen, "reason": "not wanted"})
+    row.refresh_from_db()
+    assert row.state == "CANCELLED"
 
 
 @verbs

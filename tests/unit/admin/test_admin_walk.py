@@ -202,6 +202,25 @@ def test_screens_answer_no_other_method(estate: None) -> None:
                 assert method(place).status_code == 405, place
 
 
+AT_ONCE = {"suspend", "compromise", "deactivate"}
+"""In an emergency there is no time for a password; a recipient is brought back."""
+
+
+def test_what_looks_dangerous_asks_for_the_password_unless_an_emergency_needs_it(
+    estate: None,
+) -> None:
+    """Asked of the pages themselves, by somebody who may do everything and typed no password."""
+    client, asks = people.client(user("superuser")), dict[str, bool]()
+    for address, place in list(places()):
+        if getattr(address.screen, "dangerous", False):
+            asks[address.page] = people.asks_password(client.get(place))
+    assert {name for name, is_asked in asks.items() if not is_asked} == AT_ONCE
+    assert {name for name, is_asked in asks.items() if is_asked} == {
+        *("retire", "discard", "destroy"),
+        *("cancel", "lift"),
+    }
+
+
 # Query strings
 
 LOOKUPS = ("", "__startswith", "__gt", "__regex", "__in", "__isnull")

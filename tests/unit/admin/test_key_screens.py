@@ -625,7 +625,7 @@ SCREENS = {
     "destroy": "destroy_credential",
     "request_export": "export_credential",
 }
-RAISING = {"activate", "resume", "destroy"}
+ASKING = {"activate", "resume", "retire", "discard", "destroy"}
 
 
 @pytest.mark.parametrize("page", SCREENS)
@@ -637,7 +637,7 @@ def test_every_screen_takes_its_own_permission(old: Credential, page: str) -> No
     assert without.post(address, YES).status_code == 403
     assert people.url("credential", page, old.pk) not in page_of(without, old)
     holder = people.client(people.allowed("hugo", "view_credential", SCREENS[page]))
-    assert holder.get(address).status_code == (302 if page in RAISING else 200)
+    assert holder.get(address).status_code == (302 if page in ASKING else 200)
     assert state(old) == State.ACTIVE
 
 
