@@ -111,6 +111,13 @@ def everything() -> int:
     return sum(1 for _ in expiry.scan(NOW))
 
 
+def keys_alone() -> int:
+    """Without the gateway's certificates, which are as many again as there are merchants."""
+    from django_cybs_jwt.services.expiry import blast_radius, key_endings
+
+    return sum(1 for _ in key_endings.stream(blast_radius.BlastRadius(NOW)))
+
+
 def within_90_days() -> int:
     from django_cybs_jwt.services import expiry
 
@@ -125,6 +132,7 @@ def raise_alerts() -> int:
 
 QUESTIONS: Final[dict[str, Callable[[], int]]] = {
     "everything": everything,
+    "keys alone": keys_alone,
     "within 90 days": within_90_days,
     "first tick": raise_alerts,
     "second tick": raise_alerts,
