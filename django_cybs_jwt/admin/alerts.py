@@ -25,7 +25,6 @@ from django_cybs_jwt.admin.expiry import ExpiryScreen
 from django_cybs_jwt.admin.requests import actor
 from django_cybs_jwt.admin.screens import Consequences, FormScreen, ReasonForm
 from django_cybs_jwt.admin.words import (
-    ARTEFACTS,
     SEVERITIES,
     days_left,
     severity_badge,
@@ -34,6 +33,7 @@ from django_cybs_jwt.admin.words import (
 )
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.models import ExpiryAlert
+from django_cybs_jwt.models.words import ARTEFACTS
 from django_cybs_jwt.services import alerts
 from django_cybs_jwt.services.alerts import bulk as alert_bulk
 from django_cybs_jwt.services.expiry import blast_names

@@ -12,7 +12,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as now_
 from django.utils.translation import gettext_lazy as _
 
-from django_cybs_jwt import texts
 from django_cybs_jwt.admin import words
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.choices import ChoiceFilter
@@ -20,6 +19,7 @@ from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences
 from django_cybs_jwt.admin.withdrawing import losses
 from django_cybs_jwt.models import Approval, Credential
+from django_cybs_jwt.models.words import ACTIONS
 from django_cybs_jwt.services import approvals, keys, resolution
 from django_cybs_jwt.services.lifecycle import Action
 from django_cybs_jwt.services.overview import dashboard, impact
@@ -73,7 +73,7 @@ class ApproveScreen(ConfirmScreen):
             now=timezone.now(),
             reason=form.cleaned_data["reason"],
         )
-        text = now_("Approved: %(action)s of %(key)s. It can be carried out once, until %(until)s")
+        text = now_("Approved: %(action)s, %(key)s. It can be carried out once, until %(until)s")
         return text % {
             "action": words.action(row),
             "key": row.credential.key_id,
@@ -159,7 +159,7 @@ class AskedFilter(ChoiceFilter):
 
     title = _("action")
     parameter_name = "action"
-    choices_offered = tuple((action, texts.Text(action)) for action in _DOES)
+    choices_offered = tuple((action, ACTIONS[action]) for action in _DOES)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """By the word that the row has."""
@@ -227,7 +227,7 @@ def _consequences(row: Approval, what: list[Text]) -> Consequences:
         "fingerprint": row.fingerprint[:16],
         "uploader": key.uploaded_by or "-",
     }
-    asked = now_("%(who)s asks: %(action)s of %(key)s.") % facts
+    asked = now_("%(who)s asks for this: %(action)s. The key: %(key)s.") % facts
     which = now_("Its fingerprint begins with %(fingerprint)s; %(uploader)s uploaded it.") % facts
     detail = [now_("Exactly: %(detail)s") % {"detail": row.detail[:_LONGEST]}] if row.detail else []
     reasons = [now_("Reason given: %(reason)s") % {"reason": row.reason}] if row.reason else []

@@ -12,9 +12,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from django_cybs_jwt import texts
 from django_cybs_jwt.admin.requests import scope_of, standing_of
-from django_cybs_jwt.models import Credential, GatewayCertificate, Organization, State
+from django_cybs_jwt.models import Credential, GatewayCertificate, Organization, State, words
 from django_cybs_jwt.services import organizations, usage
 from django_cybs_jwt.services.organizations import Places
 from django_cybs_jwt.services.overview import dashboard
@@ -237,7 +236,7 @@ class ActionFilter(_Choice):
         """The actions of the newest events; any other can be put into the address."""
         rows = model_admin.get_queryset(request).order_by("-seq")
         return [
-            (action, texts.Text(action))
+            (action, words.action(action))
             for action in sorted(set(rows.values_list("action", flat=True)[:NEWEST_EVENTS]))
         ]
 

@@ -13,20 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from django_cybs_jwt.admin.badges import Tone, badge
-from django_cybs_jwt.models import Approval, ExpiryAlert, KeyEvent
+from django_cybs_jwt.models import Approval, ExpiryAlert, KeyEvent, words
 from django_cybs_jwt.services.alerts.schedule import Severity
-from django_cybs_jwt.services.expiry.endings import Artefact
-from django_cybs_jwt.texts import Text
 
-ARTEFACTS: Final = {
-    Artefact.SIGNING_CERTIFICATE: _("Signing certificate"),
-    Artefact.SHARED_SECRET: _("Shared secret"),
-    Artefact.RESPONSE_MLE_CERTIFICATE: _("Response MLE certificate"),
-    Artefact.REQUEST_MLE_CERTIFICATE: _("Request MLE certificate"),
-    Artefact.KEK: _("Key-encryption key"),
-    Artefact.OVERLAP: _("Overlap"),
-    Artefact.APPROVAL: _("Approval"),
-}
 SEVERITIES: Final = {
     Severity.CRITICAL: _("Critical"),
     Severity.WARNING: _("Warning"),
@@ -40,13 +29,13 @@ _TONES: Final[dict[Severity, Tone]] = {
 
 
 def action(row: Approval | KeyEvent) -> str:
-    """What is done or asked for, in words; the row has them in English."""
-    return str(Text(row.action))
+    """What is done or asked for, in words; the row has a code for it."""
+    return str(words.action(row.action))
 
 
 def what_ends(alert: ExpiryAlert) -> str:
     """The artefact in words."""
-    return str(ARTEFACTS[Artefact(alert.artefact)])
+    return str(words.ARTEFACTS[alert.artefact])
 
 
 def severity_badge(alert: ExpiryAlert) -> SafeString:

@@ -8,6 +8,7 @@ import uuid
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_cybs_jwt.models import words
 from django_cybs_jwt.models.organizations import Organization
 from django_cybs_jwt.texts import Text
 
@@ -102,12 +103,13 @@ class ExpiryAlert(models.Model):
         indexes = [models.Index(fields=["resolved_at", "ends"], name="cybs_alert_open")]
 
     def __str__(self) -> str:
-        return Text(
+        told = Text(
             "{artefact} {key_id} until {ends:%Y-%m-%d}",
-            artefact=self.artefact,
+            artefact=words.ARTEFACTS.get(self.artefact, self.artefact),
             key_id=self.key_id,
             ends=self.ends,
         )
+        return str(told)
 
 
 class AlertDelivery(models.Model):

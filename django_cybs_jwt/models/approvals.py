@@ -7,7 +7,9 @@ import uuid
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_cybs_jwt.models import words
 from django_cybs_jwt.models.keys import Credential
+from django_cybs_jwt.texts import Text
 
 
 class Approval(models.Model):
@@ -56,4 +58,5 @@ class Approval(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.action} {self.credential}"
+        asked = Text("{action}: {key}", action=words.action(self.action), key=self.credential)
+        return str(asked)

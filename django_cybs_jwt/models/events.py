@@ -9,6 +9,8 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.exceptions import CybsError
+from django_cybs_jwt.models import words
+from django_cybs_jwt.texts import Text
 
 
 def _refuse(*_args: object, **_options: object) -> NoReturn:
@@ -57,7 +59,13 @@ class KeyEvent(models.Model):
         permissions = [("audit_keyevent", "Can verify and export the audit trail")]
 
     def __str__(self) -> str:
-        return f"{self.seq} {self.action} {self.organization}"
+        told = Text(
+            "{seq}: {action} {organization}",
+            seq=self.seq,
+            action=words.action(self.action),
+            organization=self.organization,
+        )
+        return str(told)
 
     def save(self, *args: Any, **options: Any) -> None:
         """Insert a new row; refuse to change one."""

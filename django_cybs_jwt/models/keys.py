@@ -8,11 +8,14 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.models.organizations import Organization
+from django_cybs_jwt.texts import Text, listed
 
 
 class Purpose(models.TextChoices):
-    SIGNING = "signing", _("Request signing")
-    RESPONSE_MLE = "response-mle", _("Response MLE")
+    """What a key is for; a text, because the names of keys and slots are made of it."""
+
+    SIGNING = "signing", Text("Request signing")
+    RESPONSE_MLE = "response-mle", Text("Response MLE")
 
 
 class Coverage(models.TextChoices):
@@ -66,8 +69,13 @@ class KeySlot(models.Model):
         ]
 
     def __str__(self) -> str:
-        name = f" {self.name}" if self.name else ""
-        return f"{self.organization.org_id} {self.purpose}{name}"
+        return str(self.named)
+
+    @property
+    def named(self) -> Text:
+        """Its name as a text, for what is stored: English there, the reader's on a page."""
+        named = [self.name] if self.name else []
+        return listed([self.organization.org_id, self.get_purpose_display(), *named])
 
 
 class Credential(models.Model):
@@ -179,7 +187,13 @@ class Credential(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.organization.org_id} {self.slot.purpose} {self.key_id}"
+        return str(self.named)
+
+    @property
+    def named(self) -> Text:
+        """Its name as a text, for what is stored: English there, the reader's on a page."""
+        purpose = self.slot.get_purpose_display()
+        return listed([self.organization.org_id, purpose, self.key_id])
 
 
 class InUse(models.Manager["GatewayCertificate"]):

@@ -8,20 +8,21 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.models.organizations import Organization
+from django_cybs_jwt.texts import Text, listed
 
 
 class RequestState(models.TextChoices):
     """Where a request stands; services/queue/states.py holds the transitions."""
 
-    QUEUED = "QUEUED", _("Queued")
-    SENDING = "SENDING", _("Sending")
-    IN_DOUBT = "IN_DOUBT", _("In doubt")
-    ANSWERED = "ANSWERED", _("Answered")
-    ABSENT = "ABSENT", _("Absent")
-    VOIDED = "VOIDED", _("Voided")
-    EXPIRED = "EXPIRED", _("Expired")
-    CANCELLED = "CANCELLED", _("Cancelled")
-    PARKED = "PARKED", _("Parked")
+    QUEUED = "QUEUED", Text("Queued")
+    SENDING = "SENDING", Text("Sending")
+    IN_DOUBT = "IN_DOUBT", Text("In doubt")
+    ANSWERED = "ANSWERED", Text("Answered")
+    ABSENT = "ABSENT", Text("Absent")
+    VOIDED = "VOIDED", Text("Voided")
+    EXPIRED = "EXPIRED", Text("Expired")
+    CANCELLED = "CANCELLED", Text("Cancelled")
+    PARKED = "PARKED", Text("Parked")
 
 
 ACTED_ON = [RequestState.QUEUED, RequestState.SENDING, RequestState.IN_DOUBT]
@@ -127,7 +128,8 @@ class OutboundRequest(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.operation} {self.idempotency_key} {self.state}"
+        named = [self.operation, self.idempotency_key]
+        return str(listed([*named, self.get_state_display()]))
 
 
 class Attempt(models.Model):

@@ -39,4 +39,4 @@ class StaffScope(models.Model):
         ordering = ["user"]
 
     def __str__(self) -> str:
-        return Text("{user} sees a part", user=self.user)
+        return str(Text("{user} sees a part", user=self.user))

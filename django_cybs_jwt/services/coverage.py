@@ -39,7 +39,7 @@ def slot_for(
     if not made and covers is not None and slot.coverage != covers:
         raise OrganizationConflict(
             "Slot {slot!r} covers {coverage!r} already. Use another --slot name.",
-            slot=str(slot),
+            slot=slot.named,
             coverage=slot.coverage,
         )
     return slot

@@ -125,7 +125,7 @@ def _of_slot(name: str, slot: KeySlot, detail: str) -> Finding:
     return Finding(
         name,
         f"KeySlot {slot.pk}",
-        Text("{slot}: {detail}", slot=slot, detail=detail),
+        Text("{slot}: {detail}", slot=slot.named, detail=detail),
         str(slot.organization),
     )
 

@@ -14,9 +14,8 @@ from typing import Final
 from django.db import IntegrityError, transaction
 
 from django_cybs_jwt.exceptions import InvalidTransition
-from django_cybs_jwt.models import Credential, GatewayCertificate, KeySlot, State
+from django_cybs_jwt.models import Credential, GatewayCertificate, KeySlot, State, words
 from django_cybs_jwt.services import audit, epoch
-from django_cybs_jwt.texts import Text
 
 
 class Action(StrEnum):
@@ -99,10 +98,10 @@ def target(action: Action, credential: Credential) -> State:
     if credential.state not in transition.sources:
         allowed = ", ".join(sorted(transition.sources))
         raise InvalidTransition(
-            "{key_id} is {state}; {action} is possible from {allowed}.",
+            "{key_id} is {state}; {action!r} is possible from {allowed}.",
             key_id=credential.key_id,
             state=credential.state,
-            action=Text(action),
+            action=words.action(action),
             allowed=allowed,
         )
     return transition.target or State(credential.suspended_from)
@@ -185,7 +184,7 @@ def save(credential: Credential) -> None:
     except IntegrityError:
         raise InvalidTransition(
             "Slot {slot!r} has another active key. Suspend or retire it first.",
-            slot=str(credential.slot),
+            slot=credential.slot.named,
         ) from None
 
 

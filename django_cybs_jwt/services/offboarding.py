@@ -127,7 +127,7 @@ def _plan(organization: Organization, now: datetime) -> Plan:
         *([Step("disable", str(organization))] if organization.active else []),
         *(_request("cancel", row) for row in requests.unsent),
         *(_ending(row, now) for row in keys),
-        *(Step("uncover", str(slot), f"selects {organization.org_id}") for slot in slots),
+        *(Step("uncover", slot.named, f"selects {organization.org_id}") for slot in slots),
         *(Step("loses its key", str(merchant)) for merchant in losing),
         *(_request("leave in doubt", row) for row in requests.in_doubt),
     ]
@@ -148,7 +148,7 @@ def _request(step: str, row: OutboundRequest) -> Step:
 def _ending(row: Credential, now: datetime) -> Step:
     approved = approvals.is_granted(Action.DESTROY, row, now=now)
     detail = row.state if approved else f"{row.state}, waits for a second person"
-    return Step(" + ".join(_ways_out(row)), str(row), detail)
+    return Step(" + ".join(_ways_out(row)), row.named, detail)
 
 
 def _losing(owner: Organization, now: datetime) -> list[Organization]:

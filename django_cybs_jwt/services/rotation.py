@@ -32,7 +32,7 @@ def activate(
             raise InvalidTransition(
                 "Slot {slot!r} has had an active key. "
                 "Import without --activate, then verify the key and rotate to it.",
-                slot=str(current.slot),
+                slot=current.slot.named,
             )
         if current.verify_outcome == Verdict.REFUSED:
             raise InvalidTransition(
@@ -110,7 +110,7 @@ def roll_back(slot: KeySlot, *, actor: str, now: datetime, reason: str = "") -> 
         found = _open_overlap(slot, now)
         if found is None:
             raise InvalidTransition(
-                "Slot {slot!r} has no open overlap to roll back in.", slot=str(slot)
+                "Slot {slot!r} has no open overlap to roll back in.", slot=slot.named
             )
         older = lifecycle.locked(found.pk)
         lifecycle.target(Action.ROLL_BACK, older)
@@ -243,7 +243,7 @@ def _check_replaces(seen: str, slot: KeySlot, now: datetime) -> None:
         raise InvalidTransition(
             "The active key of slot {slot!r} was another one when this was decided; "
             "now it is {kid}. Look again.",
-            slot=str(slot),
+            slot=slot.named,
             kid=kid,
         )
 

@@ -7,11 +7,14 @@ from typing import Any
 from django import template
 from django.utils import timezone
 
+from django_cybs_jwt.models import words
 from django_cybs_jwt.services import alerts, scope
 from django_cybs_jwt.services.overview import dashboard
 from django_cybs_jwt.services.permissions import Permission
 
 register = template.Library()
+
+register.filter("action_in_words", words.action)
 
 
 @register.inclusion_tag("cybs_jwt/banner.html")

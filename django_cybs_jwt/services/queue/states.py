@@ -13,11 +13,18 @@ from typing import Any, Final
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import WrongState
-from django_cybs_jwt.models import ACTED_ON, OPEN, Attempt, OutboundRequest, RequestState, Safety
+from django_cybs_jwt.models import (
+    ACTED_ON,
+    OPEN,
+    Attempt,
+    OutboundRequest,
+    RequestState,
+    Safety,
+    words,
+)
 from django_cybs_jwt.models.requests import RequestState as State
 from django_cybs_jwt.services import statements
 from django_cybs_jwt.services.queue import telling
-from django_cybs_jwt.texts import Text
 
 TERMINAL: Final = frozenset(RequestState) - frozenset(OPEN)
 
@@ -102,10 +109,10 @@ def move(
     if request.state not in transition.sources:
         allowed = ", ".join(sorted(transition.sources))
         raise WrongState(
-            "Request {request} is {state}; {step} is possible from {allowed}.",
+            "Request {request} is {state}; {step!r} is possible from {allowed}.",
             request=request.pk,
             state=request.state,
-            step=Text(step),
+            step=words.action(step),
             allowed=allowed,
         )
     values = _consequences(transition.target, now) | changes | {"state": transition.target}

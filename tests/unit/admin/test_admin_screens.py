@@ -330,7 +330,7 @@ def test_a_refusal_in_the_middle_is_told(three: list[Credential], operator: User
     estate.Credential.objects.filter(pk=three[0].pk).update(state=State.SUSPENDED, active_slot=None)
     chosen = choose(three[:1], cybs_confirmed="1")
     answer = people.client(operator).post(PREFIX, chosen, follow=True)
-    assert "suspend is possible from" in told(answer)[0]
+    assert "'Suspend' is possible from" in told(answer)[0]
 
 
 # The page itself

@@ -71,7 +71,7 @@ def test_the_page_says_who_asks_what_of_which_key_and_whom_it_concerns(
 ) -> None:
     content = visitor(approver).get(page(asked, "approve")).content.decode()
     for fact in (
-        "olga asks: activate of mall signing",
+        "olga asks for this: Activate. The key: mall, Request signing",
         "The key becomes active",
         f"Its fingerprint begins with {asked.fingerprint[:16]}; ursula uploaded it.",
         "the old one ends",
@@ -159,7 +159,7 @@ def test_the_front_page_leads_to_what_i_may_carry_out(asked: Approval) -> None:
 
 def test_the_second_person_grants_it_under_his_name(asked: Approval, approver: User) -> None:
     answer = visitor(approver).post(page(asked, "approve"), {"reason": "looked at"}, follow=True)
-    assert told(answer).startswith("Approved: activate of")
+    assert told(answer).startswith("Approved: Activate, ")
     row = Approval.objects.get()
     assert (row.status, row.decided_by) == (Approval.Status.GRANTED, "paul")
     assert "looked at" in KeyEvent.objects.get(action="approve").reason

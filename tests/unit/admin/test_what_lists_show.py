@@ -9,7 +9,8 @@ from django.test import Client
 from django.utils import timezone
 
 from django_cybs_jwt.models import Organization
-from django_cybs_jwt.services import approvals
+from django_cybs_jwt.services import approvals, audit
+from tests import pseudo
 from tests.unit.admin import people
 from tests.unit.admin.people import url
 from tests.unit.services import enrolment, estate
@@ -145,8 +146,28 @@ def test_the_heading_of_an_approval_says_what_is_asked_for_whom(root: Client) ->
     key = enrolment.shared_secret(enrolment.organization("acme"), activate=False)
     row = approvals.request("destroy", key, actor="kim", now=timezone.now())
     content = text(root, url("approval", "change", row.pk))
-    assert f"<h2>destroy acme signing {key.key_id}</h2>" in content
+    assert f"<h2>Destroy: acme, Request signing, {key.key_id}</h2>" in content
     assert str(key.pk) not in words(content)
+
+
+def test_lists_say_in_words_what_rows_hold_as_codes(root: Client) -> None:
+    key = enrolment.shared_secret(enrolment.organization("acme"), activate=False)
+    approvals.request("destroy", key, actor="kim", now=timezone.now())
+    audit.record(audit.Entry(action="kek-generate", actor="kim", organization=""))
+    assert f"acme, Request signing, {key.key_id}" in text(root, url("approval", "changelist"))
+    events = words(text(root, url("keyevent", "changelist")))
+    assert "Make a key-encryption key" in events
+    assert "kek-generate" not in events
+
+
+def test_a_key_and_a_slot_are_named_in_the_readers_language_and_stored_in_english(
+    root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = enrolment.shared_secret(enrolment.organization("acme"))
+    pseudo.speak(monkeypatch.setattr)
+    assert str(key.slot) == "acme, ⟦Request signing⟧"
+    assert key.slot.named.english == "acme, Request signing"
+    assert key.named.english == f"acme, Request signing, {key.key_id}"
 
 
 def test_the_report_breaks_between_a_merchant_and_its_host(root: Client) -> None:

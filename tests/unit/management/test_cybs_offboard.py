@@ -42,7 +42,7 @@ def test_dry_run__lists_the_steps_and_changes_nothing(mall: Organization) -> Non
         {"step": "disable", "subject": f"mall@{host}", "detail": ""},
         {
             "step": "retire + destroy",
-            "subject": f"mall signing {key.key_id}",
+            "subject": f"mall, Request signing, {key.key_id}",
             "detail": "ACTIVE",
         },
         {"step": "loses its key", "subject": f"garden@{host}", "detail": ""},

@@ -137,7 +137,7 @@ def test_merchant__is_taken_out_of_the_meta_keys_that_select_it(acme: Organizati
 
     planned = offboard()
 
-    assert ("uncover", "mall signing") in steps(planned)
+    assert ("uncover", "mall, Request signing") in steps(planned)
     assert [row.org_id for row in coverage.listing("mall")] == ["garden"]
     uncovered = KeyEvent.objects.filter(action="uncover").latest("seq")
     assert (uncovered.organization, uncovered.reason) == (str(mall), "acme offboarded")
@@ -211,8 +211,8 @@ def test_plan__says_every_step_and_changes_nothing(acme: Organization) -> None:
 
     assert steps(planned) == [
         ("disable", str(acme)),
-        ("retire + destroy", f"acme signing {key.key_id}"),
-        ("destroy", f"acme signing {staged.key_id}"),
+        ("retire + destroy", f"acme, Request signing, {key.key_id}"),
+        ("destroy", f"acme, Request signing, {staged.key_id}"),
     ]
     assert [step.detail for step in planned.steps] == ["", "ACTIVE", "STAGED"]
     assert untouched(acme)

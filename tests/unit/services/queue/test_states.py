@@ -12,7 +12,7 @@ from django.utils import timezone
 
 import django_cybs_jwt
 from django_cybs_jwt.exceptions import WrongState
-from django_cybs_jwt.models import ACTED_ON, OPEN, OutboundRequest, RequestState
+from django_cybs_jwt.models import ACTED_ON, OPEN, OutboundRequest, RequestState, words
 from django_cybs_jwt.services.queue.states import TABLE, TERMINAL, Step, move
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.services.queue import rows
@@ -58,7 +58,7 @@ def test_only_a_proof_leads_from_sending_back_to_the_queue() -> None:
 @pytest.mark.parametrize("step", Step)
 def test_a_step_from_a_state_that_the_table_does_not_have_is_refused(step: Step) -> None:
     for state in set(RequestState) - TABLE[step].sources:
-        with pytest.raises(WrongState, match=f"{step} is possible from"):
+        with pytest.raises(WrongState, match=f"{words.action(step)!r} is possible from"):
             move(OutboundRequest(state=state), step, now=NOW)
 
 
@@ -112,4 +112,4 @@ def test_every_state_that_is_not_an_end_is_due_some_time_or_waits_for_a_person()
 
 def test_a_row_names_itself_without_its_payload(acme: Simulation) -> None:
     row = rows.enqueue(key="order-1", deadline=NOW + timedelta(days=1))
-    assert str(row) == "POST /pts/v2/payments order-1 QUEUED"
+    assert str(row) == "POST /pts/v2/payments, order-1, Queued"
