@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from functools import partial
+
 from django.apps import AppConfig
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
@@ -23,3 +28,9 @@ class CybsJwtConfig(AppConfig):
 
         checks.register()
         LANGUAGE.gettext, LANGUAGE.ngettext = gettext, ngettext
+        LANGUAGE.day = partial(_written, "DATE_FORMAT")
+        LANGUAGE.moment = partial(_written, "DATETIME_FORMAT")
+
+
+def _written(kind: str, at: datetime) -> str:
+    return date_format(timezone.localtime(at), kind)

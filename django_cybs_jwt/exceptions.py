@@ -50,12 +50,13 @@ The docstring of a class is its default message.
 Messages name the cure; secrets and card data are never part of one.
 They are templates, filled with the facts: `NotSent("Nothing was sent ({error}).", error=kind)`.
 `str(error)` says it in the language that is active, `error.english` never in another.
+Where the cure is a command and a page has another way, *page* is the message for pages.
 """
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, ClassVar
 
 from django_cybs_jwt.texts import Text
 
@@ -63,8 +64,13 @@ from django_cybs_jwt.texts import Text
 class CybsError(Exception):
     """Something in django_cybs_jwt went wrong."""
 
-    def __init__(self, message: str = "", /, **facts: Any) -> None:
-        self.text = Text(message or inspect.cleandoc(type(self).__doc__ or ""), **facts)
+    page: ClassVar[str] = ""
+    """What a page says instead of the default message, whose cure is a command."""
+
+    def __init__(self, message: str = "", /, *, page: str = "", **facts: Any) -> None:
+        if not message:
+            message, page = inspect.cleandoc(type(self).__doc__ or ""), page or type(self).page
+        self.text = Text(message, page=page, **facts)
         super().__init__(self.text.english)
         self.facts = {name: self.text.facts[name] for name in facts}
         """Redacted evidence for a log or a screen: ids, times, counts."""
@@ -142,6 +148,11 @@ class EncryptionImpossible(MessageError):
 
     Import the P12 that carries it, or add the host's with `manage.py cybs_gateway_cert add`.
     """
+
+    page = (
+        "Message-level encryption is asked for, and no valid request-MLE certificate is stored. "
+        "Import the P12 that carries it."
+    )
 
 
 class BodyNotEncryptable(EncryptionImpossible):

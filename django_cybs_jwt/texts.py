@@ -4,13 +4,18 @@
 or a comparison takes of it never depends on a language. `str()` and formatting, which is how
 pages and mails show it, say it in the language that is active then. Without Django, and before
 its apps are ready, that is English. Joined or cut it is English for good: see `listed`.
+
+On a page, which says so with `on_page`, dates are written as the site writes them, and where the
+cure is a command the text has another one: *page*.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
 # Whatever else a text is made of is kept as it reads: no error holds on to a row.
@@ -23,13 +28,26 @@ def _english_plural(one: str, many: str, count: int) -> str:
 
 @dataclass(slots=True)
 class Language:
-    """What translates; `apps` puts Django's gettext here."""
+    """What translates and writes dates; `apps` puts Django's functions here."""
 
     gettext: Callable[[str], str] = str
     ngettext: Callable[[str, str, int], str] = _english_plural
+    day: Callable[[datetime], str] = str
+    moment: Callable[[datetime], str] = str
 
 
 LANGUAGE: Final = Language()
+_ON_PAGE: Final[ContextVar[bool]] = ContextVar("cybs_on_page", default=False)
+
+
+@contextmanager
+def on_page(is_page: bool = True) -> Iterator[None]:
+    """What is said within is read on a page, or, with False, again where commands are known."""
+    token = _ON_PAGE.set(is_page)
+    try:
+        yield
+    finally:
+        _ON_PAGE.reset(token)
 
 
 class Text(str):
@@ -38,17 +56,22 @@ class Text(str):
     template: str
     facts: dict[str, Any]
     forms: tuple[str, str] | None = None
+    page: str
 
-    def __new__(cls, english: str, /, **facts: Any) -> Text:
-        """Fill *english*, another text or a template; one without facts may hold braces."""
+    def __new__(cls, english: str, /, *, page: str = "", **facts: Any) -> Text:
+        """Fill *english*, another text or a template; one without facts may hold braces.
+
+        *page* is what a page says instead, of the same facts.
+        """
         template = english
         if isinstance(english, Text):
             template, facts = english.template, english.facts | facts
+            page = page or english.page
         for name, value in facts.items():
             if not isinstance(value, _PLAIN):
                 facts[name] = str(value)
         self = super().__new__(cls, _filled(template, facts, str.__str__))
-        self.template, self.facts = template, facts
+        self.template, self.facts, self.page = template, facts, page
         return self
 
     @classmethod
@@ -65,7 +88,7 @@ class Text(str):
 
     def __str__(self) -> str:
         try:
-            return _filled(self._translated(), self.facts, str)
+            return _filled(self._translated(), _shown(self.facts), str)
         except (
             LookupError,
             ValueError,
@@ -78,9 +101,30 @@ class Text(str):
         return format(str(self), spec)
 
     def _translated(self) -> str:
+        if self.page and _ON_PAGE.get():
+            return LANGUAGE.gettext(self.page)
         if self.forms is None:
             return LANGUAGE.gettext(self.template)
         return LANGUAGE.ngettext(*self.forms, self.facts["count"])
+
+
+class _Date:
+    """A date within a text on a page: written as the site writes them, whatever the text says."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+
+    def __format__(self, spec: str) -> str:
+        return LANGUAGE.moment(self._at) if "%H" in spec else LANGUAGE.day(self._at)
+
+
+def _shown(facts: dict[str, Any]) -> dict[str, Any]:
+    if not _ON_PAGE.get():
+        return facts
+    return {
+        name: _Date(value) if isinstance(value, datetime) else value
+        for name, value in facts.items()
+    }
 
 
 def listed(texts: Iterable[str], separator: str = ", ") -> Text:

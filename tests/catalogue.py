@@ -71,6 +71,7 @@ def _read(path: Path) -> Iterator[tuple[str, str]]:
         yield from of_template(path.read_text())
     if path.name == "exceptions.py":
         yield from ((cleandoc(each.__doc__ or ""), "") for each in ERRORS.values())
+        yield from ((each.page, "") for each in ERRORS.values())
 
 
 def of_module(source: str) -> Iterator[tuple[str, str]]:
@@ -80,8 +81,14 @@ def of_module(source: str) -> Iterator[tuple[str, str]]:
             name, texts = name_of(node), [constant(each) for each in node.args]
             if name in SAYS and texts and texts[0]:
                 yield texts[0], ""
+                yield from ((text, "") for text in pages(node) if text)
             elif name in COUNTS and len(texts) > 1 and texts[0] and texts[1]:
                 yield texts[0], texts[1]
+
+
+def pages(call: ast.Call) -> list[str]:
+    """What a page says instead, if it says something else."""
+    return [constant(each.value) for each in call.keywords if each.arg == "page"]
 
 
 def name_of(call: ast.Call) -> str:

@@ -22,6 +22,7 @@ from django_cybs_jwt.admin.screens import Screen
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.models import Organization
 from django_cybs_jwt.services import scope
+from django_cybs_jwt.texts import on_page
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
@@ -210,7 +211,9 @@ class CybsAdmin(_ModelAdmin):
     def _told(self, request: HttpRequest, respond: Callable[[], HttpResponse]) -> HttpResponse:
         """A refusal of ours is a page that names the cure."""
         try:
-            return respond()
+            with on_page():
+                answer = respond()
+                return answer.render() if isinstance(answer, TemplateResponse) else answer
         except CybsError as error:
             context = {**self.admin_site.each_context(request), "error": error}
             return TemplateResponse(request, "cybs_jwt/refused.html", context, status=409)

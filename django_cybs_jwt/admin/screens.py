@@ -32,6 +32,7 @@ from django_cybs_jwt.admin.requests import scope_of, tell
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.models import Organization
 from django_cybs_jwt.services.scope import Scope
+from django_cybs_jwt.texts import on_page
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -124,10 +125,11 @@ class Screen:
             return HttpResponseNotAllowed(["GET", "POST"] if hasattr(cls, "post") else ["GET"])
         if cls.asks_password and not sudo.is_fresh(request) and (asked := screen.ask_password()):
             return asked
-        try:
-            return _rendered(respond())
-        except CybsError as error:
-            return screen.refused(error)
+        with on_page():
+            try:
+                return _rendered(respond())
+            except CybsError as error:
+                return screen.refused(error)
 
     @classmethod
     def is_permitted(cls, admin: CybsAdmin, request: HttpRequest) -> bool:
@@ -308,5 +310,5 @@ def _is_secret(field: forms.BoundField) -> bool:
 
 
 def _rendered(response: HttpResponseBase) -> HttpResponseBase:
-    """Render here, where a refusal of ours inside a template is still caught."""
+    """Render here, where texts know of their page and a refusal in a template is still caught."""
     return response.render() if isinstance(response, TemplateResponse) else response

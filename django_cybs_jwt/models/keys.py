@@ -19,9 +19,9 @@ class Purpose(models.TextChoices):
 
 
 class Coverage(models.TextChoices):
-    OWN = "own", _("This organization")
-    ALL = "all", _("All current and future descendants")
-    SELECTED = "selected", _("Selected merchants")
+    OWN = "own", Text("This organization")
+    ALL = "all", Text("All current and future descendants")
+    SELECTED = "selected", Text("Selected merchants")
 
 
 class State(models.TextChoices):

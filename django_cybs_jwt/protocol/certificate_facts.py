@@ -129,9 +129,11 @@ def find_own(
     if len(matching) > 1:
         notices.append(_one_of(matching, clean_text(common_name) * _is_named(own, common_name)))
     if now < own.not_valid_before_utc:
-        begin = own.not_valid_before_utc.isoformat()
         notices.append(
-            Text("Its certificate begins at {begin}; the key cannot sign before.", begin=begin)
+            Text(
+                "Its certificate begins at {begin:%Y-%m-%d %H:%M UTC}; the key cannot sign before.",
+                begin=own.not_valid_before_utc,
+            )
         )
     return OwnCertificate(certificate=own, notices=tuple(notices))
 
@@ -176,8 +178,9 @@ def _check_own(certificate: x509.Certificate, now: datetime) -> None:
         raise WeakKey("The key is restricted to RSA-PSS. Generate a plain RSA key.")
     if now >= end:
         raise ExpiredKey(
-            "The certificate ended at {ends}. Generate a new key in the Business Center.",
-            ends=end.isoformat(),
+            "The certificate ended at {ends:%Y-%m-%d %H:%M UTC}. "
+            "Generate a new key in the Business Center.",
+            ends=end,
             not_after=end,
         )
     if end - begin > LONGEST_LIFE:

@@ -176,6 +176,8 @@ def _encrypt(
             "The request-MLE certificate {kid} is valid from "
             "{begins:%Y-%m-%d} to {ends:%Y-%m-%d}. Import a P12 "
             "with a newer one, or add the host's with `manage.py cybs_gateway_cert add`.",
+            page="The request-MLE certificate {kid} is valid from {begins:%Y-%m-%d} to "
+            "{ends:%Y-%m-%d}. Import a P12 with a newer one.",
             kid=certificate.kid,
             begins=certificate.not_before,
             ends=certificate.not_after,
@@ -192,6 +194,8 @@ def _announced(keys: MerchantKeys, response_mle: ResponseMLE) -> str | None:
         raise EncryptionImpossible(
             "RESPONSE_MLE is 'required' and {owner} has no active Response MLE key. Import one "
             "with `manage.py cybs_import ORG_ID FILE --purpose response-mle --activate`.",
+            page="RESPONSE_MLE is 'required' and {owner} has no active Response MLE key. "
+            "Import one and activate it.",
             owner=keys.signing.owner,
         )
     return keys.response_kid

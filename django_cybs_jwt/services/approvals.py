@@ -246,7 +246,7 @@ def _last_word(action: str, credential: Credential, detail: str, now: datetime) 
         )
     if last.expires_at <= now:
         return Text(
-            "{request} ended at {expires_at:%Y-%m-%d %H:%M} UTC. ",
+            "{request} ended at {expires_at:%Y-%m-%d %H:%M UTC}. ",
             request=last.pk,
             expires_at=last.expires_at,
         )
@@ -301,9 +301,10 @@ def _check_undecided(approval: Approval, statuses: Sequence[str], *, now: dateti
             "Request {request} is {status}. Ask again.", request=approval.pk, status=approval.status
         )
     if approval.expires_at <= now:
-        ended = f"{approval.expires_at:%Y-%m-%d %H:%M} UTC"
         raise ApprovalDenied(
-            "Request {request} ended at {ended}. Ask again.", request=approval.pk, ended=ended
+            "Request {request} ended at {ended:%Y-%m-%d %H:%M UTC}. Ask again.",
+            request=approval.pk,
+            ended=approval.expires_at,
         )
 
 

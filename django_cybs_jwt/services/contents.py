@@ -49,7 +49,9 @@ def missing(credential: Credential) -> list[str]:
         gaps.append(
             Text(
                 "No request-MLE certificate is inside: requests cannot be encrypted with this file "
-                "alone. Add the host's with `manage.py cybs_gateway_cert add`."
+                "alone. Add the host's with `manage.py cybs_gateway_cert add`.",
+                page="No request-MLE certificate is inside: requests cannot be encrypted with "
+                "this file alone. Import a P12 that carries it.",
             )
         )
     if credential.kind == Credential.Kind.PRIVATE_KEY and "own" not in roles:

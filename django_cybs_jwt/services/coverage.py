@@ -39,8 +39,9 @@ def slot_for(
     if not made and covers is not None and slot.coverage != covers:
         raise OrganizationConflict(
             "Slot {slot!r} covers {coverage!r} already. Use another --slot name.",
+            page="Slot {slot!r} covers {coverage!r} already. Give the slot another name below.",
             slot=slot.named,
-            coverage=slot.coverage,
+            coverage=slot.get_coverage_display(),
         )
     return slot
 
@@ -142,6 +143,8 @@ def _meta_slots(organization: Organization, name: str) -> list[KeySlot]:
         raise OrganizationConflict(
             "{org_id} has no meta key in slot {name!r}. "
             "Import one with --covers selected or --covers all.",
+            page="{org_id} has no meta key in slot {name!r}. "
+            "Import one that covers selected merchants, or all.",
             org_id=organization.org_id,
             name=name,
         )

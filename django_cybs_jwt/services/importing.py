@@ -47,6 +47,7 @@ def _check_pace(actor: str, now: datetime) -> None:
     if uploads.exclude(reason=TooManyImports.__name__).count() >= MOST_AN_HOUR:
         raise TooManyImports(
             "{most} uploads within an hour. Wait, or use `manage.py cybs_import`.",
+            page="{most} uploads within an hour. Wait an hour and go on.",
             most=MOST_AN_HOUR,
         )
 

@@ -238,7 +238,9 @@ def _key_id(certificate: x509.Certificate | None, wanted: Wanted) -> str:
     if not inside and not wanted.key_id:
         raise WrongKeyFile(
             "The file names no key ID. Take it from the Business Center's Key Management page "
-            "and give it too (--key-id)."
+            "and give it too (--key-id).",
+            page="The file names no key ID. Take it from the Business Center's Key Management page "
+            "and write it into the field of that name.",
         )
     return shared_secrets.parse_key_id(inside or wanted.key_id)
 

@@ -99,6 +99,7 @@ def only(name: str, found: Iterable[Organization]) -> Organization:
     if not known:
         raise OrganizationNotFound(
             "No organization {name!r}. `manage.py cybs_org list` shows what is stored.",
+            page="No organization {name!r}. The list of organizations shows what is stored.",
             name=name[:80],
         )
     if len(known) > 1:

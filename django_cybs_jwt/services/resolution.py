@@ -109,6 +109,8 @@ def signing_key(merchant: Organization, rows: Sequence[Credential], *, now: date
         raise NoKey(
             "No active signing key for {merchant}. Looked at: {looked}. "
             "Import one with `manage.py cybs_import ORG_ID FILE --purpose signing --activate`.",
+            page="No active signing key for {merchant}. Looked at: {looked}. "
+            "Import one and activate it.",
             merchant=merchant,
             looked=looked,
         )

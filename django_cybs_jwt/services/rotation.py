@@ -224,15 +224,16 @@ def _check(
     if not force and (credential.verified_at is None or refused):
         raise InvalidTransition(
             "{key_id} is not verified. Run `manage.py cybs_verify`, or force it with a reason.",
+            page="{key_id} is not verified. Verify it first, or force it with a reason.",
             key_id=credential.key_id,
         )
     open_one = _open_overlap(credential.slot, moment)
     if not force and open_one is not None:
-        until = f"{open_one.overlap_until:%Y-%m-%d %H:%M} UTC"
         raise InvalidTransition(
-            "{key_id} is in its overlap until {until}. Roll back, wait, or force it with a reason.",
+            "{key_id} is in its overlap until {until:%Y-%m-%d %H:%M UTC}. "
+            "Roll back, wait, or force it with a reason.",
             key_id=open_one.key_id,
-            until=until,
+            until=open_one.overlap_until,
         )
 
 
@@ -263,9 +264,11 @@ def _check_nothing_planned(credential: Credential) -> None:
     planned = slot.credentials.exclude(activate_at=None).exclude(pk=credential.pk).first()
     if planned is not None:
         raise InvalidTransition(
-            "A switch to {key_id} is planned for {at:%Y-%m-%d %H:%M} "
-            "UTC. Take it back first: manage.py cybs_rotate {organization} "
+            "A switch to {key_id} is planned for {at:%Y-%m-%d %H:%M UTC}. "
+            "Take it back first: manage.py cybs_rotate {organization} "
             "--purpose {purpose} --unschedule.",
+            page="A switch to {key_id} is planned for {at:%Y-%m-%d %H:%M UTC}. "
+            "Take it back first, on the page of that key.",
             key_id=planned.key_id,
             at=planned.activate_at,
             organization=slot.organization,

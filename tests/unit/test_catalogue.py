@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gettext as reading
 import io
+import re
 import string
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -92,12 +93,47 @@ def test_a_template_is_a_constant_and_its_facts_are_there() -> None:
 
 def is_sound(call: ast.Call) -> bool:
     facts = {each.arg for each in call.keywords}
-    templates = [catalogue.constant(each) for each in call.args]
+    templates = [*(catalogue.constant(each) for each in call.args), *catalogue.pages(call)]
     if not templates[0]:  # a text that was made before, or words of somebody's, never filled
         return not isinstance(call.args[0], ast.JoinedStr)
     facts |= {"count"} if catalogue.name_of(call) == "counted" else set()
     names = {name for text in templates if text for name in fields(text)}
     return None in facts or not facts or names <= facts
+
+
+NO_PAGE = {
+    "bulk_import.py": "a manifest is read by a command only",
+    "checks.py": "read where `manage.py check` is",
+    "conf.py": "the settings of the project",
+    "database_faults.py": "the project's own migrations",
+    "digest.py": "a mail",
+    "doctor.py": "a command's report",
+    "key_ring.py": "key-encryption keys are kept by commands only",
+    "keyring.py": "key-encryption keys are kept by commands only",
+    "offboarding.py": "a command only",
+    "paging.py": "a mail",
+    "parking.py": "the settings of the workers",
+    "permissions.py": "a command only",
+    "proof.py": "a command's report",
+    "sdk_settings.py": "a command's report",
+    "approvals.py": "pages ask for the approval themselves",
+    "organizations.py": "organizations are added by commands only",
+    "rotation.py": "a first activation at import is of commands only",
+    "resolution.py": "a key ID is released by a command only",
+}
+"""Modules whose texts may name a command and nothing else, and why."""
+
+
+def test_what_names_a_command_names_another_way_for_pages_where_there_is_one() -> None:
+    left = {
+        place: text
+        for place, call in calls()
+        if (text := str(catalogue.constant(call.args[0])))
+        and re.search(r"manage\.py|--[a-z]", text)
+        and not catalogue.pages(call)
+        and place.partition(":")[0] not in NO_PAGE
+    }
+    assert left == {}
 
 
 def fields(template: str) -> set[str]:

@@ -3,12 +3,21 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from django_cybs_jwt.exceptions import CybsError, KeyUnavailable, NotSent, UnreadableKeyFile
-from django_cybs_jwt.texts import LANGUAGE, Text, listed
+from django_cybs_jwt.exceptions import (
+    CybsError,
+    KeyUnavailable,
+    NotSent,
+    OrganizationNotFound,
+    UnreadableKeyFile,
+)
+from django_cybs_jwt.services.languages import house_language
+from django_cybs_jwt.texts import LANGUAGE, Text, listed, on_page
 
 GERMAN = {
     "It ended on {day}.": "Am {day} endete es.",
@@ -54,6 +63,30 @@ def test_text__of_a_text_is_the_same_text_with_more_facts(german: None) -> None:
 
     assert str(again) == "Am Monday endete es."
     assert again.facts == {"day": "Monday", "known": True}
+
+
+def test_text__on_a_page_writes_dates_as_the_site_does_and_is_english_to_programs(
+    settings: Any,
+) -> None:
+    settings.TIME_ZONE = "America/New_York"
+    ends = datetime(2026, 11, 3, 2, tzinfo=UTC)
+    text = Text("It ended on {ends:%Y-%m-%d}, at {ends:%Y-%m-%d %H:%M UTC}", ends=ends)
+
+    with on_page():
+        assert str(text) == "It ended on Nov. 2, 2026, at Nov. 2, 2026, 9 p.m."
+        assert text == text.english == "It ended on 2026-11-03, at 2026-11-03 02:00 UTC"
+        with house_language():
+            assert str(text) == text.english
+    assert str(text) == text.english
+
+
+def test_text__on_a_page_names_the_page_that_mends_it_instead_of_the_command() -> None:
+    error = OrganizationNotFound("No {name!r}: `cybs_org list`.", page="No {name!r}.", name="a")
+
+    with on_page():
+        assert str(error) == f"{error.text}" == "No 'a'."
+        assert str(Text("{what}", what=error.text)) == "No 'a'."
+    assert str(error) == error.english == "No 'a': `cybs_org list`."
 
 
 def test_counted__takes_the_form_that_fits_the_number(

@@ -84,7 +84,7 @@ def snooze(
             raise CybsError("Three days before an end, or past it, nothing can be put off.")
         if not now < until <= latest:
             raise CybsError(
-                "Put it off to {latest:%Y-%m-%d %H:%M} UTC at the latest.", latest=latest
+                "Put it off to {latest:%Y-%m-%d %H:%M UTC} at the latest.", latest=latest
             )
         alert.snoozed_until = until
         alert.save(update_fields=["snoozed_until"])

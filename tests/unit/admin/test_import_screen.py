@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import html
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,26 @@ def test_the_wrong_file_is_named_and_nothing_is_stored(visitor: Client, kind: st
     assert named in errors
     assert not Credential.objects.exists()
     assert 'value="acme"' in answer.content.decode()
+
+
+def test_a_refusal_on_a_page_names_fields_and_pages_and_the_day_as_the_site_writes_it(
+    visitor: Client,
+) -> None:
+    """Commands, options and ISO dates are for those who run commands."""
+    enrolment.organization()
+    ended = datetime(2025, 3, 1, 12, tzinfo=UTC)
+    old = material.p12("acme", not_before=ended - timedelta(days=365), not_after=ended)
+    inside = base64.encodebytes(enrolment.pkcs8(material.rsa_key(name="nameless")))
+    pem = b"-----BEGIN PRIVATE KEY-----\n" + inside + b"-----END PRIVATE KEY-----\n"
+    nameless = uploaded(old) | {"file": SimpleUploadedFile("key.pem", pem), "password": ""}
+    for data, said in (
+        (pasted("x", "1", organization="shoes"), "The list of organizations shows what is stored."),
+        (nameless, "write it into the field of that name."),
+        (uploaded(old), "The certificate ended at March 1, 2025, noon."),
+    ):
+        errors = html.unescape(str(post(visitor, data).context["form"].errors))
+        assert said in errors
+        assert not re.search(r"manage\.py|--[a-z]", errors)
 
 
 def test_a_wrong_password_is_told_and_never_printed_again(visitor: Client) -> None:
