@@ -44,6 +44,7 @@ FILTERS = {
         "q=mid099999",
         *(f"{test}={fact}" for test in ("has", "lacks") for fact in ("ready", "request_mle")),
         *("ends=30", "state=RETIRED", "state=none", "use=unused", "portfolio={portfolio}"),
+        "signer={slot}",
     ],
     "credential": [
         "q=mid099998",
@@ -274,6 +275,7 @@ def _known(scope: Any) -> dict[str, Any]:
         "host": top.host,
         "merchant": str(merchant),
         "key_id": key.key_id,
+        "slot": key.slot_id,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
@@ -20,7 +21,7 @@ from django_cybs_jwt.admin.password import PasswordScreen
 from django_cybs_jwt.admin.requests import scope_of
 from django_cybs_jwt.admin.screens import Screen
 from django_cybs_jwt.exceptions import CybsError
-from django_cybs_jwt.models import Organization
+from django_cybs_jwt.models import KeySlot, Organization
 from django_cybs_jwt.services import scope
 from django_cybs_jwt.texts import on_page
 
@@ -71,6 +72,12 @@ class CybsAdmin(_ModelAdmin):
         """The address of a page of another model of this app."""
         name = f"admin:cybs_jwt_{model.__name__.lower()}_{page}"
         return reverse(name, args=arguments, current_app=self.admin_site.name)
+
+    def signed_for(self, request: HttpRequest, slot: KeySlot) -> str:
+        """The list of all whom a slot's keys may sign for; empty where it may not be seen."""
+        if not request.user.has_perm("cybs_jwt.view_organization"):
+            return ""
+        return f"{self.url_of(Organization, 'changelist')}?{urlencode({'signer': slot.pk})}"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Never."""

@@ -13,8 +13,15 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.admin.requests import scope_of, standing_of
-from django_cybs_jwt.models import Credential, GatewayCertificate, Organization, State, words
-from django_cybs_jwt.services import organizations, usage
+from django_cybs_jwt.models import (
+    Credential,
+    GatewayCertificate,
+    KeySlot,
+    Organization,
+    State,
+    words,
+)
+from django_cybs_jwt.services import coverage, organizations, usage
 from django_cybs_jwt.services.organizations import Places
 from django_cybs_jwt.services.overview import dashboard
 from django_cybs_jwt.services.readiness.standing import Fact
@@ -88,6 +95,33 @@ class PortfolioFilter(_Choice):
     def has_output(self) -> bool:
         """Also where the chosen one is not among the first hundred."""
         return super().has_output() or self.value() is not None
+
+
+class SignerFilter(_Choice):
+    """Whom the keys of one slot speak for, to the last: other pages name the first of them."""
+
+    title = _("may be signed for by")
+    parameter_name = "signer"
+
+    def __init__(self, request: HttpRequest, *arguments: Any) -> None:
+        self._slot: KeySlot | None = None
+        super().__init__(request, *arguments)
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
+        """What a page's link asked for, if the visitor sees it."""
+        value = self.used_parameters.get(self.parameter_name, "")
+        if _is_uuid(value):
+            slots = scope_of(request).visible(KeySlot.objects.select_related("organization"))
+            self._slot = slots.filter(pk=value).first()
+        return [] if self._slot is None else [(value, str(self._slot))]
+
+    def condition(self, request: HttpRequest, value: str) -> Q | None:
+        """Those whom the slot covers."""
+        return None if self._slot is None else coverage.speaks_for(self._slot)
+
+    def has_output(self) -> bool:
+        """Once a link has led here, also to nobody: the slots are too many to choose from."""
+        return self.value() is not None
 
 
 class HasFilter(_Choice):

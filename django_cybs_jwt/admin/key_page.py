@@ -91,6 +91,7 @@ def slot_facts(admin: CybsAdmin, request: HttpRequest, row: KeySlot) -> dict[str
         "covered_more": max(0, seen_count - MOST_SHOWN),
         "covered_hidden": count - seen_count,
         "follows": _followed(admin, row),
+        "all_url": admin.signed_for(request, row),
     }
 
 

@@ -75,6 +75,7 @@ class OrganizationAdmin(CybsAdmin):
         "gateway",
     ]
     list_filter = [
+        filters.SignerFilter,
         filters.LacksFilter,
         filters.HasFilter,
         filters.EndsFilter,

@@ -30,7 +30,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django_cybs_jwt.admin import sudo
 from django_cybs_jwt.admin.requests import scope_of, tell
 from django_cybs_jwt.exceptions import CybsError
-from django_cybs_jwt.models import Organization
+from django_cybs_jwt.models import Approval, Coverage, Credential, Organization
 from django_cybs_jwt.services.scope import Scope
 from django_cybs_jwt.texts import on_page
 
@@ -58,8 +58,8 @@ class Consequences:
     merchants: Sequence[str] = ()
     rows: QuerySet[Organization] | None = None
 
-    def shown(self, request: HttpRequest) -> dict[str, Any]:
-        """For the template."""
+    def shown(self, request: HttpRequest, all_url: str = "") -> dict[str, Any]:
+        """For the template; *all_url* is where those of whom there are more are listed."""
         named, seen, count = self._named(scope_of(request))
         return {
             "sentences": self.sentences,
@@ -67,6 +67,7 @@ class Consequences:
             "more": seen - len(named),
             "hidden": count - seen,
             "count": count,
+            "all_url": all_url,
         }
 
     def _named(self, scope: Scope) -> tuple[Sequence[str], int, int]:
@@ -234,7 +235,7 @@ class FormScreen(Screen):
 
     def page(self, form: forms.Form) -> TemplateResponse:
         """The form, and what it will do."""
-        shown = self.consequences().shown(self.request)
+        shown = self.consequences().shown(self.request, self._all_url())
         return self.render(form=form, consequences=shown, button=self.button)
 
     def refused(self, error: CybsError) -> HttpResponseBase:
@@ -270,6 +271,13 @@ class FormScreen(Screen):
             return page
         logout(self.request)
         return HttpResponseRedirect(self.admin.url("changelist"))
+
+    def _all_url(self) -> str:
+        """Whom the key that this is about may sign for."""
+        key = self.row.credential if isinstance(self.row, Approval) else self.row
+        if not isinstance(key, Credential) or key.slot.coverage == Coverage.OWN:
+            return ""
+        return self.admin.signed_for(self.request, key.slot)
 
     def _typed_again(self) -> forms.Form:
         """The form as it was typed. What is hidden in it is new: it may be what was refused."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
@@ -188,10 +189,23 @@ def covered_rows(slot: KeySlot) -> QuerySet[Organization]:
     return descendants(slot.organization)
 
 
+def speaks_for(slot: KeySlot) -> Q:
+    """The same as a condition on organizations; a slot that covers none speaks for its owner."""
+    if slot.coverage == Coverage.OWN:
+        return Q(pk=slot.organization_id)
+    if slot.coverage == Coverage.SELECTED:
+        return Q(pk__in=slot.merchants.order_by().values("pk"))
+    return _stands_under(slot.organization_id)
+
+
 def descendants(owner: Organization) -> QuerySet[Organization]:
     """All that stand under *owner*, with their parents; not read yet."""
     return (
         Organization.objects.select_related("parent__parent")
-        .filter(Q(parent=owner) | Q(parent__parent=owner))
+        .filter(_stands_under(owner.pk))
         .order_by("org_id")
     )
+
+
+def _stands_under(owner: uuid.UUID) -> Q:
+    return Q(parent=owner) | Q(parent__parent=owner)

@@ -10,7 +10,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from django_cybs_jwt.admin import key_page, organizations, screens
 from django_cybs_jwt.models import (
+    Coverage,
     Credential,
     KeyEvent,
     KeySlot,
@@ -70,6 +72,47 @@ def page(visitor: Any, row: Organization) -> str:
     answer = visitor.get(url("organization", "change", row.pk))
     assert answer.status_code == 200
     return str(answer.content.decode())
+
+
+def test_the_list_narrows_to_all_whom_the_keys_of_a_slot_may_sign_for(root: Any, mall: Any) -> None:
+    slot = mall["mall"].slots.get(purpose="signing")
+    assert listed(root, f"signer={slot.pk}") == {"wing", "garden", "shoes"}
+    slot.coverage = Coverage.SELECTED
+    slot.save()
+    slot.merchants.add(mall["garden"])
+    assert listed(root, f"signer={slot.pk}") == {"garden"}
+    own = mall["shoes"].slots.get(purpose="signing")
+    assert listed(root, f"signer={own.pk}") == {"shoes"}
+    assert listed(root, "signer=nobody") == listed(root, f"signer={own.pk.int}") == set()
+
+
+def test_of_whom_a_slot_may_sign_for_limited_staff_see_their_part_and_of_no_other_slot(
+    mall: Any,
+) -> None:
+    slot, own = (mall[name].slots.get(purpose="signing") for name in ("mall", "shoes"))
+    garden = people.limited(people.staff("gina", "viewers"), mall["garden"])
+    assert listed(people.client(garden), f"signer={own.pk}") == set()
+    assert listed(people.client(garden), f"signer={slot.pk}") == set()
+    top = people.limited(people.staff("tom", "viewers"), mall["mall"])
+    assert listed(people.client(top), f"signer={slot.pk}") == {"wing", "garden", "shoes"}
+
+
+def test_a_page_that_names_the_first_merchants_of_a_key_leads_to_all(
+    root: Any, mall: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, most in (
+        (organizations, "MOST_MERCHANTS"),
+        (key_page, "MOST_SHOWN"),
+        (screens, "MOST_NAMES"),
+    ):
+        monkeypatch.setattr(module, most, 0)
+    slot = mall["mall"].slots.get(purpose="signing")
+    for place in (
+        url("organization", "change", mall["mall"].pk),
+        url("keyslot", "change", slot.pk),
+        url("credential", "suspend", slot.credentials.get().pk),
+    ):
+        assert f'href="{LIST}?signer={slot.pk}"' in root.get(place).content.decode(), place
 
 
 def test_badges_say_what_each_is_ready_for(root: Any, mall: Any) -> None:
