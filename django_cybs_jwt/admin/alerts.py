@@ -322,7 +322,7 @@ class ExpiryAlertAdmin(CybsAdmin):
 
 
 _ACKNOWLEDGED: Final = _(
-    "It is not escalated, and below critical nobody is told of it again, until the next threshold."
+    "Nothing of it is escalated, and below critical nobody is told again, until the next threshold."
 )
 _SNOOZED: Final = _("Nobody is told of it before then, at no threshold.")
 _UNNAMED: Final = _("The merchants that a certificate serves as one of a whole host are not named.")

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django_cybs_jwt.admin import words
 from django_cybs_jwt.admin.base import CybsAdmin
 from django_cybs_jwt.admin.choices import ChoiceFilter
+from django_cybs_jwt.admin.ends import link
 from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences
 from django_cybs_jwt.admin.withdrawing import losses
@@ -175,9 +176,9 @@ class ApprovalAdmin(CybsAdmin):
     list_select_related = ["credential__organization", "credential__slot"]
     search_fields = ["credential__organization__org_id__istartswith", "credential__key_id"]
     search_help_text = _("The beginning of an organization ID, or a key ID.")
-    readonly_fields = ["in_words"]
+    readonly_fields = ["in_words", "key"]
     fields = [
-        *("credential", "in_words", "detail", "fingerprint", "status", "requested_by"),
+        *("key", "in_words", "detail", "fingerprint", "status", "requested_by"),
         *("requested_at", "decided_by", "decided_at", "expires_at", "break_glass", "reason"),
     ]
     sealed = ["credential__sealed_secret", "credential__sealed_p12", "credential__certificate"]
@@ -202,8 +203,8 @@ class ApprovalAdmin(CybsAdmin):
 
     @admin.display(description=_("key"), ordering="credential__key_id")
     def key(self, row: Approval) -> str:
-        """Of whom, what for, which."""
-        return str(row.credential)
+        """Of whom, what for, which; its page is a click away."""
+        return link(self.url_of(Credential, "change", row.credential_id), str(row.credential))
 
 
 def _waiting_for(request: HttpRequest) -> QuerySet[Approval]:

@@ -24,13 +24,14 @@ from django_cybs_jwt.admin.filters import AboutFilter, ActionFilter
 from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import Consequences, FormScreen
 from django_cybs_jwt.exceptions import CybsError
-from django_cybs_jwt.models import KeyEvent
+from django_cybs_jwt.models import KeyEvent, State
 from django_cybs_jwt.services.audit import chain, verdicts
 from django_cybs_jwt.services.permissions import Permission
 from django_cybs_jwt.services.scope import Scope
 
 LONGEST_TOLD: Final = 500
 AT_ONCE: Final = 200
+STATES: Final = dict(State.choices)
 
 
 class VerifyForm(forms.Form):
@@ -126,10 +127,10 @@ class KeyEventAdmin(CybsAdmin):
     """The chain, newest first."""
 
     list_display = ["seq", "at", "actor", "in_words", "outcome", "whom", "reason", "key_id"]
-    readonly_fields = ["in_words"]
+    readonly_fields = ["in_words", "before", "after"]
     fields = [
         *("seq", "at", "actor", "in_words", "outcome", "organization", "credential", "key_id"),
-        *("fingerprint", "from_state", "to_state", "reason"),
+        *("fingerprint", "before", "after", "reason"),
     ]
     list_filter = ["outcome", ActionFilter, AboutFilter]
     date_hierarchy = "at"
@@ -169,6 +170,16 @@ class KeyEventAdmin(CybsAdmin):
         if row.credential is not None:
             return {"credential": str(row.credential)}
         return {"organization": row.organization}
+
+    @admin.display(description=_("from"))
+    def before(self, row: KeyEvent) -> str:
+        """The state before, in words where it is one of a key."""
+        return str(STATES.get(row.from_state, row.from_state))
+
+    @admin.display(description=_("to"))
+    def after(self, row: KeyEvent) -> str:
+        """The state after."""
+        return str(STATES.get(row.to_state, row.to_state))
 
     @admin.display(description=_("organization"), ordering="organization")
     def whom(self, row: KeyEvent) -> SafeString:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from django_cybs_jwt.services.overview.watching import Hour
@@ -28,10 +29,12 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """What the template draws; *highest* is the number at the top."""
+    """What the template draws; *highest* is the number at the top, *first* and *last* its hours."""
 
     bars: Sequence[Bar]
     highest: int
+    first: datetime | None
+    last: datetime | None
     width: int = WIDTH
     height: int = HEIGHT
 
@@ -39,10 +42,12 @@ class Chart:
 def hourly(hours: Sequence[Hour]) -> Chart:
     """Uses by hour, stacked, scaled to the busiest hour."""
     highest = max((hour.old + hour.new for hour in hours), default=0)
-    step = WIDTH / max(len(hours), 12)
+    step = WIDTH / max(len(hours), 1)
     return Chart(
         bars=[_bar(hour, number * step, step, highest) for number, hour in enumerate(hours)],
         highest=highest,
+        first=hours[0].begins if hours else None,
+        last=hours[-1].begins if hours else None,
     )
 
 

@@ -147,6 +147,11 @@ class LacksFilter(HasFilter):
     title = _("what is missing")
     parameter_name = "lacks"
 
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Text]]:
+        """Every fact; where the gateway has not accepted a key its badge says so in this word."""
+        names = {**FACTS, Fact.VERIFIED: _("verification (untested)")}
+        return [(fact.value, text) for fact, text in names.items()]
+
     def condition(self, request: HttpRequest, value: str) -> Q | None:
         """Merchants that do not have it."""
         if value not in FACTS:

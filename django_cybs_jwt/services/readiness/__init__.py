@@ -22,8 +22,8 @@ from django_cybs_jwt.services.readiness.candidates import Candidates
 from django_cybs_jwt.texts import Text
 
 _PURPOSES: Final = {
-    Purpose.SIGNING: Text("signing"),
-    Purpose.RESPONSE_MLE: Text("response-mle"),
+    Purpose.SIGNING: Text("Signing"),
+    Purpose.RESPONSE_MLE: Text("Response MLE"),
 }
 _UNVERIFIED: Final = {
     Verdict.REFUSED.value: Text("was refused by the gateway at its verification"),

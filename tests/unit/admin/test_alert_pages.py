@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
+from django.utils.formats import date_format
 
 from django_cybs_jwt.models import Credential, ExpiryAlert, Organization
 from django_cybs_jwt.services import alerts
@@ -44,7 +45,7 @@ def test_the_page_says_what_is_left_and_not_the_threshold_it_passed(operator: Us
     page = text(operator, "expiryalert", "change", alert.pk)
     assert alert.threshold == 7
     assert "in 7 days" not in page
-    assert f"{alert.key_id} until {alert.ends:%Y-%m-%d}" in page
+    assert f"{alert.key_id} until {date_format(alert.ends)}" in page
     assert re.search(r'<label>Days left:</label>\s*<div class="readonly">4</div>', page)
     assert "7 days before the end" in page
 

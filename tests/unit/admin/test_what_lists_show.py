@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
-from django_cybs_jwt.models import Organization
+from django_cybs_jwt.admin import chart
+from django_cybs_jwt.models import KeyEvent, Organization
 from django_cybs_jwt.services import approvals, audit
+from django_cybs_jwt.services.overview.watching import Hour
 from tests import pseudo
 from tests.unit.admin import people
 from tests.unit.admin.people import url
@@ -158,6 +161,35 @@ def test_lists_say_in_words_what_rows_hold_as_codes(root: Client) -> None:
     events = words(text(root, url("keyevent", "changelist")))
     assert "Make a key-encryption key" in events
     assert "kek-generate" not in events
+
+
+def test_an_approval_calls_the_key_a_key_and_leads_to_it(root: Client) -> None:
+    key = enrolment.shared_secret(enrolment.organization("acme"), activate=False)
+    row = approvals.request("destroy", key, actor="kim", now=timezone.now())
+    content = text(root, url("approval", "change", row.pk))
+    assert "Credential:" not in content
+    assert f'href="{url("credential", "change", key.pk)}"' in content
+
+
+def test_an_event_says_states_in_words(root: Client) -> None:
+    enrolment.shared_secret(enrolment.organization("acme"))
+    event = KeyEvent.objects.get(action="activate")
+    content = text(root, url("keyevent", "change", event.pk))
+    assert ("Staged" in content, "STAGED" in content) == (True, False)
+
+
+def test_what_is_shown_and_not_done_offers_a_way_back_and_no_refusal(root: Client) -> None:
+    acme = enrolment.organization("acme")
+    content = text(root, url("organization", "dry_run", acme.pk))
+    assert ("Back" in content, "No, take me back" in content) == (True, False)
+
+
+def test_a_chart_of_hours_says_which_are_its_first_and_last() -> None:
+    first = datetime(2026, 11, 3, 8, tzinfo=UTC)
+    hours = [Hour(begins=first + timedelta(hours=n), old=1, new=n) for n in range(3)]
+    drawn = chart.hourly(hours)
+    assert (drawn.first, drawn.last) == (first, first + timedelta(hours=2))
+    assert round(drawn.bars[-1].x + drawn.bars[-1].width) in range(chart.WIDTH - 3, chart.WIDTH + 1)
 
 
 def test_a_key_and_a_slot_are_named_in_the_readers_language_and_stored_in_english(
