@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,10 +44,19 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def somebody(stage: Stage, browser: Browser) -> Somebody:
-    """`with somebody("olga", site="stock") as olga:`."""
+    """`with somebody("olga", site="stock") as olga:`; axe looks at the page she leaves."""
+    from tests.browser.accessibility import violations
     from tests.browser.visiting import visitor
 
-    def on(name: str, *, site: str = "stock", **options: Any) -> AbstractContextManager[Visitor]:
-        return visitor(browser, stage.site(site), name, **options)
+    @contextmanager
+    def on(name: str, *, site: str = "stock", **options: Any) -> Iterator[Visitor]:
+        with visitor(browser, stage.site(site), name, **options) as made:
+            yield made
+            before = list(made.problems)
+            # Only of Django's own look, and not of the bare page that says 403 or 404.
+            is_ours = site == "stock" and made.page.locator("#container").count()
+            found = violations(made.page) if is_ours else []
+            made.problems[:] = before  # axe-core writes styles, which the policy forbids
+        assert found == []
 
     return on

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+from urllib.request import Request, urlopen
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "apitest.cybersource.com"
@@ -134,6 +135,17 @@ class Stage:
             payments.end()
         finally:
             payer.stop()
+
+    @contextmanager
+    def breaking(self, **fault: object) -> Iterator[None]:
+        """The simulated gateway has this fault while the context is open."""
+        (address,) = json.loads(self._gateway["STAGE_BASE_URLS"]).values()
+        place, body = f"{address}/__simulator/faults", json.dumps(fault).encode()
+        urlopen(Request(place, body, {"Content-Type": "application/json"})).close()  # noqa: S310
+        try:
+            yield
+        finally:
+            urlopen(Request(place, method="DELETE")).close()  # noqa: S310
 
     def command(self, *arguments: str) -> str:
         """Run a command of the product as an operator would; returns what it printed."""

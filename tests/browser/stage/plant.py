@@ -36,7 +36,7 @@ def main() -> None:
 
 def estate(now: datetime, directory: Path) -> None:
     from django_cybs_jwt.models import Organization
-    from django_cybs_jwt.services import gateway_certificates, rotation
+    from django_cybs_jwt.services import gateway_certificates, rotation, withdrawal
     from django_cybs_jwt.simulator import Identity
     from tests.unit.services import enrolment
 
@@ -50,8 +50,9 @@ def estate(now: datetime, directory: Path) -> None:
     for merchant in ("garden", "toys", "attic"):
         add(merchant, parent="mall")
     meta = key(mall, now=now - 90 * DAY, covers="selected")
+    accept_in_use(meta, now)
     meta.slot.merchants.set(Organization.objects.filter(org_id__in=["garden", "toys"]))
-    key(mall, purpose="response-mle", now=now - 90 * DAY)
+    accept_in_use(key(mall, purpose="response-mle", now=now - 90 * DAY), now)
 
     shoes = add("shoes")
     key(shoes, now=now - 400 * DAY)
@@ -62,13 +63,38 @@ def estate(now: datetime, directory: Path) -> None:
         newer, actor="mara", now=now - 8 * timedelta(hours=1), overlap=7 * DAY, reason="it ends"
     )
     uses(shoes, now)
+    accept_in_use(shoes.credentials.get(slot__purpose="response-mle"), now)
 
     enrolment.shared_secret(add("books"), expires_at=now + 20 * DAY, now=now - 100 * DAY)
     lamps = add("lamps")
     key(lamps, now=now - 1092 * DAY, ends=now + 3 * DAY)
-    key(lamps, now=now - DAY, activate=False)
+    planned = key(lamps, now=now - DAY, activate=False)
+    accept(planned, now)
+    rotation.rotate(planned, actor="mara", now=now, at=now + DAY, overlap=DAY, reason="it ends")
     key(add("tea"), now=now - 1100 * DAY, ends=now - 5 * DAY)
+    retired(now, add)
+    withdrawal.suspend(key(add("cellar"), now=now - 80 * DAY), actor="mara", now=now, reason="lost")
+    for merchant in ("choir-1", "choir-2", "choir-3", "choir-4"):
+        key(add(merchant), now=now - 60 * DAY)
+    key(add("harbour"), now=now - DAY, activate=False)
+    add("gallery")
     journeys(now, add)
+
+
+def retired(now: datetime, add: Any) -> None:
+    """A rotation that is over, and an old key that nobody has used since."""
+    from django_cybs_jwt.models import Credential, State
+    from django_cybs_jwt.services import rotation
+
+    drums = add("drums")
+    old = key(drums, now=now - 1000 * DAY)
+    new = key(drums, now=now - 21 * DAY, activate=False)
+    accept(new, now - 21 * DAY)
+    rotation.rotate(new, actor="mara", now=now - 20 * DAY, overlap=DAY, reason="it ends")
+    uses(drums, now, switched=20 * 24)
+    Credential.objects.filter(pk=old.pk).update(
+        state=State.RETIRED, retired_at=now - 19 * DAY, last_used_at=now - 20 * DAY
+    )
 
 
 def journeys(now: datetime, add: Any) -> None:
@@ -84,7 +110,8 @@ def journeys(now: datetime, add: Any) -> None:
         add(merchant, parent="group")
     key(group, now=now - 50 * DAY, covers="selected")
     accept(key(add("vault"), now=now - DAY, activate=False), now)
-    accept(key(add("guarded"), now=now - DAY, activate=False), now)
+    for name in ("guarded", "strongroom"):
+        accept(key(add(name), now=now - DAY, activate=False), now)
 
 
 def add_organization(org_id: str, *, names: dict[str, str], **options: Any) -> Any:
@@ -104,22 +131,19 @@ def key(
     ends: datetime | None = None,
     **options: Any,
 ) -> Any:
-    """A sealed RSA key that was imported at *now*."""
-    from dataclasses import replace
-
+    """A P12 as the Business Center gives it out, imported at *now*."""
+    from django_cybs_jwt.services import inspection
     from django_cybs_jwt.testing import material
     from tests.unit.services import enrolment
 
-    private = material.rsa_key(name=f"{owner} {purpose} {now}")
-    made = enrolment.rsa_inspection(owner.org_id, purpose=purpose, key=private)
-    certificate = material.certificate(
-        private,
-        common_name=owner.org_id,
-        kid=made.key_id,
+    file = material.p12(
+        owner.org_id,
         not_before=now - timedelta(hours=1),
         not_after=ends or now + 1095 * DAY,
+        private_key=material.rsa_key(name=f"{owner} {purpose} {now}"),
     )
-    inspected = replace(made, certificate=certificate, expires_at=certificate.not_valid_after_utc)
+    wanted = inspection.Wanted(purpose=purpose, owner=owner.org_id)
+    inspected = inspection.inspect_file(file.data, file.password.encode(), wanted, now=now)
     return enrolment.store(owner, inspected, now=now, **options)
 
 
@@ -136,18 +160,30 @@ def accept(credential: Any, now: datetime) -> None:
     credential.refresh_from_db()
 
 
-def uses(owner: Any, now: datetime) -> None:
+def accept_in_use(credential: Any, now: datetime) -> None:
+    """The same of an active key, which stays one."""
+    from django_cybs_jwt.models import Verdict
+
+    type(credential).objects.filter(pk=credential.pk).update(
+        verify_outcome=Verdict.ACCEPTED, verified_at=now, verify_checked_at=now
+    )
+
+
+def uses(owner: Any, now: datetime, *, switched: int = 8) -> None:
     """Hours of traffic, over which one key takes the place of the other."""
     from django_cybs_jwt.models import KeyUse, State
 
     hour = now.replace(minute=0, second=0, microsecond=0)
     for row in owner.credentials.filter(slot__purpose="signing"):
         is_new = row.state == State.ACTIVE
-        counts = {back: 400 + 37 * (back % 5) for back in (range(8) if is_new else range(8, 12))}
+        counts = {
+            back: 400 + 37 * (back % 5)
+            for back in (range(8) if is_new else range(switched, switched + 4))
+        }
         for back, count in counts.items():
             KeyUse.objects.create(credential=row, hour=hour - timedelta(hours=back), signed=count)
         row.use_count = sum(counts.values())
-        row.last_used_at = now if is_new else now - 8 * timedelta(hours=1)
+        row.last_used_at = now if is_new else now - switched * timedelta(hours=1)
         row.save(update_fields=["use_count", "last_used_at"])
 
 
@@ -158,11 +194,18 @@ def crowd(now: datetime) -> None:
 
     draw = random.Random(4)
     tops = [estate.organization(f"chain{n}", kind="portfolio", name=f"Chain {n}") for n in range(2)]
+    estate.certificate(None, days=500, host=estate.LIVE_HOST, now=now)
     for number in range(120):
         owner = estate.organization(
             f"store{number:03}", parent=draw.choice([None, *tops]), name=f"Store {number}"
         )
-        estate.key(owner, days=draw.choice([draw.uniform(1, 100), draw.uniform(100, 900)]), now=now)
+        days = draw.choice([draw.uniform(1, 100), draw.uniform(100, 900)])
+        made = estate.key(owner, days=days, now=now)
+        if number % 3:
+            accept_in_use(made, now - DAY)
+    # Those that take plain replies are ready; the others lack a key for encrypted ones.
+    half = Organization.objects.filter(org_id__regex=r"store\d*[02468]$")
+    half.update(response_mle="never")
     Organization.objects.filter(org_id="store007").update(active=False)
 
 
@@ -229,7 +272,27 @@ def queued(now: datetime) -> None:
             sealed_payload=b"sealed",
         )
         if was_sent:
-            made.attempts.create(number=1, jti=f"try-{number}", kind="answered", started_at=now)
+            attempts(made, now - number * timedelta(hours=1))
+
+
+def attempts(made: Any, at: datetime) -> None:
+    """A connection that broke, and then what the row says came of it."""
+    kid = made.organization.credentials.get(slot__purpose="signing", state="ACTIVE").key_id
+    known = {"key_id": kid, "owner": "worker-1", "request_encrypted": True}
+    made.attempts.create(
+        number=1, jti=f"{made.pk}", kind="not-sent", started_at=at, elapsed_ms=3004,
+        phase="connect", error="ConnectTimeout", **known,
+    )  # fmt: skip
+    is_answered = made.state == "ANSWERED"
+    made.attempts.create(
+        number=2, jti=f"{made.idempotency_key}-2", kind="answered" if is_answered else "maybe",
+        started_at=at + timedelta(seconds=5), elapsed_ms=412 if is_answered else 30_000,
+        http_status=201 if is_answered else None, reply_encrypted=is_answered or None,
+        phase="" if is_answered else "read", error="" if is_answered else "ReadTimeout",
+        correlation_id="5f0c7a52" if is_answered else "", **known,
+    )  # fmt: skip
+    made.attempt = 2
+    made.save(update_fields=["attempt"])
 
 
 def places() -> dict[str, str]:
@@ -261,10 +324,11 @@ def of_journeys() -> dict[str, str]:
     from django_cybs_jwt.models import Credential, ExpiryAlert, KeySlot
 
     keys = Credential.objects.filter(slot__purpose="signing", organization__name__gt="")
+    named = ("rotating", "pair", "guarded", "shoes", "mall", "drums", "harbour", "strongroom")
     found: dict[str, Any] = {
         f"key:{key.organization.org_id}": key
         for key in keys.select_related("organization").order_by("staged_at")
-        if key.organization.org_id in ("rotating", "pair", "guarded", "shoes", "mall")
+        if key.organization.org_id in named
     }
     found["slot:group"] = KeySlot.objects.get(organization__org_id="group")
     for name in ("ending", "pair"):
