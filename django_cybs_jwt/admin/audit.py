@@ -174,12 +174,12 @@ class KeyEventAdmin(CybsAdmin):
     @admin.display(description=_("from"))
     def before(self, row: KeyEvent) -> str:
         """The state before, in words where it is one of a key."""
-        return str(STATES.get(row.from_state, row.from_state))
+        return str(STATES.get(row.from_state, row.from_state)) or "-"
 
     @admin.display(description=_("to"))
     def after(self, row: KeyEvent) -> str:
         """The state after."""
-        return str(STATES.get(row.to_state, row.to_state))
+        return str(STATES.get(row.to_state, row.to_state)) or "-"
 
     @admin.display(description=_("organization"), ordering="organization")
     def whom(self, row: KeyEvent) -> SafeString:
