@@ -249,6 +249,31 @@ def test_50_threads_with_one_key_make_one_row(cybs_simulator: Simulation) -> Non
     assert set(ended) == {OutboundRequest.objects.get().pk}
 
 
+@pytest.fixture
+def bound_by_the_server() -> Iterator[None]:
+    """A connection whose statements are prepared: the server must tell each parameter's type."""
+    options = connection.settings_dict["OPTIONS"]
+    before = dict(options)
+    connection.close()
+    options |= {"server_side_binding": True, "prepare_threshold": 1}
+    yield
+    connection.close()
+    options.clear()
+    options.update(before)
+
+
+@pytest.mark.usefixtures("bound_by_the_server")
+def test_what_is_put_together_by_hand_is_prepared_by_the_server_as_well(
+    cybs_simulator: Simulation,
+) -> None:
+    cybs_simulator.merchant("acme")
+    ended = [rows.work(rows.enqueue()) for _ in range(3)]
+    sent = cybs.submit("acme", "POST", rows.PAYMENTS, json=rows.payment(), idempotency_key="now")
+    signing.forget()
+    assert [row.state for row in (*ended, sent)] == ["ANSWERED"] * 4
+    assert cybs.keys_for("acme").signing.kid == sent.attempts.get().key_id
+
+
 # Another process
 
 SEEN_WITHIN = 5.0  # seconds, on a loaded machine too
