@@ -60,7 +60,7 @@ def enqueue(
     """Store one request in the caller's transaction; it is sent after that has committed.
 
     The same *idempotency_key* with the same request returns the row that is there, with another
-    one IdempotencyConflict. Nothing leaves after *deadline*. *priority* is from 0, soonest, to 9.
+    one IdempotencyConflict. No try is begun after *deadline*. *priority* is 0, soonest, to 9.
     A call that moves money is given a `transactionId` where it has none; one of your own is used
     once, else TransactionIdConflict. Two queries, or three where the key was used before; once a
     minute one more, for the database's clock.
