@@ -67,6 +67,7 @@ def enqueue(
     Raises MessageError, OrganizationError or QueueError.
     """
     payload = payload_of(method, path, json=json, content=content, mle=mle, headers=headers)
+    _check_zone(send_after)
     organization = organizations.find_alone(org_id)
     now = database_clock.now()
     request = build(
@@ -132,6 +133,7 @@ def build(
 ) -> OutboundRequest:
     """A row that is not stored yet and has no state."""
     _check_key(idempotency_key)
+    _check_zone(deadline)
     if not 0 <= priority <= LAST:
         raise QueueError("A priority is from 0, the soonest, to {last}.", last=LAST)
     operation = conf.operations().name(payload.method, payload.path)[:200]
@@ -212,3 +214,8 @@ def _check_key(key: str) -> None:
             "This idempotency key looks like a card number, and is stored in clear. Use the id of "
             "your order; put letters before one that is all digits, like order-7."
         )
+
+
+def _check_zone(moment: datetime | None) -> None:
+    if moment is not None and moment.utcoffset() is None:
+        raise QueueError("A time needs its zone: give one like `django.utils.timezone.now()`.")

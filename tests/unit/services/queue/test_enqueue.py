@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -340,3 +340,11 @@ def test_a_doorbell_that_fails_fails_no_commit_and_tells_no_password(
         row = rows.enqueue()
     assert OutboundRequest.objects.get().pk == row.pk
     assert "password" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["send_after", "deadline"])
+def test_a_time_without_a_zone_is_refused(acme: Simulation, name: str) -> None:
+    naive = datetime(2099, 1, 1)  # noqa: DTZ001
+    with pytest.raises(QueueError, match="needs its zone"):
+        rows.enqueue(**{name: naive})
+    assert not OutboundRequest.objects.exists()
