@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
 from .gateway import MAX_BODY, Gateway
@@ -90,7 +91,9 @@ async def _break(scope: Scope, receive: Receive, wire: Wire) -> None:
     if wire is Wire.RESET:
         # Lingering for zero seconds makes the kernel send RST in place of FIN.
         linger = struct.pack("ii", 1, 0)
-        connection.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        with suppress(OSError):  # the client has gone already
+            peer = connection.get_extra_info("socket")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         connection.abort()
     else:
         connection.close()
