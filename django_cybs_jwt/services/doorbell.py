@@ -6,6 +6,7 @@ The one place that does it. A ring may be lost, doubled or late: the row is the 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
@@ -18,6 +19,9 @@ from django_cybs_jwt.exceptions import ConfigurationError
 from django_cybs_jwt.models import OutboundRequest
 
 logger = logging.getLogger(__name__)
+
+_TELL_EVERY: Final = 5.0  # seconds
+_silent_until = float("-inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +107,20 @@ def _rung(press: Callable[[Ringer], None]) -> bool:
         logger.exception("The doorbell is not there")
         return False
     except Exception as error:  # noqa: BLE001  # whatever a broker's library raises
-        # Without its text: it may quote the broker's address and password.
-        logger.warning("The doorbell failed (%s); the sweeper will ring", type(error).__name__)
+        _tell(error)
         return False
     return True
+
+
+def _tell(error: Exception) -> None:
+    """Aloud once in a while: a broker that is away fails every caller's ring."""
+    global _silent_until  # noqa: PLW0603  # of two threads both may tell, which is no harm
+    is_news = time.monotonic() >= _silent_until
+    if is_news:
+        _silent_until = time.monotonic() + _TELL_EVERY
+    # Without its text: it may quote the broker's address and password.
+    text = "The doorbell failed (%s); the sweeper will ring"
+    logger.log(logging.WARNING if is_news else logging.DEBUG, text, type(error).__name__)
 
 
 def _ringer() -> Ringer | None:

@@ -23,6 +23,7 @@ from django_cybs_jwt.exceptions import (
     TransactionIdConflict,
 )
 from django_cybs_jwt.models import OutboundRequest
+from django_cybs_jwt.services import doorbell as doorbell_service
 from django_cybs_jwt.services.queue import database_clock, payloads
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.services.queue import rows
@@ -348,3 +349,26 @@ def test_a_time_without_a_zone_is_refused(acme: Simulation, name: str) -> None:
     with pytest.raises(QueueError, match="needs its zone"):
         rows.enqueue(**{name: naive})
     assert not OutboundRequest.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_is_away_is_told_once_in_a_while_and_its_password_never(
+    acme: Simulation,
+    settings: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thousand orders a minute must not be a thousand lines."""
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.broken_doorbell"}
+    monkeypatch.setattr(doorbell_service, "_silent_until", float("-inf"))
+    for _ in range(3):
+        rows.enqueue()
+    told = [each for each in caplog.records if "doorbell failed" in each.getMessage()]
+    assert [each.levelname for each in told if each.levelname == "WARNING"] == ["WARNING"]
+    monkeypatch.setattr(doorbell_service, "_TELL_EVERY", 0.0)
+    monkeypatch.setattr(doorbell_service, "_silent_until", float("-inf"))
+    caplog.clear()
+    rows.enqueue()
+    rows.enqueue()
+    assert [each.levelname for each in caplog.records].count("WARNING") == 2
+    assert "password" not in caplog.text
