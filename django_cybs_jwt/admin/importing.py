@@ -126,7 +126,9 @@ class ImportForm(forms.Form):
         try:
             return organizations.find(self.cleaned_data["organization"], among=seen)
         except OrganizationNotFound:  # whose text repeats what may be a secret
-            raise forms.ValidationError(_("No such organization is stored.")) from None
+            raise forms.ValidationError(
+                _("No such organization. The list of organizations shows what is stored.")
+            ) from None
         except OrganizationError as error:
             raise forms.ValidationError(str(error)) from None
 

@@ -67,7 +67,6 @@ def enqueue(
     Raises MessageError, OrganizationError or QueueError.
     """
     payload = payload_of(method, path, json=json, content=content, mle=mle, headers=headers)
-    _check_zone(send_after)
     organization = organizations.find_alone(org_id)
     now = database_clock.now()
     request = build(
@@ -79,7 +78,7 @@ def enqueue(
         now=now,
     )
     request.state = RequestState.QUEUED
-    due = send_after if send_after is not None and send_after > now else now
+    due = _not_before(send_after, now)
     request.due_at = request.waiting_since = due
     if deadline is not None and due >= deadline:
         return _made_in_time(request)
@@ -214,6 +213,11 @@ def _check_key(key: str) -> None:
             "This idempotency key looks like a card number, and is stored in clear. Use the id of "
             "your order; put letters before one that is all digits, like order-7."
         )
+
+
+def _not_before(send_after: datetime | None, now: datetime) -> datetime:
+    _check_zone(send_after)
+    return now if send_after is None else max(send_after, now)
 
 
 def _check_zone(moment: datetime | None) -> None:

@@ -127,7 +127,7 @@ def test_the_keys_page_says_what_was_asked_and_until_when(
     asker = people.client(people.staff("olga", "operators"))
     place = people.url("credential", "change", key.pk)
     until = words.until(asked.expires_at)
-    waits = f"activate: asked for by olga, waits for a second person until {until}"
+    waits = f"Activate: asked for by olga, waits for a second person until {until}"
     assert waits in asker.get(place).content.decode()
     blind = people.client(people.allowed("bert", "view_credential"))
     assert "asked for by olga" not in blind.get(place).content.decode()
@@ -137,7 +137,7 @@ def test_the_keys_page_says_what_was_asked_and_until_when(
     assert told(answer).endswith(f"It can be carried out once, until {until}")
     content = asker.get(place).content.decode()
     assert waits not in content
-    assert f"activate: approved by paul, to be carried out once, until {until}" in content
+    assert f"Activate: approved by paul, to be carried out once, until {until}" in content
     assert people.url("approval", "change", asked.pk) in content
     Approval.objects.update(expires_at=timezone.now())
     assert "approved by paul" not in asker.get(place).content.decode()
