@@ -28,12 +28,13 @@ from django_cybs_jwt.services.queue.states import TERMINAL, Step, expire, move
 BATCH: Final = 1000
 _BEYOND_EVERY: Final = 1.0  # seconds: to look past 100,000 rows of one merchant takes 0.08
 _beyond_from = float("-inf")
-_OUT: Final = 2000
-"""Rings for queued rows that may be out: more are given only as these are worked off."""
+_SECOND: Final = 2000
+"""Queued rows a sweep gives their second ring: a broker may have lost the first ones of all."""
+_FURTHER: Final = 200
+"""And a further one: what waits that long waits for its turn, and rings would pile up before it."""
 _AT_ONCE: Final = 100
-_LEAST: Final = 200  # rings a sweep gives whatever is out
-_DOUBLINGS: Final = 5
-"""A ring is repeated after `ring_again` seconds, then after twice that, at most 32 times it."""
+_DOUBLINGS: Final = 6
+"""A ring is repeated after `ring_again` seconds, then after twice that, at most 64 times it."""
 
 
 def due(now: datetime, *, limit: int = BATCH, hosts: Iterable[str] | None = None) -> list[UUID]:
@@ -139,13 +140,12 @@ def ring_again(now: datetime) -> int:
         last = Q(rings__gte=rings) if rings == _DOUBLINGS else Q(rings=rings)
         patience |= last & Q(rung_at__lte=waited)
     rung = 0
-    # Those in doubt first, and the others no faster than they are worked on: in a long queue most
-    # were rung for and only wait their turn.
-    for state, most in (
-        (RequestState.IN_DOUBT, BATCH),
-        (RequestState.QUEUED, _room_for_rings(now)),
+    for state, which, most in (
+        (RequestState.IN_DOUBT, Q(), BATCH),
+        (RequestState.QUEUED, Q(rings=0), _SECOND),
+        (RequestState.QUEUED, Q(rings__gt=0), _FURTHER),
     ):
-        waiting = _due_in(state, now).filter(patience)
+        waiting = _due_in(state, now).filter(patience, which)
         rows = _with_room(state, waiting).order_by("priority", "due_at")
         facts = list(rows.values_list("pk", "host")[:most])
         for start in range(0, len(facts), _AT_ONCE):
@@ -181,13 +181,6 @@ def _ring(marked: dict[UUID, str], state: str) -> int:
     rows = OutboundRequest.objects.filter(pk__in=marked, state=state)
     rows.update(rung_at=None, rings=0)
     return 0
-
-
-def _room_for_rings(now: datetime) -> int:
-    """How many rings for queued rows a sweep may give: a lost broker's are out no more."""
-    lately = now - timedelta(seconds=conf.current().queue.ring_again)
-    waiting = _due_in(RequestState.QUEUED, now).filter(rung_at__gt=lately)
-    return max(_LEAST, _OUT - waiting[:_OUT].count())
 
 
 def shred(now: datetime) -> int:

@@ -310,8 +310,7 @@ def test_behind_a_long_queue_those_in_doubt_are_rung_first_and_by_their_own_name
     other: Simulation, settings: Any, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
-    monkeypatch.setattr(sweeping, "_OUT", 3)
-    monkeypatch.setattr(sweeping, "_LEAST", 3)
+    monkeypatch.setattr(sweeping, "_SECOND", 3)
     for _ in range(5):
         of_other()
     rows.fail(other, "reset_after", org_id="acme")
@@ -325,22 +324,21 @@ def test_behind_a_long_queue_those_in_doubt_are_rung_first_and_by_their_own_name
     assert hosts == [RESOLVE, *[doubtful.host] * 3]
 
 
-def test_rings_that_a_broker_lost_are_given_again_only_as_fast_as_they_are_worked_off(
+def test_many_get_a_second_ring_and_few_a_further_one(
     acme: Simulation, settings: Any, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A broker may have lost the rings of all; and in a long queue they must not pile up."""
     settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
-    monkeypatch.setattr(sweeping, "_OUT", 6)
-    monkeypatch.setattr(sweeping, "_LEAST", 1)
+    monkeypatch.setattr(sweeping, "_SECOND", 6)
+    monkeypatch.setattr(sweeping, "_FURTHER", 1)
     monkeypatch.setattr(sweeping, "_AT_ONCE", 4)
-    lost = flooded(12, clock)
+    waiting = flooded(12, clock)
     rung.clear()
     clock.forward(60)
-    assert sweeping.ring_again(clock.now()) == 6
-    assert sweeping.ring_again(clock.now()) == 1
-    for pk in lost[:4]:
-        working.work(pk)
-    assert sweeping.ring_again(clock.now()) == 3
-    assert rung == lost[:10]
+    assert [sweeping.ring_again(clock.now()) for _ in range(3)] == [6, 6, 0]
+    assert rung == waiting
+    clock.forward(60)
+    assert [sweeping.ring_again(clock.now()) for _ in range(3)] == [1, 1, 1]
 
 
 def test_what_another_sweeper_rang_for_or_a_worker_took_meanwhile_is_not_rung(
