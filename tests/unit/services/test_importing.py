@@ -372,7 +372,7 @@ def test_a_transacting_merchant_cannot_own_a_meta_key() -> None:
 def test_a_slot_keeps_its_coverage() -> None:
     portfolio = enrolment.organization("portfolio", kind="portfolio")
     enrolment.shared_secret(portfolio, covers="selected")
-    with pytest.raises(OrganizationConflict, match="covers 'selected' already"):
+    with pytest.raises(OrganizationConflict, match="covers 'Selected merchants' already"):
         enrolment.shared_secret(portfolio, covers="all", activate=False)
     again = enrolment.shared_secret(portfolio, activate=False)
     assert again.slot.coverage == "selected"
