@@ -120,7 +120,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     user["DJANGO_SUPERUSER_EMAIL"] = "olga@example.com"
     platform.command("createsuperuser", "--noinput", env=user)
     application = "django.core.asgi:get_asgi_application"
-    line = ["-m", "uvicorn", application, "--factory", "--port", "0"]
+    # Python tries once whether it can write to the folder: before anybody looks what lies there.
+    serve = "import tempfile, uvicorn; tempfile.gettempdir(); uvicorn.main()"
+    line = ["-c", serve, application, "--factory", "--port", "0"]
     server = platform.start(*line)
     with server, _killed([server]):
         platform.port = announced_port(server)
