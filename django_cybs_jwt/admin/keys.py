@@ -70,7 +70,7 @@ class CredentialAdmin(CybsAdmin):
     @admin.display(description=_("purpose"), ordering="slot__purpose")
     def purpose(self, row: Credential) -> str:
         """What the key is for."""
-        return row.slot.get_purpose_display()
+        return str(row.slot.get_purpose_display())
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """With the way to a successor, for who may upload one."""
