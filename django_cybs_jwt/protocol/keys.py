@@ -68,7 +68,7 @@ class Secret:
         self.__getstate__()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False, weakref_slot=True)
 class SigningKey(Secret):
     """What signs a JWT: an RSA private key or a shared secret, under its owner's name.
 

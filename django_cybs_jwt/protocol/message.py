@@ -24,6 +24,7 @@ from django_cybs_jwt.protocol.paths import check_path
 from django_cybs_jwt.protocol.profiles import Profile
 
 JSON: Final = "application/json"
+_TYPES: Final = (("content-type", JSON), ("accept", "*/*"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,9 +203,10 @@ def _announced(keys: MerchantKeys, response_mle: ResponseMLE) -> str | None:
 
 
 def _typed(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    if not headers:
+        return _TYPES
     names = {name for name, _ in headers}
-    defaults = (("content-type", JSON), ("accept", "*/*"))
-    return (*headers, *(pair for pair in defaults if pair[0] not in names))
+    return (*headers, *(pair for pair in _TYPES if pair[0] not in names))
 
 
 def _encrypted_response(body: bytes) -> str | None:

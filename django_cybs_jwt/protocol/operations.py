@@ -10,7 +10,7 @@ import csv
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Final, Literal, Self, get_args
 from urllib.parse import unquote
@@ -82,7 +82,7 @@ class Operations:
         behind a semicolon, change nothing.
         """
         method, segments = method.upper(), _segments(path)
-        if self._folded.policy(method, tuple(map(_fold, segments))) == "mandatory":
+        if self._folded.policy(method, _folded(segments)) == "mandatory":
             return "mandatory"
         return self._rows.policy(method, segments) or "optional"
 
@@ -127,6 +127,8 @@ def default_operations() -> Operations:
     return Operations((row["method"], row["path"], _policy(row["request_mle"])) for row in rows)
 
 
+# A merchant's day is a few paths over and over, and some with an id that pass through.
+@lru_cache(maxsize=512)
 def _segments(path: str) -> tuple[str, ...]:
     return tuple(unquote(path.partition("?")[0]).strip("/").split("/"))
 
@@ -137,6 +139,11 @@ def _fits(template: Template, segments: tuple[str, ...]) -> bool:
         if template[at] is not None and template[at] != segments[at]:
             return False
     return True
+
+
+@lru_cache(maxsize=512)
+def _folded(segments: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_fold, segments))
 
 
 def _fold(segment: str) -> str:

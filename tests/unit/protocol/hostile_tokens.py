@@ -195,6 +195,8 @@ AT_THE_DOOR: list[tuple[str, str, Make]] = [
     ("B59", "IV of 16 bytes", lambda: forge(iv=os.urandom(16))),
     ("B59", "key of 255 bytes", lambda: parted(key=unb64(PARTS[1])[:255])),
     ("B59", "key of 513 bytes", lambda: parted(key=bytes(513))),
+    ("B53", "iat is a text", lambda: named(iat="1794000000")),
+    ("B56", "iat is endless", lambda: written('"iat":1e400')),
     ("B61", "over the limit", lambda: parted(ciphertext="A" * (jwe.LONGEST_TOKEN))),
 ]
 
@@ -216,6 +218,4 @@ WITH_THE_KEY: list[tuple[str, str, Make]] = [
         ("B59", f"content key of {size} bytes", lambda size=size: forge(cek=bytes(size)))
         for size in (0, 1, 16, 24, 31, 33, 64)
     ),
-    ("B53", "iat is a text", lambda: named(iat="1794000000")),
-    ("B56", "iat is endless", lambda: written('"iat":1e400')),
 ]
