@@ -6,9 +6,11 @@ On a PostgreSQL database and RabbitMQ queues of its own, with one simulator for 
 
 - a bare POST of a plain body, which the simulator refuses at its first look
 - a bare POST of a message that was sealed beforehand: for the simulator the same work as below
+- the same by `httpx.post`, which makes a client for each call, as most tasks are written
 - `cybs.send` in a task: signed, encrypted, and nothing stored
 - the queue
 
+The same with a gateway that takes 100 ms for an answer, as a quick one does; the simulator takes 1.
 Then what `enqueue` costs in its caller's transaction, the time from commit to claim, one at a
 time, and a slow host beside a fast one. The worker, both simulators, PostgreSQL and RabbitMQ share
 the machine: beside each rate stands the processor time of one send, by who used it.
@@ -38,7 +40,13 @@ THREADS = 8
 HOST = platform.HOSTS[0]
 PAYMENTS = "/pts/v2/payments"
 QUEUED = "queued"
-YARDSTICKS = {"bare": "bare POST, refused", "sealed": "bare POST, sealed", "direct": "cybs.send"}
+YARDSTICKS = {
+    "bare": "bare POST, refused",
+    "sealed": "bare POST, sealed",
+    "usual": "httpx.post, sealed",
+    "direct": "cybs.send",
+}
+THINKING = 0.1  # seconds that a quick gateway takes
 
 
 def main() -> None:
@@ -52,6 +60,8 @@ def main() -> None:
         bench.warm()
         rounds = [bench.rates(options.count) for _ in range(options.rounds)]
         _tell({name: _median([each[name] for each in rounds]) for name in rounds[0]})
+        print(f"and with a gateway that takes {THINKING * 1000:.0f} ms:")
+        _tell(bench.rates_of_a_gateway_that_thinks(options.count))
         bench.enqueue_cost(100)
         bench.latency(60)
         bench.slow_beside_fast(options.count)
@@ -78,8 +88,12 @@ def _tell(rates: Mapping[str, Rate]) -> None:
         used = ", ".join(f"{who} {each:.1f}" for who, each in rate.used.items())
         print(f"{name:20} {rate.each_second:7.1f} a second; ms of processor: {used}")
     queued = rates[QUEUED].each_second
-    for name in YARDSTICKS.values():
+    for name in [name for name in rates if name != QUEUED]:
         print(f"{QUEUED} / {name:18} {queued / rates[name].each_second:5.2f}")
+
+
+def _latency(seconds: float) -> dict[str, Any]:
+    return {"kind": "latency", "probability": 1.0, "seconds": seconds}
 
 
 class _Bench:
@@ -124,8 +138,18 @@ class _Bench:
             self._plain(name, 40)
 
     def rates(self, count: int) -> dict[str, Rate]:
-        found = {told: self._plain(name, count) for name, told in YARDSTICKS.items()}
+        # So slow that the tokens of the last would have ended: fewer of them.
+        counts = {name: count // 4 if name == "usual" else count for name in YARDSTICKS}
+        found = {told: self._plain(name, counts[name]) for name, told in YARDSTICKS.items()}
         return {**found, QUEUED: self._queued(count)}
+
+    def rates_of_a_gateway_that_thinks(self, count: int) -> dict[str, Rate]:
+        self.gateways.tell(HOST, "faults", _latency(THINKING))
+        names = ("sealed", "direct")
+        found = {YARDSTICKS[name]: self._plain(name, count) for name in names}
+        found[QUEUED] = self._queued(count)
+        self.gateways.tell(HOST, "faults")
+        return found
 
     def enqueue_cost(self, count: int) -> None:
         """Of the call alone, in a transaction that is open already; each ring is out before."""
@@ -173,8 +197,7 @@ class _Bench:
         """The fast host alone, and while the other one takes a second for each answer."""
         before = self.workers.resident_kib()
         alone = self._queued(count).each_second
-        fault = {"kind": "latency", "probability": 1.0, "seconds": 1.0}
-        self.gateways.tell(platform.HOSTS[1], "faults", fault)
+        self.gateways.tell(platform.HOSTS[1], "faults", _latency(1.0))
         for number in range(count // 2):
             self._enqueue(2 * number + 1)
         beside = self._queued(count).each_second
@@ -207,6 +230,7 @@ class _Bench:
         made: dict[str, Callable[[int], tuple[Any, ...]]] = {
             "bare": lambda number: (url, platform.order(number)),
             "sealed": sealed,
+            "usual": sealed,
             "direct": lambda number: (
                 self.fast[number % len(self.fast)],
                 platform.order(number),

@@ -64,6 +64,12 @@ def sealed(url: str, headers: dict[str, str], body: str) -> None:
     _http().post(url, headers=headers, content=body)
 
 
+@app.task(name="faults.usual", ignore_result=True)
+def usual(url: str, headers: dict[str, str], body: str) -> None:
+    """The same as most tasks are written: a client, its TLS context too, for the one call."""
+    httpx.post(url, headers=headers, content=body)
+
+
 @app.task(name="faults.direct", ignore_result=True)
 def direct(org_id: str, payment: dict[str, Any]) -> None:
     """The same, signed and encrypted, and nothing stored."""
