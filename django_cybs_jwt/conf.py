@@ -69,6 +69,7 @@ class Settings:
     BASE_URLS: Mapping[str, str] = field(default_factory=dict)
     TIMEOUT: Mapping[str, float] = field(default_factory=dict)
     PROXY: str | None = field(default=None, repr=False)
+    PROXY_AUTH: str | None = field(default=None, repr=False)
     CA_BUNDLE: str | Path | None = None
     MAX_CONNECTIONS: int = 64
     P12_INTERPRETER: str | None = None
@@ -98,6 +99,14 @@ class Settings:
             raise ConfigurationError(
                 "CYBS_JWT['TIMEOUT'] takes {known}, in seconds.", known=known
             ) from None
+
+    @property
+    def proxy_auth(self) -> tuple[str, str] | None:
+        """User and password of PROXY_AUTH."""
+        if self.PROXY_AUTH is None:
+            return None
+        user, _, password = self.PROXY_AUTH.partition(":")
+        return user, password
 
     @property
     def queue(self) -> Queue:
@@ -150,6 +159,7 @@ def client_config() -> Config:
         timeout=loaded.timeout,
         route=Route(
             proxy=loaded.PROXY,
+            proxy_auth=loaded.proxy_auth,
             ca_bundle=str(loaded.CA_BUNDLE) if loaded.CA_BUNDLE else None,
             max_connections=loaded.MAX_CONNECTIONS,
         ),
@@ -237,8 +247,20 @@ def _check(loaded: Settings) -> None:
             raise ConfigurationError("CYBS_JWT[{name!r}] must be at least 1.", name=name)
     if not all(isfinite(seconds) and seconds > 0 for seconds in loaded.TIMEOUT.values()):
         raise ConfigurationError("CYBS_JWT['TIMEOUT'] takes finite numbers of seconds above zero.")
+    _check_proxy(loaded)
     _check_queue(loaded)
     _check_names(loaded)
+
+
+def _check_proxy(loaded: Settings) -> None:
+    # Django's page of an error shows what is called PROXY, and masks what is called ..._AUTH.
+    if "@" in (loaded.PROXY or ""):
+        raise ConfigurationError(
+            "CYBS_JWT['PROXY'] is a URL without a password. Write 'user:password' in "
+            "CYBS_JWT['PROXY_AUTH']: pages of errors mask that."
+        )
+    if loaded.PROXY_AUTH is not None and ":" not in loaded.PROXY_AUTH:
+        raise ConfigurationError("CYBS_JWT['PROXY_AUTH'] must be 'user:password'.")
 
 
 def _check_queue(loaded: Settings) -> None:

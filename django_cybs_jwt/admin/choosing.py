@@ -141,7 +141,7 @@ class CoverageScreen(FormScreen):
             button=self.button,
             plan=plan,
             covers=Coverage(plan.covers).label,
-            more=len(plan.added) + len(plan.removed) - len(plan.effects),
+            more=plan.unshown,
             hidden=[("covers", plan.covers), ("merchants", "\n".join(names)), ("_save", "1")],
         )
 

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     Text = str | _StrPromise
 
 MOST_NAMES: Final = 100
-_ASKED: Final = "cybs_sudo"
-"""The prefix of the password's field where a form was sent already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,9 +252,9 @@ class FormScreen(Screen):
         """Over what was typed, if it was: the page that asks hands it on and keeps nothing."""
         if self.request.method != "POST" or not sudo.has_password(self.request):
             return super().ask_password()
-        is_typed = f"{_ASKED}-password" in self.request.POST
+        is_typed = sudo.OverlaidPasswordForm.NAME in self.request.POST
         data = self.request.POST if is_typed else None
-        form = sudo.PasswordForm(data, prefix=_ASKED, request=self.request)
+        form = sudo.OverlaidPasswordForm(data, request=self.request)
         if form.is_valid():
             sudo.confirm(self.request)
             return None
@@ -289,7 +287,7 @@ class FormScreen(Screen):
     def _handed_on(self) -> list[tuple[str, str]]:
         """What was posted, without secrets."""
         left = {one.html_name for one in self.form() if _is_secret(one)}
-        left |= {"csrfmiddlewaretoken", f"{_ASKED}-password"}
+        left |= {"csrfmiddlewaretoken", sudo.OverlaidPasswordForm.NAME}
         lists = self.request.POST.lists()
         return [(name, str(one)) for name, some in lists if name not in left for one in some]
 

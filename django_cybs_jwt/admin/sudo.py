@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django import forms
 from django.contrib.auth import authenticate
@@ -38,6 +38,19 @@ class PasswordForm(forms.Form):
         if user is None or user.pk != self.request.user.pk:
             raise forms.ValidationError(_("That is not the password of this account."))
         return password
+
+
+class OverlaidPasswordForm(PasswordForm):
+    """The same on top of another form, which may have a password of its own.
+
+    Reporters of errors mask what is posted under this name, as they do a password.
+    """
+
+    NAME: ClassVar = "passwd"
+
+    def add_prefix(self, field_name: str) -> str:
+        """The name, for the one field that there is."""
+        return self.NAME
 
 
 def is_fresh(request: HttpRequest) -> bool:

@@ -43,6 +43,7 @@ class Route:
     """The part of the configuration that connections are shared by."""
 
     proxy: str | None = field(default=None, repr=False)
+    proxy_auth: tuple[str, str] | None = field(default=None, repr=False)
     ca_bundle: str | None = None
     max_connections: int = 64
 

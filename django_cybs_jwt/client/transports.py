@@ -42,7 +42,7 @@ class Transport(httpx.BaseTransport):
     def __init__(self, route: Route) -> None:
         options = _options(route, network_backend=Backend())
         self._pool: httpcore.ConnectionPool = _pool(
-            route.proxy, httpcore.ConnectionPool, httpcore.HTTPProxy, httpcore.SOCKSProxy, options
+            route, httpcore.ConnectionPool, httpcore.HTTPProxy, httpcore.SOCKSProxy, options
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -61,7 +61,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     def __init__(self, route: Route) -> None:
         options = _options(route, network_backend=AsyncBackend())
         self._pool: httpcore.AsyncConnectionPool = _pool(
-            route.proxy,
+            route,
             httpcore.AsyncConnectionPool,
             httpcore.AsyncHTTPProxy,
             httpcore.AsyncSOCKSProxy,
@@ -144,11 +144,11 @@ def _options(route: Route, **more: Any) -> dict[str, Any]:
     }
 
 
-def _pool(proxy: str | None, direct: Any, http: Any, socks: Any, options: dict[str, Any]) -> Any:
+def _pool(route: Route, direct: Any, http: Any, socks: Any, options: dict[str, Any]) -> Any:
     """One of the three kinds of pool; raises ValueError for a proxy that is none of them."""
-    if proxy is None:
+    if route.proxy is None:
         return direct(**options)
-    parsed = httpx.Proxy(proxy)
+    parsed = httpx.Proxy(route.proxy, auth=route.proxy_auth)
     url = httpcore.URL(
         scheme=parsed.url.raw_scheme,
         host=parsed.url.raw_host,

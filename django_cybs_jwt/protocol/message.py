@@ -36,10 +36,10 @@ class SealedRequest:
 
     method: str
     host: str
-    path: str
+    path: str = field(repr=False)  # it may carry a card number
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes = field(repr=False)
-    claims: dict[str, Any]
+    claims: dict[str, Any] = field(repr=False)
     kid: str
     request_encrypted: bool
     response_kid: str | None

@@ -78,8 +78,8 @@ class Operations:
     def policy(self, method: str, path: str) -> Policy:
         """The policy for a concrete *path*; its query string does not count.
 
-        What a server might take for a mandatory operation is one: another case, and parameters
-        behind a semicolon, change nothing.
+        What a server might take for a mandatory operation is one: another case, parameters
+        behind a semicolon, a second encoding, and spaces or dots at an end change nothing.
         """
         method, segments = method.upper(), _segments(path)
         if self._folded.policy(method, _folded(segments)) == "mandatory":
@@ -127,10 +127,14 @@ def default_operations() -> Operations:
     return Operations((row["method"], row["path"], _policy(row["request_mle"])) for row in rows)
 
 
-# A merchant's day is a few paths over and over, and some with an id that pass through.
-@lru_cache(maxsize=512)
 def _segments(path: str) -> tuple[str, ...]:
-    return tuple(unquote(path.partition("?")[0]).strip("/").split("/"))
+    return _split(path.partition("?")[0])
+
+
+# A merchant's day is a few resources over and over, and some with an id that pass through.
+@lru_cache(maxsize=512)
+def _split(resource: str) -> tuple[str, ...]:
+    return tuple(unquote(resource).strip("/").split("/"))
 
 
 def _fits(template: Template, segments: tuple[str, ...]) -> bool:
@@ -147,7 +151,7 @@ def _folded(segments: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _fold(segment: str) -> str:
-    return segment.partition(";")[0].casefold()
+    return unquote(segment).partition(";")[0].strip(" .").casefold()
 
 
 def _template(path: str) -> Template:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -24,6 +24,7 @@ from django_cybs_jwt.texts import Text
 MOST_SHOWN: Final = 200
 HIDDEN: Final = _("a key that you do not see")
 _MOST_NAMED: Final = 10
+_MOST_ASKED: Final = 2000  # of those who stay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +38,19 @@ class Effect:
     before: str | Promise
     after: str | Promise
 
+    @property
+    def changes(self) -> bool:
+        """True where another key signs, as far as the reader sees."""
+        return self.before != self.after
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a choice would change; *effects* are those of the first 200 merchants."""
+    """What a choice would change.
+
+    *effects* are those of the first 200 merchants that it lets in or out, or whose key changes
+    though they stay; *unshown* counts the rest.
+    """
 
     slots: Sequence[KeySlot]
     covers: str
@@ -49,18 +59,32 @@ class Plan:
     removed: Sequence[Organization]
     kept: int
     effects: Sequence[Effect] = ()
+    unshown: int = 0
 
     @property
     def changes_nothing(self) -> bool:
         """True where all stays as it is."""
-        same = all(slot.coverage == self.covers for slot in self.slots)
-        return same and not self.added and not self.removed
+        return not (self.is_another_kind or self.added or self.removed)
+
+    @property
+    def is_another_kind(self) -> bool:
+        """True where the slots cover in another way than before."""
+        return any(slot.coverage != self.covers for slot in self.slots)
+
+    @property
+    def gaining(self) -> Sequence[Organization]:
+        """Those whom the key may sign for where it did not.
+
+        A key that names a merchant goes before one of an account nearer to it, which a key that
+        covers all does not: all of a new list count.
+        """
+        named = self.covers == Coverage.SELECTED and self.is_another_kind
+        return self.chosen if named else self.added
 
     @property
     def extends(self) -> bool:
-        """True where the key will speak for somebody it does not speak for now."""
-        widened = any(slot.coverage != self.covers for slot in self.slots)
-        return bool(self.added) or (self.covers == Coverage.ALL and widened)
+        """True where the key may speak for somebody it does not speak for now."""
+        return bool(self.gaining) or (self.covers == Coverage.ALL and self.is_another_kind)
 
 
 def plan(
@@ -78,21 +102,25 @@ def plan(
     refused. Nothing is changed.
     """
     planned = _plan(slot, covers=covers, names=names, scope=scope)
-    changed = [*planned.added, *planned.removed][:MOST_SHOWN]
-    before = _signers(changed, scope, now)
+    moved = [*planned.added, *planned.removed]
+    shown = min(len(moved), MOST_SHOWN)
+    asked = [*moved[:shown], *_kept(planned)[:_MOST_ASKED]]
+    before = _signers(asked, scope, now)
     with audit.rehearsal():
         _apply(planned)
-        after = _signers(changed, scope, now)
-    effects = [Effect(merchant=row, before=before[row.pk], after=after[row.pk]) for row in changed]
-    return Plan(
-        slots=planned.slots,
-        covers=planned.covers,
-        chosen=planned.chosen,
-        added=planned.added,
-        removed=planned.removed,
-        kept=planned.kept,
-        effects=effects,
-    )
+        after = _signers(asked, scope, now)
+    effects = [Effect(merchant=row, before=before[row.pk], after=after[row.pk]) for row in asked]
+    kept = [effect for effect in effects[shown:] if effect.changes]
+    told = [*effects[:shown], *kept][:MOST_SHOWN]
+    return replace(planned, effects=told, unshown=len(moved) + len(kept) - len(told))
+
+
+def _kept(planned: Plan) -> list[Organization]:
+    """Those who stay, where another key may sign for them all the same."""
+    if not planned.is_another_kind:
+        return []
+    added = {row.pk for row in planned.added}
+    return [row for row in planned.chosen if row.pk not in added]
 
 
 def choose(
@@ -110,9 +138,10 @@ def choose(
     """
     owner = slot.organization
     with audit.denials("choose", actor=actor, organization=owner, now=now), transaction.atomic():
+        coverage.locked(_together(slot))
         planned = _plan(slot, covers=covers, names=names, scope=scope)
         if planned.extends:
-            coverage.check_extension(planned.slots, covers, planned.added, now=now)
+            coverage.check_extension(planned.slots, covers, planned.gaining, now=now)
         _apply(planned)
         reason = " ".join(
             [

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from django_cybs_jwt.exceptions import OrganizationConflict
-from django_cybs_jwt.models import Coverage, KeySlot, Organization, Purpose
-from django_cybs_jwt.services import approvals, audit, epoch, force, organizations
+from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, Purpose, State
+from django_cybs_jwt.services import approvals, audit, epoch, force, organizations, resolution
 
 _LONGEST_NAME: Final = 60
 
@@ -77,17 +77,41 @@ def remove(
 def check_extension(
     slots: Iterable[KeySlot], covers: str, added: Iterable[Organization], *, now: datetime
 ) -> None:
-    """To let a key in force speak for more merchants raises exposure: it takes two people.
+    """To let a key speak for more merchants raises exposure: it takes two people.
 
+    A key that one person alone can bring into force counts like one that is. Where there is none
+    yet, whoever approves its activation is to see whom it covers: what was approved before ends.
     Raises ApprovalRequired while FOUR_EYES is on and nobody else has approved just these.
     """
     names = sorted(row.org_id for row in added) if covers == Coverage.SELECTED else []
     signing = next(slot for slot in slots if slot.purpose == Purpose.SIGNING)
-    in_force = signing.credentials.filter(force.is_in_force(now))
-    # One that is due has taken over from the ACTIVE one.
-    for key in sorted(in_force, key=lambda row: row.activate_at is not None)[-1:]:
-        detail = " ".join([f"covers {covers}", *(f"+{name}" for name in names)])
-        approvals.require(approvals.COVER, key, now=now, detail=detail)
+    speaking = signing.credentials.filter(_speaks_unasked(now))
+    if not speaking:
+        signing.credentials.update(lock_version=F("lock_version") + 1)
+        return
+    key = max(speaking, key=lambda row: _standing(row, now))
+    detail = " ".join([f"covers {covers}", *(f"+{name}" for name in names)])
+    approvals.require(approvals.COVER, key, now=now, detail=detail)
+
+
+def locked(slots: Iterable[KeySlot]) -> list[KeySlot]:
+    """The same slots as they are now; no key of theirs moves until the transaction ends."""
+    wanted = [slot.pk for slot in slots]
+    rows = KeySlot.objects.select_for_update().filter(pk__in=wanted).order_by("pk")
+    found = {row.pk: row for row in rows}
+    return [found[key] for key in wanted]
+
+
+def _speaks_unasked(now: datetime) -> Q:
+    """Keys in force, and those that a plan, a roll back or an older approval brings into it."""
+    was_in_force = Q(state=State.SUSPENDED, activated_at__isnull=False)
+    return force.is_in_force(now) | force.is_planned() | Q(state=State.RETIRING) | was_in_force
+
+
+def _standing(key: Credential, now: datetime) -> tuple[bool, bool, float]:
+    """The key in force comes last, and of those the one that is due: it has taken over."""
+    since = key.activated_at.timestamp() if key.activated_at else 0.0
+    return resolution.in_force(key, now), key.activate_at is not None, since
 
 
 def listing(owner: str, *, slot: str = "") -> list[Organization]:
@@ -110,7 +134,7 @@ def _change(
         audit.denials(action, actor=actor, organization=organization, now=now),
         transaction.atomic(),
     ):
-        slots = _meta_slots(organization, slot)
+        slots = locked(_meta_slots(organization, slot))
         if any(item.coverage != Coverage.SELECTED for item in slots):
             raise OrganizationConflict(
                 "{org_id}'s key covers all its descendants; there is no list of them.",

@@ -30,7 +30,7 @@ MOST: Final = 2048
 LIFETIME: Final = 300.0  # seconds
 
 Material = RSAPrivateKey | bytes
-Key = tuple[object, str, bytes]
+Key = tuple[object, tuple[object, ...], bytes]
 
 
 @dataclass(slots=True)
@@ -108,8 +108,17 @@ def _key(credential: Credential) -> Key:
     blob = credential.sealed_secret
     # Whoever writes to the database can put anything there; open_blob says what is wrong with it.
     binary = blob if isinstance(blob, bytes | bytearray | memoryview) else b""
-    names = f"{credential.lock_version} {credential.key_id} {credential.algorithm}"
-    return credential.pk, names, hashlib.sha256(binary).digest()
+    # All that `open_anew` holds it against: another owner in the row is another key.
+    facts = (
+        credential.organization_id,
+        credential.organization.live,
+        credential.kind,
+        credential.fingerprint,
+        credential.key_id,
+        credential.algorithm,
+        credential.lock_version,
+    )
+    return credential.pk, facts, hashlib.sha256(binary).digest()
 
 
 def _entry(key: Key) -> _Entry:

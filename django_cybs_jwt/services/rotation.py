@@ -341,7 +341,9 @@ def _switch(
 def _override(chosen: Credential, *, actor: str, now: datetime) -> None:
     """A switch made now overrides one planned for later."""
     planned = chosen.slot.credentials.exclude(activate_at=None).exclude(pk=chosen.pk)
-    for row in planned:
+    # Locked one by one: a re-wrap writes to rows without their slot's lock.
+    for key in list(planned.values_list("pk", flat=True)):
+        row = lifecycle.locked(key)
         _cancel(row, actor=actor, now=now, reason=f"{chosen.key_id} was activated")
 
 

@@ -33,12 +33,12 @@ class SignedRequest:
     """A request that any HTTP client may send, unchanged, within two minutes."""
 
     method: str
-    url: str
+    url: str = field(repr=False)  # it may carry a card number
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     key_id: str
     request_encrypted: bool
-    claims: dict[str, Any]
+    claims: dict[str, Any] = field(repr=False)
 
     def redacted(self) -> dict[str, Any]:
         """What would be sent, without signature and body: safe for a terminal or a ticket."""

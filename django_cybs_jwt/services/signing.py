@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from datetime import datetime
 from typing import get_args
+from urllib.parse import urlsplit
 
 from asgiref.sync import sync_to_async
 from cryptography import x509
@@ -18,12 +19,13 @@ from django.utils import timezone
 from django_cybs_jwt import conf
 from django_cybs_jwt.client import KeyFacts
 from django_cybs_jwt.exceptions import (
+    ConfigurationError,
     KeyMismatch,
     LiveRefused,
     OrganizationInactive,
     SealingError,
 )
-from django_cybs_jwt.models import Credential, Organization, Purpose
+from django_cybs_jwt.models import Coverage, Credential, Organization, Purpose
 from django_cybs_jwt.models import GatewayCertificate as GatewayCertificateRow
 from django_cybs_jwt.protocol import (
     GatewayCertificate,
@@ -126,10 +128,23 @@ def forget() -> None:
 
 
 def check_side(live: bool, host: str) -> None:
-    """LiveRefused for a live organization unless the deployment is live."""
-    if live and not conf.current().LIVE:
+    """LiveRefused for a live organization unless the deployment is live.
+
+    ConfigurationError where it would be sent in clear.
+    """
+    if not live:
+        return
+    settings = conf.current()
+    if not settings.LIVE:
         raise LiveRefused(
             "{host} is live, and CYBS_JWT['LIVE'] is not True. Nothing was sent.", host=host
+        )
+    # That a free host name is live is known from the organization alone.
+    if urlsplit(settings.BASE_URLS.get(host, "")).scheme == "http":
+        raise ConfigurationError(
+            "{host} is live, and CYBS_JWT['BASE_URLS'] sends it over http://. Give it an origin "
+            "with https://. Nothing was sent.",
+            host=host,
         )
 
 
@@ -171,7 +186,10 @@ def _assemble(org_id: str, now: datetime) -> Entry[MerchantKeys]:
 def _assemble_replies(org_id: str, now: datetime) -> Entry[tuple[ReplyKeys, ...]]:
     merchant, seen = merchant_rows.merchant(org_id)
     rows = merchant_rows.keys(merchant)
-    owners = {row.pk: row for row in (*merchant.chain(), *(row.organization for row in rows))}
+    owners = {merchant.pk: merchant}
+    # One above whose keys serve itself alone never signs for the merchant.
+    serving = (row for row in rows if row.slot.coverage != Coverage.OWN)
+    owners |= {row.organization_id: row.organization for row in serving}
     policy = _response_mle(merchant)
     found = tuple(
         ReplyKeys(response_keys=_response_keys(owner, rows, None, now), response_mle=policy)

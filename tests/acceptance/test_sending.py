@@ -383,6 +383,7 @@ def test_settings_reach_the_client(cybs_ring: Any, settings: Any) -> None:
         **settings.CYBS_JWT,
         "TIMEOUT": {"read": 7.0},
         "PROXY": "http://proxy.example:3128",
+        "PROXY_AUTH": "user:pass:word",
         "CA_BUNDLE": "/etc/ca.pem",
         "MAX_CONNECTIONS": 5,
         "BASE_URLS": {HOST: "https://egress.example/cybs"},
@@ -390,6 +391,9 @@ def test_settings_reach_the_client(cybs_ring: Any, settings: Any) -> None:
     config = conf.client_config()
     assert config.timeout == Timeout(read=7.0)
     assert config.route == Route(
-        proxy="http://proxy.example:3128", ca_bundle="/etc/ca.pem", max_connections=5
+        proxy="http://proxy.example:3128",
+        proxy_auth=("user", "pass:word"),
+        ca_bundle="/etc/ca.pem",
+        max_connections=5,
     )
     assert config.origin(HOST) == "https://egress.example/cybs"

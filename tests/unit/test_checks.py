@@ -223,7 +223,8 @@ def test_no_message_repeats_a_secret(settings: Any) -> None:
     settings.CYBS_JWT = {
         "KEYRING": ring,
         "BASE_URLS": {HOST: "https://user:hunter2@egress.example.com"},
-        "PROXY": "http://user:hunter2@proxy.example.com",
+        "PROXY": "http://proxy.example.com",
+        "PROXY_AUTH": "user:hunter2",
     }
     text = " ".join(f"{message}" for message in found())
     assert "hunter2" not in text

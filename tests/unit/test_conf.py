@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.views.debug import SafeExceptionReporterFilter
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import ConfigurationError, CybsError, KeyRingError
@@ -116,6 +117,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "keyring file number": {"KEYRING_FILE": 7},
     "keyring list": {"KEYRING": []},
     "proxy number": {"PROXY": 7},
+    "proxy password": {"PROXY": "http://user:hunter2@proxy.example.com"},
+    "proxy user alone": {"PROXY_AUTH": "user"},
     "names text": {"GATEWAY_CERTIFICATE_NAMES": "CyberSource_SJC_US"},
     "names number": {"GATEWAY_CERTIFICATE_NAMES": 7},
     "ring nul": {"KEYRING_FILE": "ring\0.json"},
@@ -309,10 +312,21 @@ def test_a_missing_ring_is_looked_for_again(settings: Any, tmp_path: Path) -> No
 
 def test_the_ring_and_the_proxy_show_nowhere_in_a_repr(settings: Any) -> None:
     ring = published.testing_ring()
-    with_settings(settings, KEYRING=ring, PROXY="http://user:hunter2@proxy.example.com")
+    with_settings(
+        settings, KEYRING=ring, PROXY="http://proxy.example.com", PROXY_AUTH="user:hunter2"
+    )
     text = f"{conf.current()!r} {conf.keyring()!r} {conf.client_config()!r}"
     for secret in (ring["index_key"], ring["audit_key"], ring["keys"]["testing"]["key"], "hunter2"):
         assert secret not in text
+
+
+def test_no_password_stands_in_the_settings_that_djangos_page_of_an_error_shows(
+    settings: Any,
+) -> None:
+    with_settings(settings, PROXY="http://proxy.example.com", PROXY_AUTH="user:hunter2")
+    shown = SafeExceptionReporterFilter().get_safe_settings()["CYBS_JWT"]
+    assert shown["PROXY"] == "http://proxy.example.com"
+    assert "hunter2" not in str(shown)
 
 
 @pytest.mark.parametrize("damage", ["keys", "index_key", "primary"])

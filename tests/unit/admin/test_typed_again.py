@@ -97,11 +97,11 @@ def test_the_password_is_asked_for_over_what_was_typed_and_then_it_is_done(
     assert asked.status_code == 200
     assert asked.context["hidden"] == [("reason", WHY)]
     assert Credential.objects.get(pk=row.pk).state == State.STAGED
-    wrong = visitor.post(page(row, "destroy"), {"reason": WHY, "cybs_sudo-password": "guess"})
+    wrong = visitor.post(page(row, "destroy"), {"reason": WHY, "passwd": "guess"})
     assert wrong.context["hidden"] == [("reason", WHY)]
     assert "That is not the password" in wrong.content.decode()
     assert "guess" not in wrong.content.decode()
-    typed = {"reason": WHY, "cybs_sudo-password": people.PASSWORD}
+    typed = {"reason": WHY, "passwd": people.PASSWORD}
     done = visitor.post(page(row, "destroy"), typed)
     assert done["Location"] == page(row, "change")
     assert Credential.objects.get(pk=row.pk).state == State.DESTROYED
@@ -111,7 +111,7 @@ def test_the_fifth_wrong_password_ends_the_session_here_too(
     operator: User, acme: Organization
 ) -> None:
     row, visitor = enrolment.shared_secret(acme, activate=False), people.client(operator)
-    typed = {"reason": WHY, "cybs_sudo-password": "guess"}
+    typed = {"reason": WHY, "passwd": "guess"}
     answers = [visitor.post(page(row, "destroy"), typed).status_code for _ in range(5)]
     assert answers == [200, 200, 200, 200, 302]
     assert "_auth_user_id" not in visitor.session
@@ -126,7 +126,7 @@ def test_a_list_of_merchants_and_the_button_pass_through_the_password(operator: 
     typed = {"covers": "selected", "merchants": "shop\nkiosk", "_preview": "1"}
     asked = visitor.post(page(slot, "coverage"), typed)
     assert dict(asked.context["hidden"]) == typed
-    proved = {**dict(asked.context["hidden"]), "cybs_sudo-password": people.PASSWORD}
+    proved = {**dict(asked.context["hidden"]), "passwd": people.PASSWORD}
     answer = visitor.post(page(slot, "coverage"), proved)
     assert "kiosk" in told(answer)
     assert shown(answer)["merchants"] == "shop\nkiosk"

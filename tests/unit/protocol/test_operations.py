@@ -95,6 +95,10 @@ def test_an_operation_without_a_row_is_optional(method: str, path: str) -> None:
         "/tms;a=b/v2;c/tokenize;",
         "/tms/v2/tokenize%3Bx=1",
         "/Tms/v2/%54okenize%3bX",
+        "/tms/v2/%2574okenize",
+        "/tms/v2/tokenize%253Bx",
+        "/tms/v2/tokenize%20",
+        "/tms/v2/tokenize.",
     ],
 )
 def test_another_spelling_of_a_mandatory_path_is_still_mandatory(path: str) -> None:

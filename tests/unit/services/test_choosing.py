@@ -40,6 +40,15 @@ def test_a_plan_tells_which_key_takes_over(slot: KeySlot) -> None:
     assert (effect.before, effect.after) == (slot.credentials.get().key_id, nearer.key_id)
 
 
+def test_a_plan_tells_whose_key_changes_though_they_stay(slot: KeySlot) -> None:
+    nearer = enrolment.shared_secret(Organization.objects.get(org_id="account"), covers="all")
+    plan = choosing.plan(slot, covers="selected", names=["acme", "account"], now=NOW)
+    assert (plan.added, plan.removed, plan.kept, plan.unshown) == ([], [], 2, 0)
+    (effect,) = plan.effects  # the account has a key of its own, which goes before all
+    assert str(effect.merchant).startswith("acme@")
+    assert (effect.before, effect.after) == (nearer.key_id, slot.credentials.get().key_id)
+
+
 def test_the_same_choice_again_changes_nothing(slot: KeySlot) -> None:
     assert choosing.plan(slot, covers="all", names=[], now=NOW).changes_nothing
     assert not choosing.plan(slot, covers="own", names=[], now=NOW).changes_nothing
@@ -75,4 +84,4 @@ def test_a_long_list_is_shown_in_part_and_chosen_as_a_whole(
 ) -> None:
     monkeypatch.setattr(choosing, "MOST_SHOWN", 1)
     plan = choosing.plan(slot, covers="own", names=[], now=NOW)
-    assert (len(plan.effects), len(plan.removed)) == (1, 2)
+    assert (len(plan.effects), len(plan.removed), plan.unshown) == (1, 2, 1)

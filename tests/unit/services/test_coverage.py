@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from django_cybs_jwt.exceptions import (
     OrganizationNotFound,
 )
 from django_cybs_jwt.models import Approval, Credential, KeyEvent, KeySlot, Organization
-from django_cybs_jwt.services import approvals, choosing, coverage
+from django_cybs_jwt.services import approvals, choosing, coverage, rotation, signing, withdrawal
 from tests.unit.services import enrolment
 from tests.unit.services.enrolment import HOST, OTHER_HOST
 
@@ -179,6 +180,72 @@ def test_a_key_that_signs_nothing_yet_takes_one_person(settings: Any) -> None:
     settings.CYBS_JWT = {**settings.CYBS_JWT, "FOUR_EYES": True}
 
     assert extend("acme") == ["acme"]
+
+
+def overlapping(owner: Organization) -> Credential:
+    """The older of two keys, which a roll back would bring into force again."""
+    old = enrolment.shared_secret(owner, covers="selected")
+    new = enrolment.shared_secret(owner, covers="selected", activate=False)
+    rotation.rotate(new, actor="anna", now=NOW, force=True, reason="a new one")
+    new.refresh_from_db()
+    withdrawal.suspend(new, actor="anna", now=NOW, reason="to be sure")
+    old.refresh_from_db()
+    return old
+
+
+def suspended(owner: Organization) -> Credential:
+    key = enrolment.shared_secret(owner, covers="selected")
+    withdrawal.suspend(key, actor="anna", now=NOW, reason="to be sure")
+    return key
+
+
+def planned(owner: Organization) -> Credential:
+    key = enrolment.shared_secret(owner, covers="selected", activate=False)
+    at = NOW + timedelta(hours=1)
+    rotation.rotate(key, actor="anna", now=NOW, at=at, force=True, reason="tonight")
+    return key
+
+
+@pytest.mark.parametrize("prepare", [overlapping, suspended, planned])
+def test_a_key_that_comes_back_into_force_unasked_counts_like_one_that_is(
+    settings: Any, prepare: Callable[[Organization], Credential]
+) -> None:
+    owner, _, _ = enrolment.family()
+    prepare(owner)
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "FOUR_EYES": True}
+    with pytest.raises(ApprovalRequired) as refused:
+        extend("acme")
+    assert coverage.listing("portfolio") == []
+    approvals.approve(ask(refused).pk, actor="bob", now=NOW)
+    assert extend("acme") == ["acme"]
+
+
+def test_a_key_whose_activation_was_approved_for_fewer_merchants_is_not_activated(
+    settings: Any,
+) -> None:
+    owner, _, _ = enrolment.family()
+    key = enrolment.shared_secret(owner, covers="selected", activate=False)
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "FOUR_EYES": True}
+    asked = approvals.request("activate", key, actor="alice", now=NOW)
+    approvals.approve(asked.pk, actor="bob", now=NOW)
+    extend("acme")
+    key.refresh_from_db()
+    with pytest.raises(ApprovalRequired, match="has changed since"):
+        rotation.activate(key, actor="alice", now=NOW)
+
+
+def test_from_all_to_some_named_takes_two_people_as_these_may_change_their_key(
+    settings: Any,
+) -> None:
+    """A key that names a merchant goes before the nearer account's."""
+    owner, account, _ = enrolment.family()
+    slot = enrolment.shared_secret(owner, covers="all").slot
+    enrolment.shared_secret(account, covers="all")
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "FOUR_EYES": True}
+    with pytest.raises(ApprovalRequired) as refused:
+        choosing.choose(slot, covers="selected", names=["acme"], actor="alice", now=NOW)
+    assert refused.value.facts["detail"] == "covers selected +acme"
+    assert signing.keys_for("acme", now=NOW).signing.owner == "account"
 
 
 @pytest.mark.parametrize("covers", ["all", "selected"])

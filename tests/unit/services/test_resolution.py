@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.exceptions import (
+    ConfigurationError,
     InvalidTransition,
     KeyNotUsable,
     LiveRefused,
@@ -524,6 +525,30 @@ def test_live_is_refused_before_any_key_is_looked_for_or_opened(
     enrolment.change(enrolment.shared_secret(acme), sealed_secret=b"damaged")
     with pytest.raises(LiveRefused):
         signing.keys_for("acme")
+
+
+def test_what_is_live_is_not_sent_in_clear_under_a_host_name_of_its_own_either(
+    settings: Any,
+) -> None:
+    host = "pay.example.com"
+    acme = organizations.add("acme", actor="alice", kind="merchant", host=host, live=True)
+    enrolment.shared_secret(acme)
+    plain = {host: "http://10.0.0.1:8080"}
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "LIVE": True, "BASE_URLS": plain}
+    with pytest.raises(ConfigurationError, match="over http://"):
+        cybs.sign("acme", "POST", "/pts/v2/payments", b"{}", mle=False)
+    tls = {host: "https://10.0.0.1:8080"}
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "BASE_URLS": tls}
+    assert cybs.sign("acme", "POST", "/pts/v2/payments", b"{}", mle=False).url.startswith("https")
+
+
+def test_replies_are_not_opened_with_keys_that_never_serve_the_merchant() -> None:
+    portfolio, account, acme = enrolment.family()
+    enrolment.shared_secret(acme)
+    own, covering = enrolment.rsa_key(portfolio), enrolment.rsa_key(account, covers="all")
+    opening = {kid for keys in signing.reply_keys("acme") for kid in keys.response_keys}
+    assert covering.key_id in opening
+    assert own.key_id not in opening
 
 
 @pytest.mark.parametrize("later", [{}, {"LIVE": False}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from django.utils import timezone
 from django_cybs_jwt import cybs
 from django_cybs_jwt.exceptions import InvalidTransition, KeyNotUsable
 from django_cybs_jwt.models import Credential, KeyEvent, Organization, State
-from django_cybs_jwt.services import rotation, signing, verification, withdrawal
+from django_cybs_jwt.services import lifecycle, rotation, signing, verification, withdrawal
 from django_cybs_jwt.testing.simulation import Simulation
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
@@ -46,6 +47,25 @@ def states(*rows: Credential) -> list[str]:
 def signer(now: datetime) -> str:
     signing.forget()
     return cybs.keys_for("acme", now=now).signing.kid
+
+
+def test_rotate__keeps_what_a_re_wrap_wrote_to_a_planned_key_meanwhile(
+    old: Credential, new: Credential, cybs_simulator: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotation.rotate(new, actor="anna", now=NOW, at=NOW + HOUR)
+    third = cybs_simulator.import_shared_secret(new.organization, activate=False)
+    lock = lifecycle.locked
+
+    def waited_for(key: uuid.UUID) -> Credential:
+        if key == new.pk:
+            Credential.objects.filter(pk=key).update(sealed_secret=b"re-wrapped")
+        return lock(key)
+
+    monkeypatch.setattr(lifecycle, "locked", waited_for)
+    rotation.rotate(third, actor="anna", now=NOW, force=True, reason="sooner")
+
+    new.refresh_from_db()
+    assert (new.activate_at, bytes(new.sealed_secret or b"")) == (None, b"re-wrapped")
 
 
 def test_rotate__makes_the_new_key_active_and_keeps_the_old_for_the_overlap(

@@ -19,8 +19,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_cybs_jwt import cybs
-from django_cybs_jwt.exceptions import KeyNotUsable, KeyUnavailable, SecretIntegrityError
-from django_cybs_jwt.models import Credential, Epoch, State
+from django_cybs_jwt.exceptions import (
+    KeyMismatch,
+    KeyNotUsable,
+    KeyUnavailable,
+    SecretIntegrityError,
+)
+from django_cybs_jwt.models import Credential, Epoch, KeySlot, State
 from django_cybs_jwt.protocol import MerchantKeys
 from django_cybs_jwt.services import (
     coverage,
@@ -340,6 +345,27 @@ def test_a_thousand_threads_that_want_one_cold_key_open_it_once(
         found = set(map(id, executor.map(opened_keys.material, [own] * 1000)))
     assert len(found) == 1
     assert len(loads) == 1
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_key_whose_row_was_given_to_another_merchant_signs_for_nobody(warm: bool) -> None:
+    """By somebody who writes to the database; the key was just opened for its owner."""
+    key = enrolment.shared_secret(enrolment.organization("victim"))
+    thief = enrolment.organization("thief")
+    if warm:
+        cybs.keys_for("victim")
+    KeySlot.objects.filter(pk=key.slot_id).update(organization=thief)
+    Credential.objects.filter(pk=key.pk).update(organization=thief)
+    with pytest.raises(SecretIntegrityError):
+        cybs.keys_for("thief")
+
+
+def test_a_key_in_memory_is_held_against_a_fingerprint_that_changes() -> None:
+    key = enrolment.shared_secret(enrolment.organization())
+    opened_keys.material(key)
+    key.fingerprint = "0" * 64
+    with pytest.raises(KeyMismatch):
+        opened_keys.material(key)
 
 
 def test_a_failure_to_open_is_not_remembered(settings: Any, cybs_ring: dict[str, Any]) -> None:
