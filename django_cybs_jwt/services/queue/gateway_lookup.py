@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from django_cybs_jwt.client import Reply
-from django_cybs_jwt.exceptions import CybsError
-from django_cybs_jwt.models import OutboundRequest
+from django.utils import timezone
+
+from django_cybs_jwt.client import Phase, Reply
+from django_cybs_jwt.exceptions import CybsError, NotSent, SendError
+from django_cybs_jwt.models import OutboundRequest, Safety
 from django_cybs_jwt.services import sending
+from django_cybs_jwt.services.queue import breakers, outcomes, safety
 from django_cybs_jwt.services.queue import hits as hitting
-from django_cybs_jwt.services.queue import outcomes, safety
 from django_cybs_jwt.services.queue.hits import Hit
+from django_cybs_jwt.services.queue.outcomes import Facts
 
 _PAGE: Final = 100
 _MOST: Final = 1000
@@ -21,7 +24,15 @@ _TRANSACTION_ID: Final = "clientReferenceInformation.transactionId"
 
 
 class LookupFailedError(CybsError):
-    """The gateway did not say; that is never the same as 'nothing there'."""
+    """The gateway did not say; that is never the same as 'nothing there'.
+
+    *after* are the seconds that it wants to be left alone.
+    """
+
+    @property
+    def after(self) -> float:
+        """At least so many seconds until the next look."""
+        return float(self.facts.get("after", 0.0))
 
 
 class UndecidedError(LookupFailedError):
@@ -43,7 +54,7 @@ def undo(request: OutboundRequest, document: dict[str, Any]) -> bool:
     Raises LookupFailedError for every other answer, or SendError when none came.
     """
     wanted = safety.undo(request, document)
-    reply = sending.send(_name(request), "POST", wanted.path, json=wanted.body)
+    reply = _ask(request, "POST", wanted.path, json=wanted.body)
     words = _document(reply)
     reason = words.get("reason")
     if reply.is_success and words.get("status") in _DONE:
@@ -93,7 +104,7 @@ def _page(request: OutboundRequest, code: str, *, offset: int) -> tuple[list[dic
         "limit": _PAGE,
         "offset": offset,
     }
-    reply = sending.send(_name(request), "POST", "/tss/v2/searches", json=query)
+    reply = _ask(request, "POST", "/tss/v2/searches", json=query)
     words = _document(reply)
     total = words.get("totalCount")
     if not reply.is_success or not isinstance(total, int) or isinstance(total, bool):
@@ -122,10 +133,36 @@ def _details(request: OutboundRequest, summary: dict[str, Any]) -> dict[str, Any
     gateway_id = summary.get("id")
     if not isinstance(gateway_id, str) or not gateway_id.isalnum():
         raise LookupFailedError("A hit of the search has no id.")
-    reply = sending.send(_name(request), "GET", f"/tss/v2/transactions/{gateway_id}")
+    reply = _ask(request, "GET", f"/tss/v2/transactions/{gateway_id}")
     if not reply.is_success:
         raise LookupFailedError(f"Its details were answered with HTTP {reply.status_code}.")
     return _document(reply)
+
+
+def _ask(request: OutboundRequest, method: str, path: str, *, json: Any = None) -> Reply:
+    """One call. The breakers hear what came of it: nobody knocks here whom they would hold up."""
+    try:
+        reply = sending.send(_name(request), method, path, json=json)
+    except SendError as error:
+        if error.facts.get("error") != "PoolTimeout":  # that one is ours
+            silent = "not_sent" if isinstance(error, NotSent) else "no_answer"
+            breakers.learn(request, outcomes.maybe(silent))
+        raise
+    verdict = outcomes.judge(
+        Facts(
+            safety=Safety.SAFE,
+            phase=Phase.ANSWERING,
+            sent=True,
+            status=reply.status_code,
+            body=reply.content,
+            retry_after=reply.headers.get("retry-after"),
+        ),
+        now=timezone.now(),
+    )
+    breakers.learn(request, verdict)
+    if verdict.after:
+        raise LookupFailedError(f"Answered with HTTP {reply.status_code}.", after=verdict.after)
+    return reply
 
 
 def _transaction_id(document: dict[str, Any]) -> str:

@@ -104,13 +104,15 @@ class Finding(StrEnum):
 def weigh(found: Sequence[Hit]) -> tuple[Finding, Hit | None]:
     """What they come to, and the one that stands or was declined.
 
-    What was refused left nothing behind. Of several originals those undone are told by their own
-    status; of a single one, by any void or reversal that worked.
+    What was refused left nothing behind, and a decline nothing that could be undone. Of several
+    originals those undone are told by their own status; of a single one, by any void or reversal
+    that worked.
     """
     undoing = [hit for hit in found if hit.undoes and hit.fate != Fate.REFUSED]
     originals = [hit for hit in found if not hit.undoes and (hit.undone or _counts(hit))]
     left = [hit for hit in originals if not hit.undone]
-    if len(originals) <= 1 and any(hit.fate == Fate.STANDS for hit in undoing):
+    undoable = [hit for hit in originals if hit.fate != Fate.DECLINED]
+    if len(undoable) <= 1 and any(hit.fate == Fate.STANDS for hit in undoing):
         return Finding.UNDONE, None
     standing = [hit for hit in left if hit.fate == Fate.STANDS]
     if len(standing) > 1:

@@ -147,18 +147,29 @@ def body_to_send(request: OutboundRequest, payload: Payload) -> bytes:
     information = document.get("clientReferenceInformation")
     named = dict(information) if isinstance(information, Mapping) else {}
     named["transactionId"] = request.transaction_id
-    named.setdefault("code", request.transaction_id)
+    named["code"] = code_in(document) or request.transaction_id
     return encode_json({**document, "clientReferenceInformation": named})
 
 
+def code_in(document: Mapping[str, Any]) -> str:
+    """The caller's own reference; empty where there is none that a search could name."""
+    information = document.get("clientReferenceInformation")
+    code = information.get("code") if isinstance(information, Mapping) else None
+    return code if isinstance(code, str) else ""
+
+
 def check_guarded(payload: Payload) -> None:
-    """InvalidBody for money that is no JSON object: it could not be given a transactionId."""
+    """InvalidBody for money that could not be given a transactionId, or not be searched for."""
     document = _object(payload.body)
     information = document.get("clientReferenceInformation", {})
     if not document or not isinstance(information, dict):
         raise InvalidBody(
             "A queued payment is a JSON object whose clientReferenceInformation, where it has "
             "one, is an object."
+        )
+    if not isinstance(information.get("code"), str | None):
+        raise InvalidBody(
+            "clientReferenceInformation.code is text, as the gateway's search has it: str(code)."
         )
 
 

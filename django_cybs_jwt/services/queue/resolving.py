@@ -15,6 +15,7 @@ from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.models import Attempt, OutboundRequest, RequestState
 from django_cybs_jwt.services import sending
 from django_cybs_jwt.services.queue import (
+    breakers,
     database_clock,
     failpoints,
     gateway_lookup,
@@ -24,7 +25,7 @@ from django_cybs_jwt.services.queue import (
     safety,
 )
 from django_cybs_jwt.services.queue.executing import refuse_open_transaction
-from django_cybs_jwt.services.queue.gateway_lookup import UndecidedError
+from django_cybs_jwt.services.queue.gateway_lookup import LookupFailedError, UndecidedError
 from django_cybs_jwt.services.queue.hits import Finding
 from django_cybs_jwt.services.queue.outcomes import Facts, Then
 from django_cybs_jwt.services.queue.payloads import StoredReply
@@ -47,7 +48,11 @@ def resolve(request: OutboundRequest, *, now: datetime) -> None:
         move(request, Step.PARK, now=now, reason="in_doubt")
     else:
         refuse_open_transaction()
-        if _hold(request, looks=request.looks + 1):
+        pause = breakers.wait(request)
+        if pause:
+            due = database_clock.now() + timedelta(seconds=pause)
+            _step(request, Step.LOOK_AGAIN, due_at=due, reason=request.reason)
+        elif _hold(request, looks=request.looks + 1):
             _look(request, policy, now)
 
 
@@ -70,7 +75,7 @@ def _step(request: OutboundRequest, step: Step, **changes: Any) -> bool:
 
 
 def _look(request: OutboundRequest, policy: safety.Policy, now: datetime) -> None:
-    late = _past_fence(request, now)
+    late, asked_to_wait = _past_fence(request, now), 0.0
     try:
         _clear_up(request, policy, late=late)
     except Exception as error:
@@ -79,18 +84,21 @@ def _look(request: OutboundRequest, policy: safety.Policy, now: datetime) -> Non
         if late and request.looks >= conf.current().queue.looks:
             unclear = UNDOING if request.reason == UNDOING else f"unclear:{type(error).__name__}"
             _step(request, Step.PARK, reason=unclear[:40])
-        if not isinstance(error, CybsError):
+        if isinstance(error, LookupFailedError):
+            asked_to_wait = error.after
+        elif not isinstance(error, CybsError):
             raise
     finally:
         if request.state == RequestState.IN_DOUBT:
-            _plan_next_look(request)
+            _plan_next_look(request, at_least=asked_to_wait)
 
 
-def _plan_next_look(request: OutboundRequest) -> None:
+def _plan_next_look(request: OutboundRequest, *, at_least: float) -> None:
     now, times = database_clock.now(), conf.current().queue
     pause = max(times.first_look, 1.0) * 2.0 ** min(request.looks - 1, 20)
-    due = now + timedelta(seconds=min(times.longest_retry, pause))
-    if request.fence_at is not None and now < request.fence_at:
+    pause = max(min(times.longest_retry, pause), at_least)
+    due = now + timedelta(seconds=pause)
+    if not at_least and request.fence_at is not None and now < request.fence_at:
         due = min(due, request.fence_at)
     _step(request, Step.LOOK_AGAIN, due_at=due, reason=request.reason)
 
@@ -110,7 +118,10 @@ def _clear_up(request: OutboundRequest, policy: safety.Policy, *, late: bool) ->
         logger.error("Request %s was processed twice", request.pk)
         _step(request, Step.PARK, reason=TWICE)
     elif hit is not None:
-        _found(request, hit, late=late)
+        # Before the fence, the last of several tries may still be processed after an earlier one
+        # was declined.
+        if late or finding == Finding.STANDS or request.attempt == 1:
+            _found(request, hit, late=late)
     elif late:
         _not_found(request, policy, document, undecided=finding == Finding.UNDECIDED)
 
@@ -154,7 +165,7 @@ def _not_found(
     if told is not None:
         _step(request, Step.PARK, reason=told.reason)
     elif policy == "void":
-        _undo(request, document)
+        _undo(request, document, undecided=undecided)
     elif undecided:
         raise UndecidedError
     elif policy == "resend" and request.attempt >= conf.current().queue.tries:
@@ -166,7 +177,7 @@ def _not_found(
         _step(request, Step.PROVE_ABSENT, outcome="")
 
 
-def _undo(request: OutboundRequest, document: dict[str, Any]) -> None:
+def _undo(request: OutboundRequest, document: dict[str, Any], *, undecided: bool) -> None:
     """Once it was begun, no answer of before says any more that the payment stands."""
     if not _hold(request, reason=UNDOING, fence_at=_fence_of_undoing(request)):
         return
@@ -174,6 +185,8 @@ def _undo(request: OutboundRequest, document: dict[str, Any]) -> None:
     failpoints.reached("undone")
     if undone:
         _step(request, Step.VOID, outcome="VOIDED")
+    elif undecided:
+        raise UndecidedError  # the search has just shown it: it is not absent
     else:
         _step(request, Step.PROVE_ABSENT, outcome="")
 

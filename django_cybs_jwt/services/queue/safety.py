@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import OutboundRequest, Safety
+from django_cybs_jwt.services.queue import payloads
 
 Policy = Literal["repeat", "search", "void", "resend", "manual"]
 
@@ -90,7 +91,7 @@ def undo(request: OutboundRequest, document: dict[str, Any]) -> Undo:
     }
     order = document.get("orderInformation")
     amounts = order.get("amountDetails") if isinstance(order, dict) else None
-    if request.operation != "POST /pts/v2/payments" or _captures(document):
+    if request.operation != "POST /pts/v2/payments" or _moves_at_once(document):
         return Undo("/pts/v2/voids", reference)
     reversal = {"reversalInformation": {"amountDetails": amounts}} if amounts else {}
     return Undo("/pts/v2/reversals", reference | reversal)
@@ -98,13 +99,15 @@ def undo(request: OutboundRequest, document: dict[str, Any]) -> Undo:
 
 def reference_of(request: OutboundRequest, document: dict[str, Any]) -> str:
     """The code that the gateway's search finds the request by; empty where it was sent without."""
-    information = document.get("clientReferenceInformation")
-    code = information.get("code") if isinstance(information, dict) else None
-    if isinstance(code, str) and code:
-        return code
-    return request.transaction_id or "" if request.safety == Safety.GUARDED else ""
+    own = payloads.code_in(document)
+    if own or request.safety != Safety.GUARDED:
+        return own
+    return request.transaction_id or ""
 
 
-def _captures(document: dict[str, Any]) -> bool:
-    processing = document.get("processingInformation")
-    return isinstance(processing, dict) and processing.get("capture") is True
+def _moves_at_once(document: dict[str, Any]) -> bool:
+    """A sale, or a debit of a bank account, which knows no authorization."""
+    processing, means = document.get("processingInformation"), document.get("paymentInformation")
+    capture = processing.get("capture") if isinstance(processing, dict) else None
+    is_debit = isinstance(means, dict) and bool(means.get("bank"))
+    return is_debit or str(capture).lower() == "true"

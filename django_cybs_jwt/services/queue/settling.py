@@ -127,13 +127,15 @@ def _record(request: OutboundRequest, result: Result) -> OutboundRequest:
 def _record_late(row: OutboundRequest, result: Result, now: datetime) -> None:
     """The owner of a lease that has ended comes back: a real answer beats a guess."""
     number, before, ends = row.attempt, row.state, result.verdict.then == Then.END
-    row.refresh_from_db()
+    # Locked: who begins to undo it meanwhile must see the answer, or the answer the undoing.
+    row.refresh_from_db(from_queryset=OutboundRequest.objects.select_for_update())
     kind = row.attempts.filter(number=number).values_list("kind", flat=True).first()
     if kind != Attempt.Kind.LOST:
         # Recorded before, by a COMMIT that was not acknowledged: nobody was told of it then.
         telling.moved(row, before, now=now)
-    elif ends:
-        if not (_beats(row, number) and _step(row, result, now)):
+    elif ends or result.verdict.reason in outcomes.TAKEN:
+        # One that does not say what became of it says that it was processed, and that is kept.
+        if not (ends and _beats(row, number) and _step(row, result, now)):
             _keep(row, result, number, now)
         row.attempts.filter(number=number).update(**_of_attempt(row, result, now))
 
@@ -155,6 +157,8 @@ def _keep(row: OutboundRequest, result: Result, number: int, now: datetime) -> N
         stored.filter(sealed_reply=None).update(sealed_reply=sealed)
         # To be shredded with the others of its day.
         stored.filter(state__in=TERMINAL, due_at=None).update(due_at=now)
+    if row.state == RequestState.IN_DOUBT and result.verdict.then != Then.END:
+        return  # who clears it up reads it
     told = {"outcome": result.verdict.outcome, "gateway_id": result.verdict.gateway_id}
     telling.answered_late(row, now=now, attempt=number, http_status=result.status, **told)
 

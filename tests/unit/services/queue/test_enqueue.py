@@ -284,6 +284,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception]]] = {
         {"json": payment(clientReferenceInformation={"transactionId": "x" * 65})},
         InvalidBody,
     ),
+    "code is a number": ({"json": {"clientReferenceInformation": {"code": 77}}}, InvalidBody),
     "reference is no object": ({"json": {"clientReferenceInformation": "x"}}, InvalidBody),
     "both": ({"json": {}, "content": b"{}"}, InvalidBody),
     "too long": ({"json": {"x": "x" * (1 << 20)}}, InvalidBody),

@@ -169,3 +169,10 @@ def test_whatever_comes_it_is_read_and_has_a_word_or_none(
     hit = read(summary, details)
     assert len(hit.outcome) <= 64
     assert weigh([hit])[0] in Finding
+
+
+def test_a_void_that_worked_undoes_the_one_that_stood_beside_a_decline() -> None:
+    declined = shown("ics_auth", rFlag="DCARDREFUSED", rCode="0")
+    stood, void = shown("ics_auth", **OK), shown("ics_void", **OK)
+    assert weigh([declined, stood]) == (Finding.STANDS, stood)
+    assert weigh([declined, stood, void]) == (Finding.UNDONE, None)

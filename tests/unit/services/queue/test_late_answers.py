@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from django.utils import timezone
 from django_cybs_jwt import cybs, signals
 from django_cybs_jwt.client import Parcel, Reply
 from django_cybs_jwt.models import OutboundRequest
-from django_cybs_jwt.services.queue import executing, operating, sweeping
+from django_cybs_jwt.services.queue import executing, operating, outcomes, sweeping
+from django_cybs_jwt.services.queue.payloads import StoredReply
 from django_cybs_jwt.services.queue.settling import settle
 from django_cybs_jwt.signals import RequestEvent
 from django_cybs_jwt.testing.simulation import Simulation
@@ -147,7 +149,7 @@ def test_an_answer_says_nothing_of_what_is_being_undone(
 ) -> None:
     arrive = given_up(acme, clock)
     rows.fail(acme, "reset_after", operation="void", times=9)
-    row = looks(clock, FENCE - 180)
+    row = looks(clock, FENCE - 160)
     assert (row.state, row.reason) == ("IN_DOUBT", "undoing")
     assert (arrive().state, len(late)) == ("IN_DOUBT", 1)
     acme.gateway.ledger.index_lag = 0.0
@@ -191,6 +193,29 @@ def test_the_answer_to_an_earlier_try_is_recorded_with_that_try(
     assert (row.state, row.attempt, len(late)) == ("IN_DOUBT", 2, 1)
     kinds = list(row.attempts.order_by("number").values_list("number", "kind"))
     assert kinds == [(1, "answered"), (2, "maybe")]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("policy", ["void", "resend"])
+def test_a_late_reply_that_does_not_open_says_that_it_was_processed(
+    acme: Simulation, clock: Clock, settings: Any, late: list[RequestEvent], policy: str
+) -> None:
+    """So it is neither undone nor sent again."""
+    resolve_by(settings, policy)
+    row = rows.picked(rows.enqueue(json=rows.payment(**SALE)))
+    parcel = executing.take(row, now=clock.now())
+    assert parcel is not None
+    acme.gateway.ledger.index_lag = 1e9
+    reply = answered(row, parcel)
+    clock.forward(181)
+    sweeping.sweep(clock.now())
+    read = executing.of_reply(row, parcel, reply, started=0.0)
+    unread = StoredReply(status_code=201, content=b"not for us", readable=False)
+    settle(row, replace(read, verdict=outcomes.maybe(outcomes.UNREADABLE), reply=unread))
+    assert late == []
+    row = looks(clock, FENCE)
+    assert (row.state, row.reason, row.attempt) == ("PARKED", "unreadable", 1)
+    assert row.sealed_reply is not None
 
 
 @pytest.mark.django_db(transaction=True)

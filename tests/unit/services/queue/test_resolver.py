@@ -15,12 +15,14 @@ from django_cybs_jwt import cybs
 from django_cybs_jwt.models import Credential, OutboundRequest, State
 from django_cybs_jwt.services import organizations, signing
 from django_cybs_jwt.services.queue import (
+    breakers,
     database_clock,
     gateway_lookup,
     operating,
     parking,
     payloads,
     resolving,
+    safety,
     working,
 )
 from django_cybs_jwt.simulator import bodies
@@ -80,6 +82,19 @@ def test_processed_and_the_reply_lost__is_found(
     reply = cybs.reply_to(row)
     assert reply is not None
     assert reply.json()["id"] == row.gateway_id == acme.ledger[0].id
+
+
+@pytest.mark.parametrize("code", [None, ""], ids=["null", "empty"])
+@pytest.mark.parametrize("policy", ["void", "search", "resend"])
+def test_one_whose_code_says_nothing_is_sent_and_found_under_its_transaction_id(
+    acme: Simulation, clock: Clock, settings: Any, policy: str, code: str | None
+) -> None:
+    resolve_by(settings, policy)
+    named = {"clientReferenceInformation": {"code": code}}
+    row = in_doubt(acme, "reset_after", json=rows.payment(**SALE, **named))
+    clock.forward(11)
+    row = rows.work(row)
+    assert (row.state, row.found, acme.ledger[0].code) == ("ANSWERED", True, row.transaction_id)
 
 
 ENDS = {"void": ("ABSENT", 0), "search": ("ABSENT", 0), "resend": ("ANSWERED", 1)}
@@ -589,11 +604,77 @@ def test_where_nothing_is_undone_it_stays_in_doubt_and_then_a_person_looks(
     assert (row.state, row.reason, row.attempt) == ("PARKED", "unclear:UndecidedError", 1)
 
 
+def test_what_the_search_shows_is_never_called_absent_whatever_its_undoing_is_told(
+    acme: Simulation, clock: Clock, settings: Any
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "QUEUE": {"looks": 7}}
+    row = rows.enqueue(json=rows.payment())
+    rows.fail(acme, "status", status=201, processed=True, flag="DAVSNO")
+    row = rows.work(row)
+    nothing_there = {"status": 400, "reason": "INVALID_DATA"}
+    rows.fail(acme, "status", operation="reversal", times=99, **nothing_there)
+    row = wait(row, clock, 4000, step=300)
+    assert (row.state, row.reason, len(standing(acme))) == ("PARKED", "undoing", 1)
+
+
+@pytest.mark.parametrize("way", [{"capture": True}, {"capture": "true"}, {}])
+def test_what_moves_money_at_once_is_voided_and_not_reversed(
+    acme: Simulation, way: dict[str, Any]
+) -> None:
+    document = rows.payment(processingInformation=way)
+    if not way:
+        document["paymentInformation"] = {"bank": {"account": {"number": "4100"}}}
+    assert safety.undo(rows.enqueue(json=document), document).path == "/pts/v2/voids"
+
+
 def test_a_decline_that_the_search_shows_is_the_answer(acme: Simulation, clock: Clock) -> None:
     amount = {"amountDetails": {"totalAmount": "13.13", "currency": "USD"}}
     row = in_doubt(acme, "reset_after", json=rows.payment(orderInformation=amount))
     row = wait(row, clock, 20)
     assert (row.state, row.outcome, row.gateway_id) == ("ANSWERED", "DECLINED", acme.ledger[0].id)
+
+
+def test_the_decline_of_an_earlier_try_is_no_answer_while_the_last_may_still_be_processed(
+    acme: Simulation, clock: Clock
+) -> None:
+    row = rows.enqueue()
+    rows.fail(acme, "status", status=400, reason="PROCESSOR_UNAVAILABLE")
+    row = rows.work(row)
+    code = payloads.open_payload(row).document["clientReferenceInformation"]["code"]
+    declined = {
+        "clientReferenceInformation": {"code": code, "transactionId": row.transaction_id},
+        "orderInformation": {"amountDetails": {"totalAmount": "13.13", "currency": "USD"}},
+    }
+    cybs.send("acme", "POST", rows.PAYMENTS, json=rows.payment(**declined))
+    rows.fail(acme, "reset_before")
+    row = wait(row, clock, 80)
+    assert (row.state, row.attempt) == ("IN_DOUBT", 2)
+    row = wait(row, clock, 220)
+    assert row.state == "IN_DOUBT"
+    row = wait(row, clock, 100)
+    assert (row.state, row.outcome) == ("ANSWERED", "DECLINED")
+
+
+def test_a_gateway_that_wants_to_be_left_alone_is_not_searched_meanwhile(
+    acme: Simulation, clock: Clock
+) -> None:
+    row = in_doubt(acme, "reset_before")
+    rows.fail(acme, "status", operation="search", times=1, status=429, retry_after=3000)
+    row = wait(row, clock, 20)
+    breakers.forget()  # another process, which has not heard it
+    row = wait(row, clock, 2900)
+    assert (row.state, row.looks) == ("IN_DOUBT", 1)
+    assert wait(row, clock, 200).state == "ABSENT"
+
+
+def test_a_merchant_whose_key_is_refused_is_not_searched_for_by_each_of_its_rows(
+    acme: Simulation, clock: Clock
+) -> None:
+    waiting = [in_doubt(acme, "reset_before") for _ in range(4)]
+    rows.fail(acme, "status", operation="search", times=99, status=401)
+    clock.forward(20)
+    looked = [rows.work(row).looks for row in waiting]
+    assert looked == [1, 1, 1, 0]
 
 
 def test_a_refused_twin_in_the_search_hides_nothing(
