@@ -80,7 +80,8 @@ def _look(request: OutboundRequest, policy: safety.Policy, now: datetime) -> Non
         _clear_up(request, policy, late=late)
     except Exception as error:
         # A search that failed is not a search that found nothing.
-        logger.warning("Request %s stays in doubt: %s", request.pk, type(error).__name__)
+        told = error.english if isinstance(error, LookupFailedError) else type(error).__name__
+        logger.warning("Request %s stays in doubt: %s", request.pk, told)
         if late and request.looks >= conf.current().queue.looks:
             unclear = UNDOING if request.reason == UNDOING else f"unclear:{type(error).__name__}"
             _step(request, Step.PARK, reason=unclear[:40])
