@@ -17,7 +17,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from django_cybs_jwt.models import OutboundRequest
-from django_cybs_jwt.services import worker
+from django_cybs_jwt.services import verifying, worker
 from django_cybs_jwt.services.queue import sweeping, working
 from django_cybs_jwt.simulator import Fault, FaultKind
 from django_cybs_jwt.testing.simulation import Simulation
@@ -195,6 +195,8 @@ def test_sigterm_ends_it_after_what_is_under_way(
         return work(pk)
 
     monkeypatch.setattr(working, "work", told_to_stop)
+    # A look from another thread has a connection of its own, which SQLite in memory never closes.
+    monkeypatch.setattr(verifying, "until", threading.Event.wait)
     before = signal.getsignal(signal.SIGTERM)
     assert run("cybs_worker").code == 0
     assert signal.getsignal(signal.SIGTERM) is before

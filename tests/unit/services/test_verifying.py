@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -132,6 +133,23 @@ def test_a_worker_without_celery_looks_within_seconds_and_beside_its_rows(
     assert not run.is_alive()
     assert took < worker.TICK / 4
     assert set(looks) == {"cybs-verify"}
+
+
+def test_who_has_looked_leaves_no_connection_of_its_thread_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop, told = threading.Event(), []
+
+    def look(**_: Any) -> int:
+        told.append("looked")
+        stop.set()
+        return 0
+
+    monkeypatch.setattr(verification, "verify_requested", look)
+    close = SimpleNamespace(close_all=lambda: told.append("closed"))
+    monkeypatch.setattr(verifying, "connections", close)
+    verifying.until(stop)
+    assert told == ["looked", "closed"]
 
 
 def test_a_worker_that_drains_looks_at_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
