@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpcore
 import httpx
 import pytest
 
-from django_cybs_jwt.client import AsyncClient, Client, Config
+from django_cybs_jwt.client import AsyncClient, Client, Config, deadline
 from django_cybs_jwt.client.config import Timeout
 from django_cybs_jwt.client.deadline import Deadline, cut, cut_read, held
 from django_cybs_jwt.client.exchange import Reading
@@ -122,17 +124,28 @@ def test_a_call_without_timeouts_ends_at_the_total(
 
 
 def test_an_answer_that_lay_there_whole_while_this_process_stood_still_is_read(
-    server: RawServer,
+    server: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Paused, swapped out, or busy elsewhere: the clock ran on, and the payment was made."""
     long = b'{"status":"AUTHORIZED","padding":"' + b"x" * 300_000 + b'"}'
-    server.behave = answers(http(201, long))
-    keys, settings = keys_of(), config(server.url, timeout=Timeout(total=0.2))
+    sent, ahead = threading.Event(), itertools.count(60, 60)
+    clock = SimpleNamespace(monotonic=time.monotonic)
+    monkeypatch.setattr(deadline, "time", clock)
+    keys, settings = keys_of(), config(server.url, timeout=Timeout(total=30.0))
+
+    def behave(connection: socket.socket, _: Received) -> bool:
+        connection.sendall(http(201, long))
+        sent.set()
+        return True
 
     def stand_still(event: str) -> None:
         if event.endswith("receive_response_headers.started"):
-            time.sleep(0.4)
+            assert sent.wait(30)
+            sent.clear()
+            late = next(ahead)
+            clock.monotonic = lambda: time.monotonic() + late
 
+    server.behave = behave
     with Client(lambda: keys, settings) as client:
         parcel = client.seal(client.build_request("POST", "/pts/v2/payments", json=PAYMENT))
         parcel.trace = Trace(stand_still)
