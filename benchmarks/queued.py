@@ -125,9 +125,7 @@ class _Bench:
         line = platform.celery_worker("fast", self.queue, "threads", THREADS)
         slow = platform.celery_worker("slow", f"{self.queue}-slow", "threads", 4)
         stack.callback(self._drop)
-        self.workers = Workers(
-            [line, slow], dict(os.environ), folder / "workers.log", failpoints=False
-        )
+        self.workers = Workers([line, slow], dict(os.environ), folder / "workers.log")
         stack.callback(self.workers.stop)
 
     def warm(self) -> None:

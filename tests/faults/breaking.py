@@ -16,7 +16,7 @@ from tests.faults.canaries import Search
 
 
 class Proxy:
-    """A broker that restarts: connections end and new ones are refused, after `drop`.
+    """The way to a broker: connections end and new ones are refused, after `drop`.
 
     *search* looks at everything that goes through: messages, results and events of tasks.
     """

@@ -14,8 +14,11 @@ OF_A_KEY = ("UNKNOWN_KEY", "BAD_SIGNATURE", "KEY_EXPIRED", "UNKNOWN_RESPONSE_KEY
 
 @dataclass
 class Counts:
-    """All but *rows*, *in_doubt*, *injected* and *explained* must be 0.
+    """All numbers but *orders*, *in_doubt* and *injected* must be 0.
 
+    *explained* tells why tries ended in doubt: faults by their kind, workers that died, and a
+    gateway that was measured to answer after the worker had stopped waiting, unasked.
+    *died_at* are workers that failpoints killed. *broker* says whether it really restarted.
     *canaries* are card data and keys found in what went to and from the broker, results and task
     events among it, and in the logs; *searched* tells in how many bytes.
     """
@@ -32,6 +35,7 @@ class Counts:
     in_doubt_and_not_injected: int = 0
     injected_and_not_in_doubt: int = 0
     refused_for_its_key: int = 0
+    points_that_killed_nobody: int = 0
     canaries: int = 0
     in_doubt: int = 0
     injected: int = 0
@@ -39,6 +43,8 @@ class Counts:
     attempts: Counter[str] = field(default_factory=Counter)
     explained: Counter[str] = field(default_factory=Counter)
     doing: Counter[str] = field(default_factory=Counter)
+    died_at: Counter[str] = field(default_factory=Counter)
+    broker: str = "none"
     searched: dict[str, int] = field(default_factory=dict)
 
     def faults(self) -> dict[str, int]:
@@ -70,15 +76,30 @@ def causes_doubt(fault: dict[str, Any]) -> bool:
     return kind in ("reset_before", "reset_after", "truncate", "broken_jwe", "unknown_kid", "late")
 
 
+def was_late(attempt: Any, answered: dict[str, float]) -> bool:
+    """True where the gateway answered only after the worker's patience, counted from its claim.
+
+    Both clocks are this machine's. No answer at all, or one in time, excuses no time-out.
+    """
+    if attempt.error != "ReadTimeout" or attempt.jti not in answered:
+        return False
+    return answered[attempt.jti] - attempt.started_at.timestamp() >= READ
+
+
 def count(
     *,
     codes: list[str],
     ledger: list[dict[str, Any]],
     injected: list[dict[str, Any]],
+    answered: dict[str, float],
     refusals: list[dict[str, Any]],
     live: set[int],
 ) -> Counts:
-    """Everything, once nothing moves any more. *live* are the worker processes that never died."""
+    """Everything, once nothing moves any more.
+
+    *answered* is when the gateway's answer to each token went out; *live* are the worker
+    processes that never died.
+    """
     from django_cybs_jwt.models import Attempt, OutboundRequest, RequestState
 
     paid = charges(ledger)
@@ -105,12 +126,16 @@ def count(
     found.ledger_without_row = len(standing - known)
     found.tokens_used_twice = sum(each["refusal"] == "REPLAYED" for each in refusals)
     found.refused_for_its_key = sum(each["refusal"] in OF_A_KEY for each in refusals)
-    _doubts(found, list(Attempt.objects.all()), injected, live)
+    _doubts(found, list(Attempt.objects.all()), injected, answered, live)
     return found
 
 
 def _doubts(
-    found: Counts, attempts: list[Any], injected: list[dict[str, Any]], live: set[int]
+    found: Counts,
+    attempts: list[Any],
+    injected: list[dict[str, Any]],
+    answered: dict[str, float],
+    live: set[int],
 ) -> None:
     from django_cybs_jwt.models import Attempt
 
@@ -128,8 +153,8 @@ def _doubts(
             found.in_doubt += 1
             if attempt.jti in struck:
                 found.explained[struck[attempt.jti][0]["kind"]] += 1
-            elif attempt.error == "ReadTimeout":
-                found.explained["slow machine"] += 1
+            elif was_late(attempt, answered):
+                found.explained["slow gateway, measured"] += 1
             else:
                 found.in_doubt_and_not_injected += 1
     named = {attempt.jti: attempt.kind for attempt in attempts}

@@ -7,14 +7,19 @@ It takes a free port and prints its address.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import sys
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from django_cybs_jwt.simulator import Fault, FaultKind, Faults, Gateway, MemoryRegistry
+from django_cybs_jwt.simulator.authentication import bearer_token
 from django_cybs_jwt.simulator.calls import Call
 from django_cybs_jwt.simulator.control import PREFIX
 from django_cybs_jwt.simulator.ledger import Ledger, Operation
@@ -24,6 +29,7 @@ from django_cybs_jwt.simulator.server import serve
 LATE = 4.0  # seconds between a connection that is reset and the processing of what it carried
 INJECTED = f"{PREFIX}injected"
 HANDLED = f"{PREFIX}handled"
+ANSWERED = f"{PREFIX}answered"
 
 
 class Listed(Faults):
@@ -55,6 +61,7 @@ class Broken(Gateway):
         self._late = late
         self._lots = random.Random(seed)
         self.injected: list[dict[str, Any]] = []
+        self.answered: list[tuple[str, float]] = []
         self._counting = threading.Lock()
         self.handled = 0
 
@@ -63,6 +70,8 @@ class Broken(Gateway):
             return json_answer(200, self.injected)
         if request.path == HANDLED:
             return json_answer(200, self.handled)
+        if request.path == ANSWERED:
+            return json_answer(200, self.answered)
         struck = self.listed.current.__dict__
         struck["struck"], struck["jti"] = [], ""
         answer = super().handle(request)
@@ -72,6 +81,16 @@ class Broken(Gateway):
             with self._counting:
                 self.handled += 1
         return answer
+
+    async def run(
+        self, handle: Callable[[SimRequest], SimAnswer], request: SimRequest
+    ) -> SimAnswer:
+        """Answer in a thread, delay included, and write down when the answer goes out."""
+        answer = await asyncio.to_thread(handle, request)
+        await asyncio.sleep(answer.delay)
+        if not request.path.startswith(PREFIX):
+            self.answered.append((bearer_token(request).claims["jti"], time.time()))
+        return replace(answer, delay=0.0)
 
     def _process(self, call: Call, request: SimRequest) -> SimAnswer:
         self.listed.current.jti = call.caller.jti
@@ -93,7 +112,8 @@ def main(plan: dict[str, Any]) -> None:
     gateway = Broken(seed=plan.pop("seed", 0), late=late, index_lag=lag)
     for document in plan.pop("faults", []):
         gateway.faults.add(Fault.from_json(document))
-    serve(gateway, port=0, ready=lambda address: print(address.base_url, flush=True))
+    ready = lambda address: print(address.base_url, flush=True)  # noqa: E731
+    serve(gateway, port=0, run=gateway.run, ready=ready)
 
 
 if __name__ == "__main__":

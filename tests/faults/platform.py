@@ -6,14 +6,14 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -164,15 +164,21 @@ def code(number: int) -> str:
     return f"order-{number}"
 
 
+# Of the passes of a failpoint kill so many: more until it has killed, and where few ever pass.
+OFTEN, SELDOM, RARE = 0.1, 0.004, ("swept", "undone")
+
+
 class Workers:
     """Processes that work on the queue; a dead one is replaced."""
 
     def __init__(
-        self, lines: list[list[str]], env: Mapping[str, str], log: Path, *, failpoints: bool
+        self, lines: list[list[str]], env: Mapping[str, str], log: Path, *, failpoints: bool = False
     ) -> None:
         self._lines, self._env, self._failpoints = lines, dict(env), failpoints
-        self._log = log.open("ab")
-        self.killed = self.died = self._births = 0
+        log.write_bytes(b"")  # what is in it is counted
+        self.log, self._log = log, log.open("ab")
+        self.killed = self.died = 0
+        self._tried: Counter[str] = Counter()
         self._born = [0.0] * len(lines)
         self._processes = [self._new(number) for number in range(len(lines))]
 
@@ -204,6 +210,16 @@ class Workers:
         """No failpoint in those that start from now on."""
         self._failpoints = False
 
+    def died_at(self) -> Counter[str]:
+        """How many each failpoint has killed: the last that a process says is its name."""
+        found = re.findall(rb"^killed at (\w+)$", self.log.read_bytes(), re.MULTILINE)
+        return Counter(name.decode() for name in found)
+
+    def spared(self) -> list[str]:
+        """The points at which nobody has died yet."""
+        died = self.died_at()
+        return [point for point in POINTS if not died[point]]
+
     def stop(self) -> None:
         """Ask them to end what they have begun."""
         for process in self._processes:
@@ -228,13 +244,18 @@ class Workers:
         return total
 
     def _new(self, number: int) -> subprocess.Popen[bytes]:
-        env = {**self._env, "CYBS_FAILPOINT": ""}
-        if self._failpoints:
-            # Each point in its turn, so that a long run dies at all of them.
-            env["CYBS_FAILPOINT"] = f"{POINTS[self._births % len(POINTS)]}:0.004"
-            self._births += 1
+        env = {**self._env, "CYBS_FAILPOINT": self._failpoint()}
         self._born[number] = time.monotonic()
         return _start(*self._lines[number], env=env, log=self._log)
+
+    def _failpoint(self) -> str:
+        """Each in its turn, those first that have killed nobody."""
+        if not self._failpoints:
+            return ""
+        spared = self.spared()
+        point = min(spared or POINTS, key=lambda each: self._tried[each])
+        self._tried[point] += 1
+        return f"{point}:{0.5 if point in RARE else OFTEN if spared else SELDOM}"
 
 
 def celery_worker(name: str, queue: str, pool: str, concurrency: int) -> list[str]:
@@ -252,19 +273,6 @@ def celery_beat(folder: Path) -> list[str]:
 
 def plain_worker(threads: int) -> list[str]:
     return ["-m", "django", "cybs_worker", "--threads", str(threads)]
-
-
-@contextmanager
-def own_redis(folder: Path) -> Iterator[str]:
-    """A Redis of the run's own, which keeps nothing on disk."""
-    port = _free_port()
-    line = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir"]
-    with subprocess.Popen([*line, str(folder)], stdout=subprocess.DEVNULL) as process:
-        try:
-            _wait_for(port, process)
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            process.kill()
 
 
 def _p12(owner: Any, purpose: str) -> material.P12File:
@@ -304,21 +312,3 @@ def _announced_port(process: subprocess.Popen[bytes]) -> int:
     if not address:
         raise RuntimeError("A gateway of the run did not start.")
     return int(address.rpartition(":")[2])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError("A process of the run did not start.")
-        with contextlib.suppress(OSError), ExitStack() as stack:
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=1))
-            return
-        time.sleep(0.05)
-    raise RuntimeError("A process of the run did not open its port.")

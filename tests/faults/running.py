@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults import breaking, canaries, counting, platform
-from tests.faults.breaking import Every, Proxy
+from tests.faults import breaking, brokers, canaries, counting, platform
+from tests.faults.breaking import Every
 from tests.faults.counting import Counts
 from tests.faults.platform import Gateways, Workers
 from tests.services import requires_rabbitmq, scratch_postgresql
@@ -57,10 +57,10 @@ class Run:
     pool: str = "threads"
     concurrency: int = 6
     kill_every: float = 12.0
+    restart_every: float = 30.0
     skew: bool = True
     control: str = ""
     seconds: float = 900.0
-    until_struck: bool = False  # order on until every kind of harm was done
     plan: dict[str, Any] = field(default_factory=lambda: dict(PLAN))
 
     def __call__(self) -> Counts:
@@ -75,7 +75,7 @@ class _Course:
         plan = {**run.plan, "faults": run.plan["faults"] + (SKEWED if run.skew else [])}
         self.gateways = stack.enter_context(closing(Gateways(plan)))
         self.database = stack.enter_context(_database(run.database, self.folder))
-        self.proxy = stack.enter_context(_broker(run.broker, self.folder))
+        self.broker = stack.enter_context(brokers.broker(run.broker, self.folder))
         self.queue = f"cybs-faults-{uuid.uuid4().hex[:12]}"
         self.ordered = 0
         self._environment()
@@ -87,9 +87,10 @@ class _Course:
         self.merchants = platform.enrol(self.gateways, run.merchants)
         env = dict(os.environ)
         self.log = Path(os.environ.get("FAULTS_LOG") or self.folder / "workers.log")
-        self.workers = Workers(self._lines(), env, self.log, failpoints=run.control == "")
+        self.workers = Workers(self._lines(), env, self.log, failpoints=not run.control)
         stack.callback(self._drop_queue)
         stack.callback(self.workers.stop)
+        self.stack = stack
         self.doing: Counter[str] = Counter()
         self.started = time.monotonic()
         self.told_at = 0.0
@@ -100,8 +101,10 @@ class _Course:
 
         chaos = self._chaos()
         self._order(self.run.orders)
-        while self.run.until_struck and not all(each.count for each in chaos.values()):
-            self._order(10)
+        while not self._has_struck(chaos):
+            if _insist(self._waiting) < 50:
+                self._order(10)
+            self.workers.tend()
             time.sleep(1)
         self._drain(until_calm=False)
         for each in chaos.values():
@@ -118,6 +121,7 @@ class _Course:
             codes=[platform.code(number) for number in range(self.ordered)],
             ledger=self.gateways.told("ledger"),
             injected=injected,
+            answered=dict(self.gateways.told("answered")),
             refusals=self.gateways.told("refusals"),
             live=self.workers.live,
         )
@@ -126,13 +130,16 @@ class _Course:
         self.doing["seconds"] = int(time.monotonic() - self.started)
         self.doing.update(f"gateway: {each['kind']}" for each in injected)
         counts.doing = self.doing
+        counts.died_at = self.workers.died_at()
+        counts.points_that_killed_nobody = 0 if self.run.control else len(self.workers.spared())
+        counts.broker = self.broker.told if self.broker else "none"
         self._search(counts)
         return counts
 
     def _search(self, counts: Counts) -> None:
         looked = {"logs": canaries.in_file(self.log)}
-        if self.proxy is not None:
-            looked["broker, results, task events"] = self.proxy.search
+        if self.broker is not None:
+            looked["broker, results, task events"] = self.broker.proxy.search
         counts.searched = {where: search.bytes for where, search in looked.items()}
         counts.canaries = sum(search.found.total() for search in looked.values())
 
@@ -140,16 +147,26 @@ class _Course:
         acts: dict[str, Every] = {}
         if self.run.kill_every:
             acts["kills"] = Every(self.run.kill_every, self.workers.kill_one)
-        if self.proxy is not None:
-            acts["broker restarts"] = Every(7.0, self._restart_broker)
+        if self.broker is not None:
+            acts["broker cut off"] = Every(7.0, self.broker.cut_off)
+            if self.broker.node is not None:
+                acts["broker restarts"] = Every(self.run.restart_every, self.broker.restart)
         if self.run.database == "postgresql" and not self.run.control:
             cut = self.database
             acts["database connections ended"] = Every(5.0, lambda: breaking.cut_database(cut, 0.4))
         if not self.run.control:
             acts["rotations"] = Every(3.0, self._rotate)
-            if self.proxy is not None:
+            if self.broker is not None:
                 acts["doubled rings"] = Every(0.2, self._double)
+        for each in acts.values():
+            self.stack.callback(each.close)  # whatever happens, before what it strikes is gone
         return acts
+
+    def _has_struck(self, chaos: dict[str, Every]) -> bool:
+        """Every kind of harm was done and every point has killed; or there was time enough."""
+        if self.run.control or time.monotonic() - self.started > self.run.seconds / 2:
+            return True
+        return all(each.count for each in chaos.values()) and not self.workers.spared()
 
     def _order(self, count: int) -> None:
         from django.db import transaction
@@ -238,11 +255,6 @@ class _Course:
             return len(self.gateways.told("ledger")) - before
         return OutboundRequest.objects.filter(state__in=ACTED_ON).count()
 
-    def _restart_broker(self) -> int:
-        assert self.proxy is not None
-        self.proxy.drop(1.0)
-        return 1
-
     def _rotate(self) -> int:
         import random
 
@@ -275,20 +287,19 @@ class _Course:
         return 6
 
     def _environment(self) -> None:
+        url = self.broker.proxy.url if self.broker else ""
         os.environ.update(
             DJANGO_SETTINGS_MODULE="tests.faults.settings",
             DATABASE_URL=self.database,
             FAULTS_BASE_URLS=json.dumps(self.gateways.base_urls),
-            FAULTS_BROKER=self.proxy.url if self.proxy else "",
-            FAULTS_RESULTS={"redis": self.proxy.url, "rabbitmq": "rpc://"}[self.run.broker]
-            if self.proxy
-            else "",
+            FAULTS_BROKER=url,
+            FAULTS_RESULTS={"redis": url, "rabbitmq": "rpc://"}.get(self.run.broker, ""),
             FAULTS_QUEUE=self.queue,
             FAULTS_CONTROL=self.run.control,
         )
 
     def _lines(self) -> list[list[str]]:
-        if self.proxy is None:
+        if self.broker is None:
             return [platform.plain_worker(self.run.concurrency)] * self.run.workers
         from tests.faults import celeryapp  # noqa: F401  # this process rings too
 
@@ -301,7 +312,7 @@ class _Course:
         return [*workers, platform.celery_beat(self.folder)]
 
     def _drop_queue(self) -> None:
-        if self.run.broker == "rabbitmq":
+        if self.broker is not None and self.broker.node is None:
             from kombu import Connection
 
             with Connection(requires_rabbitmq()) as connection:
@@ -334,15 +345,3 @@ def _database(kind: str, folder: Path) -> Iterator[str]:
         return
     with scratch_postgresql("cybs_faults") as url:
         yield url
-
-
-@contextmanager
-def _broker(kind: str, folder: Path) -> Iterator[Proxy | None]:
-    if kind == "none":
-        yield None
-    elif kind == "redis":
-        with platform.own_redis(folder) as url, closing(Proxy(url)) as proxy:
-            yield proxy
-    else:
-        with closing(Proxy(requires_rabbitmq())) as proxy:
-            yield proxy

@@ -41,7 +41,7 @@ def main(broker: str, database: str, folder: str, pool: str) -> None:
         events = Events(app)
         line = [*platform.celery_worker("stage", queue, pool, 2), "--task-events"]
         log = Path(folder) / "workers.log"
-        workers = Workers([line], dict(os.environ), log, failpoints=False)
+        workers = Workers([line], dict(os.environ), log)
         try:
             for question in sys.stdin:
                 answer = _answer(json.loads(question), gateways, merchants, workers, events)

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.platform import own_redis
+from tests.faults.brokers import Redis
 from tests.integration.processes import next_line
 from tests.services import (
     requires_module,
@@ -76,8 +76,8 @@ def broker(kind: str, tmp_path: Path) -> Iterator[str]:
         return
     requires_module("redis")
     requires_program("redis-server")
-    with own_redis(tmp_path) as url:
-        yield url
+    with closing(Redis(tmp_path)) as node:
+        yield node.url
 
 
 @pytest.mark.parametrize(
