@@ -119,7 +119,7 @@ class RabbitMQ(Node):
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def launch(self) -> subprocess.Popen[bytes]:
-        program = next(filter(None, map(shutil.which, RABBITMQ)), None)
+        program = rabbitmq_program()
         if program is None:
             raise RuntimeError("rabbitmq-server is not installed.")
         own = {
@@ -180,6 +180,11 @@ def broker(kind: str, folder: Path) -> Iterator[Broker | None]:
                 print(f"{error} The shared one is cut off, not restarted.", file=sys.stderr)
         proxy = Proxy(node.url if node else requires_rabbitmq())
         yield Broker(stack.enter_context(closing(proxy)), node)
+
+
+def rabbitmq_program() -> str | None:
+    """What starts a node here, if anything does."""
+    return next(filter(None, map(shutil.which, RABBITMQ)), None)
 
 
 def free_port() -> int:

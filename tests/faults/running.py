@@ -57,7 +57,7 @@ class Run:
     pool: str = "threads"
     concurrency: int = 6
     kill_every: float = 12.0
-    restart_every: float = 30.0
+    restart_every: float = 60.0
     skew: bool = True
     control: str = ""
     seconds: float = 900.0
@@ -148,7 +148,7 @@ class _Course:
         if self.run.kill_every:
             acts["kills"] = Every(self.run.kill_every, self.workers.kill_one)
         if self.broker is not None:
-            acts["broker cut off"] = Every(7.0, self.broker.cut_off)
+            acts["broker cut off"] = Every(20.0, self.broker.cut_off)
             if self.broker.node is not None:
                 acts["broker restarts"] = Every(self.run.restart_every, self.broker.restart)
         if self.run.database == "postgresql" and not self.run.control:

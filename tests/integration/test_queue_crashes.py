@@ -65,6 +65,8 @@ def steps(platform: Platform, *what: str, dies_at: str = "") -> str:
         timeout=60,
     )
     assert ended.returncode == (-signal.SIGKILL if dies_at else 0), ended.stderr
+    if dies_at:
+        assert ended.stderr.splitlines()[-1] == f"killed at {dies_at}"
     return ended.stdout
 
 

@@ -1,0 +1,38 @@
+"""The brokers of the fault runs really crash and come back."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.faults import brokers
+from tests.services import requires_module, requires_program
+
+pytestmark = [pytest.mark.services, pytest.mark.alone]
+
+
+@pytest.mark.parametrize("forgets", [0.0, 1.0])
+def test_a_redis_that_crashes_keeps_its_rings_only_with_its_disk(
+    forgets: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis = requires_module("redis")
+    requires_program("redis-server")
+    monkeypatch.setattr(brokers, "FORGETS", forgets)
+    with closing(brokers.Redis(tmp_path)) as node, redis.Redis.from_url(node.url) as store:
+        store.rpush("rings", "one")
+        node.crash()
+        assert store.llen("rings") == (0 if forgets else 1)
+
+
+@pytest.mark.skipif(not brokers.rabbitmq_program(), reason="No RabbitMQ of its own to be had.")
+def test_a_rabbitmq_of_the_runs_own_is_back_at_its_address_after_a_crash_and_a_stop(
+    tmp_path: Path,
+) -> None:
+    kombu = requires_module("kombu")
+    with closing(brokers.RabbitMQ(tmp_path)) as node:
+        for act in (node.crash, node.restart):
+            act()
+            with kombu.Connection(node.url, connect_timeout=5) as connection:
+                connection.connect()
