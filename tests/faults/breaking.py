@@ -98,7 +98,7 @@ class Every:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(60)
+        self._thread.join(300)
 
     def _run(self) -> None:
         while not self._stop.wait(random.uniform(0.5, 1.5) * self._seconds):

@@ -104,7 +104,7 @@ class Redis(Node):
 class RabbitMQ(Node):
     """A node with a name, a cookie and a disk of its own, beside any that serves this machine."""
 
-    patience = 90.0
+    patience = 180.0
 
     def __init__(self, folder: Path) -> None:
         self._name = f"faults-{uuid.uuid4().hex[:12]}@localhost"

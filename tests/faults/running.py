@@ -115,6 +115,8 @@ class _Course:
         if self.run.control != "naive":
             while self._order_again():
                 self._drain(until_calm=True)
+        live = self.workers.live
+        self.workers.stop()  # nothing moves while it is counted, whatever is left
         time.sleep(5)  # what the gateway processes late
         injected = self.gateways.told("injected")
         counts = counting.count(
@@ -123,7 +125,7 @@ class _Course:
             injected=injected,
             answered=dict(self.gateways.told("answered")),
             refusals=self.gateways.told("refusals"),
-            live=self.workers.live,
+            live=live,
         )
         self.doing["workers killed"] = self.workers.killed
         self.doing["workers died"] = self.workers.died
