@@ -46,6 +46,7 @@ class Node(ABC):
     def crash(self) -> None:
         """It ends as by a power cut, and is back when this returns."""
         self._kill()
+        self.lose()
         self._process = self._started()
 
     def restart(self) -> None:
@@ -53,7 +54,11 @@ class Node(ABC):
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(60)
-        self.crash()
+        self._kill()
+        self._process = self._started()
+
+    def lose(self) -> None:  # noqa: B027  # most crashes leave the disk alone
+        """What a crash takes along."""
 
     def close(self) -> None:
         self._kill()
@@ -94,11 +99,9 @@ class Redis(Node):
         line = f"redis-server --port {self.port} --bind 127.0.0.1 --appendonly yes"
         return _launched([*line.split(), "--save", "", "--dir", str(self.folder)], {}, self.folder)
 
-    def crash(self) -> None:
-        self._kill()
+    def lose(self) -> None:
         if random.random() < FORGETS:
             shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
-        self._process = self._started()
 
 
 class RabbitMQ(Node):

@@ -22,6 +22,8 @@ def test_a_redis_that_crashes_keeps_its_rings_only_with_its_disk(
     monkeypatch.setattr(brokers, "FORGETS", forgets)
     with closing(brokers.Redis(tmp_path)) as node, redis.Redis.from_url(node.url) as store:
         store.rpush("rings", "one")
+        node.restart()
+        assert store.llen("rings") == 1
         node.crash()
         assert store.llen("rings") == (0 if forgets else 1)
 
