@@ -161,7 +161,7 @@ class Broker:
 
     @property
     def told(self) -> str:
-        return "restarted" if self.node else "cut off, not restarted"
+        return "own" if self.node else "shared: cut off, not restarted"
 
 
 @contextmanager
