@@ -18,7 +18,8 @@ class Counts:
 
     *explained* tells why tries ended in doubt: faults by their kind, workers that died, and a
     gateway that was measured to answer after the worker had stopped waiting, unasked.
-    *died_at* are workers that failpoints killed. *broker* says whose it was: only an own one restarts.
+    *died_at* are workers that failpoints killed. *broker* says whose it was: only the run's own
+    can restart.
     *canaries* are card data and keys found in what went to and from the broker, results and task
     events among it, and in the logs; *searched* tells in how many bytes.
     """
