@@ -11,7 +11,8 @@ from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, Value
+from django.db.models.functions import Least
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import (
@@ -162,7 +163,9 @@ def _mark(
 ) -> dict[UUID, str]:
     """Those of *hosts* that nobody took or rang for meanwhile; this sweeper rings for them now."""
     mine = waiting.filter(pk__in=hosts)
-    if mine.update(rung_at=now, rings=F("rings") + 1) == len(hosts):
+    # No more is told apart, and one row at the column's end would fail all that are rung with it.
+    rings = Least(F("rings"), Value(_DOUBLINGS - 1)) + 1
+    if mine.update(rung_at=now, rings=rings) == len(hosts):
         return hosts
     marked = OutboundRequest.objects.filter(pk__in=hosts, rung_at=now)
     return {pk: hosts[pk] for pk in marked.values_list("pk", flat=True)}

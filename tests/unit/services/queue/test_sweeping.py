@@ -242,6 +242,20 @@ def test_a_lost_ring_is_rung_again_more_and_more_seldom(
     assert len(at) == 5
 
 
+def test_however_often_a_row_was_rung_for_it_is_rung_again_with_the_others(
+    acme: Simulation, clock: Clock, bell: list[UUID]
+) -> None:
+    """PostgreSQL refuses more in a small number, and with it all that are rung at once."""
+    row, other = rows.enqueue(), rows.enqueue()
+    OutboundRequest.objects.filter(pk=row.pk).update(rings=32_767)
+    bell.clear()
+    for times in (1, 2, 3):
+        clock.forward(3600)
+        assert sweeping.ring_again(clock.now()) == 2
+        assert sorted(bell) == sorted([row.pk, other.pk] * times)
+    assert max(OutboundRequest.objects.values_list("rings", flat=True)) < 100
+
+
 def test_nothing_is_rung_before_it_is_due(acme: Simulation, clock: Clock, bell: list[UUID]) -> None:
     rows.enqueue(send_after=clock.now() + timedelta(hours=1))
     sweeping.sweep(clock.now())
