@@ -16,7 +16,7 @@ from django.db import transaction
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import ConfigurationError
-from django_cybs_jwt.models import OutboundRequest
+from django_cybs_jwt.models import OutboundRequest, RequestState
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +60,20 @@ asks it whether they got out.
 RESOLVE: Final = "resolve"
 
 
+def whom_for(state: str, host: str) -> str:
+    """Whom a ring for a row in that state is for."""
+    return RESOLVE if state == RequestState.IN_DOUBT else host
+
+
 def ring_after_commit(request: OutboundRequest) -> None:
     """Ring once the caller's transaction has committed, at once where there is none."""
     if conf.current().DOORBELL is None:
         return
 
+    whom = whom_for(request.state, request.host)
+
     def committed() -> None:  # a partial has no name for Django to report
-        ring(request.pk, request.host)
+        ring(request.pk, whom)
 
     # Robust: the payment is committed by then, whatever happens to the ring.
     transaction.on_commit(committed, robust=True)
@@ -78,9 +85,9 @@ def ring_to_verify_after_commit() -> None:
         transaction.on_commit(ring_to_verify, robust=True)
 
 
-def ring(request_id: UUID, host: str) -> bool:
+def ring(request_id: UUID, whom: str) -> bool:
     """Ring for one row; False when it did not work, which is logged and mends itself."""
-    return _rung(lambda ringer: ringer(request_id, host))
+    return _rung(lambda ringer: ringer(request_id, whom))
 
 
 def is_away() -> bool:

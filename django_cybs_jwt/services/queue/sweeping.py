@@ -174,8 +174,7 @@ def _mark(
 def _ring(marked: dict[UUID, str], state: str) -> int:
     """Ring for these; how many were. Where the broker is away none, and they are as before."""
     for pk, host in marked.items():
-        whom = doorbell.RESOLVE if state == RequestState.IN_DOUBT else host
-        if not doorbell.ring(pk, whom):
+        if not doorbell.ring(pk, doorbell.whom_for(state, host)):
             break
     else:
         if not doorbell.is_away():

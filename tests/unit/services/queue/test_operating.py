@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from django_cybs_jwt.exceptions import CybsError, QueueError, WrongState
 from django_cybs_jwt.models import KeyEvent, OutboundRequest
+from django_cybs_jwt.services.doorbell import RESOLVE
 from django_cybs_jwt.services.queue import operating
 from django_cybs_jwt.services.queue.states import Step, move
 from django_cybs_jwt.testing.simulation import HOST, Simulation
@@ -151,6 +153,28 @@ def test_reconcile_finds_what_the_search_knows_by_now(
     assert (row.state, row.looks) == ("IN_DOUBT", 0)
     row = rows.work(row)
     assert (row.state, row.outcome) == (state, outcome)
+
+
+rung: list[tuple[UUID, str]] = []
+
+
+def doorbell(request_id: UUID, whom: str) -> None:
+    rung.append((request_id, whom))
+
+
+def test_who_resolves_is_rung_for_what_is_to_be_looked_up_and_its_host_for_what_is_sent_again(
+    acme: Simulation,
+    clock: Clock,
+    settings: Any,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    doubtful, unsent = parked_in_doubt(acme, clock, "reset_after"), parked_unsent(acme)
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    rung.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        decide(operating.reconcile, doubtful, clock)
+        decide(operating.retry, unsent, clock)
+    assert rung == [(doubtful.pk, RESOLVE), (unsent.pk, HOST)]
 
 
 def test_what_was_not_sent_has_nothing_to_reconcile(acme: Simulation, clock: Clock) -> None:
