@@ -34,6 +34,7 @@ _SECOND: Final = 2000
 _FURTHER: Final = 200
 """And a further one: what waits that long waits for its turn, and rings would pile up before it."""
 _AT_ONCE: Final = 100
+_SHRED_FOR: Final = 10.0  # seconds of a tick, whose other parts wait for it
 _DOUBLINGS: Final = 6
 """A ring is repeated after `ring_again` seconds, then after twice that, at most 64 times it."""
 
@@ -186,7 +187,19 @@ def _ring(marked: dict[UUID, str], state: str) -> int:
 
 
 def shred(now: datetime) -> int:
-    """Overwrite payloads and replies whose time is over; the row's facts stay."""
+    """Overwrite payloads and replies whose time is over; the row's facts stay. Returns how many.
+
+    All of them, however many end in a minute; what takes too long goes on at the next tick.
+    """
+    until = time.monotonic() + _SHRED_FOR
+    shredded = some = _shred_some(now)
+    while some == BATCH and time.monotonic() < until:
+        some = _shred_some(now)
+        shredded += some
+    return shredded
+
+
+def _shred_some(now: datetime) -> int:
     settings = conf.current()
     ids = list(
         OutboundRequest.objects.filter(

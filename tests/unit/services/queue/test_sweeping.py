@@ -339,6 +339,23 @@ def test_a_payload_may_be_kept_for_some_days(
         assert (stored.sealed_reply is not None) == (day < reply_days), day
 
 
+@pytest.mark.parametrize(("patience", "shredded"), [(60.0, [5, 0]), (0.0, [2, 2, 1])])
+def test_all_whose_time_is_over_are_shredded_at_once_unless_that_takes_too_long(
+    acme: Simulation,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    patience: float,
+    shredded: list[int],
+) -> None:
+    monkeypatch.setattr(sweeping, "BATCH", 2)
+    monkeypatch.setattr(sweeping, "_SHRED_FOR", patience)
+    for _ in range(5):
+        rows.work(rows.enqueue())
+    clock.forward(31 * 86400)
+    assert [sweeping.shred(clock.now()) for _ in shredded] == shredded
+    assert not OutboundRequest.objects.exclude(sealed_payload=None, sealed_reply=None).exists()
+
+
 def test_those_in_doubt_and_parked_keep_their_payload(acme: Simulation, clock: Clock) -> None:
     doubtful, parked = rows.enqueue(), rows.enqueue()
     rows.fail(acme, "reset_before")
