@@ -44,12 +44,13 @@ class Breaker:
         self._until = 0.0
 
     def wait(self, now: float) -> float:
-        """Seconds to wait; 0.0 lets this one through."""
-        if now < self._until:
-            return self._until - now
+        """Seconds to wait; with 0.0 this one may go through, and then must `pass_by`."""
+        return max(self._until - now, 0.0)
+
+    def pass_by(self, now: float) -> None:
+        """Somebody goes through: where it was open that one knocks, and the others wait for it."""
         if self._times_opened:
             self._until = now + _PROBE
-        return 0.0
 
     def failed(self, now: float) -> None:
         """One more in a row."""
@@ -85,7 +86,12 @@ def wait(request: OutboundRequest) -> float:
         if paused > 0.0:
             return paused
         found = [_breakers[name] for name in _names(request) if name in _breakers]
-        return max((breaker.wait(now) for breaker in found), default=0.0)
+        longest = max((breaker.wait(now) for breaker in found), default=0.0)
+        if not longest:
+            # Not before all let it through: who waits for one of them knocks at none.
+            for breaker in found:
+                breaker.pass_by(now)
+        return longest
 
 
 def learn(request: OutboundRequest, verdict: Verdict) -> None:

@@ -457,30 +457,51 @@ def test_a_declined_card_opens_no_breaker(acme: Simulation) -> None:
         assert work(rows.enqueue(json=order)).state == RequestState.ANSWERED
 
 
+def knock(breaker: Breaker, now: float) -> float:
+    """As who comes to it alone."""
+    if not (waits := breaker.wait(now)):
+        breaker.pass_by(now)
+    return waits
+
+
 def test_breaker__opens_longer_each_time_lets_one_knock_and_closes_on_success() -> None:
     breaker = Breaker(Patience(failures=2, shortest=5, longest=12))
     breaker.failed(0)
-    assert breaker.wait(0) == 0
+    assert knock(breaker, 0) == 0
     breaker.failed(0)
-    assert breaker.wait(1) == 4
-    assert breaker.wait(5) == 0  # this one knocks
-    assert breaker.wait(5) == 10  # the next waits for what becomes of it
+    assert knock(breaker, 1) == 4
+    assert knock(breaker, 5) == 0  # this one knocks
+    assert knock(breaker, 5) == 10  # the next waits for what becomes of it
     breaker.failed(6)
-    assert breaker.wait(6) == 10
-    assert breaker.wait(16) == 0
+    assert knock(breaker, 6) == 10
+    assert knock(breaker, 16) == 0
     breaker.failed(16)
-    assert breaker.wait(16) == 12
+    assert knock(breaker, 16) == 12
     breaker.succeeded()
-    assert breaker.wait(16) == 0
+    assert knock(breaker, 16) == 0
     breaker.failed(16)
-    assert breaker.wait(16) == 0
+    assert knock(breaker, 16) == 0
 
 
 def test_a_knock_that_nobody_reports_does_not_close_for_ever() -> None:
     breaker = Breaker(Patience(failures=1, shortest=5, longest=12))
     breaker.failed(0)
-    assert breaker.wait(5) == 0
-    assert breaker.wait(5 + 10) == 0
+    assert knock(breaker, 5) == 0
+    assert knock(breaker, 5 + 10) == 0
+
+
+def test_who_has_to_wait_for_its_own_merchant_does_not_take_the_knock_at_the_host(
+    other: Simulation, clock: rows.Clock
+) -> None:
+    mine, of_others = rows.enqueue(), of_other()
+    for _ in range(3):
+        breakers.learn(mine, verdict(Attempt.Kind.NOT_PROCESSED, "unauthorized"))
+    for row in (mine, of_others, mine, of_others, mine):
+        breakers.learn(row, verdict(Attempt.Kind.MAYBE, "no_answer"))
+    clock.forward(6)  # the host's breaker lets one knock now, the merchant's in a minute
+    assert breakers.wait(mine) > 50
+    assert breakers.wait(of_others) == 0
+    assert breakers.wait(of_others) == pytest.approx(10)
 
 
 def test_breakers_of_this_process_are_empty_at_first(acme: Simulation) -> None:
