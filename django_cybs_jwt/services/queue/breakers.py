@@ -7,6 +7,7 @@ a row no try: it is put off until somebody may knock again.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,8 @@ _REFUSED: Final = frozenset({outcomes.UNAUTHORIZED, "gateway_configuration"})
 _OURS: Final = frozenset({"no_connection_free"})
 """What says nothing about the other side: it has not been asked."""
 _PROBE: Final = 10.0  # seconds that the one who knocks has, before another may
+_KNOCKS: Final = 20
+"""That are remembered: more than knock while the longest exchange lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +45,38 @@ class Breaker:
         self._failures = 0
         self._times_opened = 0
         self._until = 0.0
+        self._knocked: deque[object] = deque(maxlen=_KNOCKS)
 
     def wait(self, now: float) -> float:
         """Seconds to wait; with 0.0 this one may go through, and then must `pass_by`."""
         return max(self._until - now, 0.0)
 
-    def pass_by(self, now: float) -> None:
-        """Somebody goes through: where it was open that one knocks, and the others wait for it."""
+    def pass_by(self, now: float, who: object) -> None:
+        """*who* goes through: where it was open that one knocks, and the others wait for it."""
         if self._times_opened:
             self._until = now + _PROBE
+            self._knocked.append(who)
 
-    def failed(self, now: float) -> None:
-        """One more in a row."""
+    def failed(self, now: float, who: object) -> None:
+        """One more in a row.
+
+        Once it is open only of who has knocked since: what was on the wire before fails for the
+        cause that opened it, and would make one hiccup as long as many.
+        """
+        if self._times_opened and who not in self._knocked:
+            return
         self._failures += 1
         if self._failures >= self._patience.failures or self._times_opened:
             wait = self._patience.shortest * 2.0 ** min(self._times_opened, 20)
             self._until = now + min(wait, self._patience.longest)
             self._times_opened += 1
             self._failures = 0
+            self._knocked.clear()
 
-    def open(self, now: float) -> None:
+    def open(self, now: float, who: object) -> None:
         """At once: whoever comes next would fail in the same way."""
         self._failures = self._patience.failures
-        self.failed(now)
+        self.failed(now, who)
 
     def succeeded(self) -> None:
         """Closed, and everything forgotten."""
@@ -90,7 +102,7 @@ def wait(request: OutboundRequest) -> float:
         if not longest:
             # Not before all let it through: who waits for one of them knocks at none.
             for breaker in found:
-                breaker.pass_by(now)
+                breaker.pass_by(now, request.pk)
         return longest
 
 
@@ -98,18 +110,18 @@ def learn(request: OutboundRequest, verdict: Verdict) -> None:
     """What a try came to, for whoever is next."""
     if verdict.reason in _OURS:
         return
-    now = _now()
+    now, who = _now(), request.pk
     refused, silent, host = _names(request)
     with _lock:
         if verdict.reason == "certificate_refused":
-            _breakers.setdefault(host, Breaker(SILENCE)).open(now)
+            _breakers.setdefault(host, Breaker(SILENCE)).open(now, who)
             return
         for name in (silent, host):
-            _tell(name, SILENCE, failed=verdict.reason in _SILENT, now=now)
+            _tell(name, SILENCE, who, failed=verdict.reason in _SILENT, now=now)
         if verdict.reason in _REFUSED:
-            _tell(refused, REFUSAL, failed=True, now=now)
+            _tell(refused, REFUSAL, who, failed=True, now=now)
         elif verdict.kind == Attempt.Kind.ANSWERED:
-            _tell(refused, REFUSAL, failed=False, now=now)
+            _tell(refused, REFUSAL, who, failed=False, now=now)
         if verdict.reason == "too_many_requests":
             merchant = str(request.organization_id)
             _pauses[merchant] = max(_pauses.get(merchant, 0.0), now + verdict.after)
@@ -127,9 +139,11 @@ def _now() -> float:
     return database_clock.carried().timestamp()
 
 
-def _tell(name: tuple[str, str], patience: Patience, *, failed: bool, now: float) -> None:
+def _tell(
+    name: tuple[str, str], patience: Patience, who: object, *, failed: bool, now: float
+) -> None:
     if failed:
-        _breakers.setdefault(name, Breaker(patience)).failed(now)
+        _breakers.setdefault(name, Breaker(patience)).failed(now, who)
     else:
         _breakers.pop(name, None)
 

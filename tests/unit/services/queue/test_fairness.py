@@ -460,34 +460,72 @@ def test_a_declined_card_opens_no_breaker(acme: Simulation) -> None:
 def knock(breaker: Breaker, now: float) -> float:
     """As who comes to it alone."""
     if not (waits := breaker.wait(now)):
-        breaker.pass_by(now)
+        breaker.pass_by(now, "a row")
     return waits
 
 
 def test_breaker__opens_longer_each_time_lets_one_knock_and_closes_on_success() -> None:
     breaker = Breaker(Patience(failures=2, shortest=5, longest=12))
-    breaker.failed(0)
+    breaker.failed(0, "a row")
     assert knock(breaker, 0) == 0
-    breaker.failed(0)
+    breaker.failed(0, "a row")
     assert knock(breaker, 1) == 4
     assert knock(breaker, 5) == 0  # this one knocks
     assert knock(breaker, 5) == 10  # the next waits for what becomes of it
-    breaker.failed(6)
+    breaker.failed(6, "a row")
     assert knock(breaker, 6) == 10
     assert knock(breaker, 16) == 0
-    breaker.failed(16)
+    breaker.failed(16, "a row")
     assert knock(breaker, 16) == 12
     breaker.succeeded()
     assert knock(breaker, 16) == 0
-    breaker.failed(16)
+    breaker.failed(16, "a row")
     assert knock(breaker, 16) == 0
 
 
 def test_a_knock_that_nobody_reports_does_not_close_for_ever() -> None:
     breaker = Breaker(Patience(failures=1, shortest=5, longest=12))
-    breaker.failed(0)
+    breaker.failed(0, "a row")
     assert knock(breaker, 5) == 0
     assert knock(breaker, 5 + 10) == 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "least"), [("no_answer", 5), ("unauthorized", 60), ("certificate_refused", 5)]
+)
+def test_what_was_on_the_wire_when_a_breaker_opened_opens_it_no_longer(
+    acme: Simulation, clock: rows.Clock, reason: str, least: float
+) -> None:
+    """One hiccup fails all that was sent before, at once or as each waits to its own time-out."""
+    flood = [rows.enqueue() for _ in range(16)]
+    knocks, next_one = rows.enqueue(), rows.enqueue()
+    for row in flood[:10]:
+        breakers.learn(row, verdict(Attempt.Kind.MAYBE, reason))
+    assert breakers.wait(next_one) == pytest.approx(least)
+    clock.forward(least)
+    breakers.learn(flood[10], verdict(Attempt.Kind.MAYBE, reason))
+    assert breakers.wait(knocks) == 0
+    for row in flood[11:]:
+        breakers.learn(row, verdict(Attempt.Kind.MAYBE, reason))
+    assert breakers.wait(next_one) == pytest.approx(10)
+    breakers.learn(knocks, verdict(Attempt.Kind.MAYBE, reason))
+    assert breakers.wait(next_one) == pytest.approx(2 * least)
+
+
+def test_each_opening_is_made_longer_by_one_of_those_that_knocked_since() -> None:
+    """A silent host answers none of them before the next may knock."""
+    breaker = Breaker(Patience(failures=1, shortest=5, longest=60))
+    breaker.failed(0, "first")
+    for now, who in ((5, "a"), (15, "b"), (25, "c")):
+        assert breaker.wait(now) == 0
+        breaker.pass_by(now, who)
+    breaker.failed(26, "a")
+    breaker.failed(27, "b")
+    assert breaker.wait(27) == 9
+    breaker.pass_by(36, "d")
+    breaker.failed(37, "c")
+    breaker.failed(40, "d")
+    assert breaker.wait(40) == 20
 
 
 def test_who_has_to_wait_for_its_own_merchant_does_not_take_the_knock_at_the_host(
