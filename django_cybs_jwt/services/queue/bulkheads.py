@@ -25,8 +25,9 @@ from django_cybs_jwt.services.queue import database_clock
 _REMEMBERED: Final = 60.0  # seconds
 _crowded: dict[UUID, float] = {}
 """Merchants that had to wait for themselves, and when this process saw it."""
-_here: dict[UUID, tuple[UUID, str]] = {}
-"""Requests that threads of this process have in hand, with their merchants and hosts."""
+_here: dict[int, OutboundRequest] = {}
+"""What threads of this process have in hand, each as it read it: of two that were rung for one
+row, who comes too late gives back a place of its own and not the other's."""
 _guard = threading.Lock()
 
 
@@ -61,12 +62,12 @@ def enter(request: OutboundRequest, beside: Beside) -> bool:
     """
     queue = conf.current().queue
     with _guard:
-        of_merchant = _most(beside.of_merchant, 0, request.organization_id)
-        of_host = _most(beside.of_host, 1, request.host)
+        of_merchant = _most(beside.of_merchant, "organization_id", request)
+        of_host = _most(beside.of_host, "host", request)
         crowded = bool(queue.merchant_at_once) and of_merchant >= queue.merchant_at_once
         full = crowded or (bool(queue.host_at_once) and of_host >= queue.host_at_once)
         if not full:
-            _here[request.pk] = (request.organization_id, request.host)
+            _here[id(request)] = request
     if crowded:
         _crowded[request.organization_id] = time.monotonic()
         _ring_soon(request)
@@ -76,11 +77,13 @@ def enter(request: OutboundRequest, beside: Beside) -> bool:
 def leave(request: OutboundRequest) -> None:
     """Give its place back, if it has one."""
     with _guard:
-        _here.pop(request.pk, None)
+        _here.pop(id(request), None)
 
 
-def _most(counted: int, part: int, name: UUID | str) -> int:
-    return max(counted, sum(each[part] == name for each in _here.values()))
+def _most(counted: int, column: str, request: OutboundRequest) -> int:
+    name = getattr(request, column)
+    here: int = sum(getattr(each, column) == name for each in _here.values())
+    return max(counted, here)
 
 
 def with_room(rows: QuerySet[OutboundRequest]) -> QuerySet[OutboundRequest]:

@@ -149,6 +149,25 @@ def test_of_those_that_counted_at_the_same_moment_only_as_many_go_as_there_is_ro
     assert not bulkheads.enter(picked[3], nobody)
 
 
+@pytest.mark.parametrize("limit", ["merchant_at_once", "host_at_once"])
+def test_of_two_that_were_rung_for_one_row_who_comes_too_late_gives_no_place_away_but_its_own(
+    acme: Simulation, settings: Any, limit: str
+) -> None:
+    at_once(settings, **{limit: 2})
+    row, waits = rows.enqueue(), rows.picked(rows.enqueue())
+    nobody = Beside(of_merchant=0, of_host=0)
+    first, second = rows.picked(row), rows.picked(row)
+    assert bulkheads.enter(first, nobody)
+    assert bulkheads.enter(second, nobody)
+    assert not bulkheads.enter(waits, nobody)
+    bulkheads.leave(second)
+    assert bulkheads.enter(waits, nobody)
+    assert not bulkheads.enter(rows.picked(rows.enqueue()), nobody)
+    bulkheads.leave(first)
+    bulkheads.leave(waits)
+    assert not bulkheads._here
+
+
 def test_a_place_is_given_back_however_the_work_ends(
     acme: Simulation, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
