@@ -23,8 +23,11 @@ from django_cybs_jwt.services import doorbell, statements
 from django_cybs_jwt.services.queue import database_clock
 
 _REMEMBERED: Final = 60.0  # seconds
-_crowded: dict[UUID, float] = {}
-"""Merchants that had to wait for themselves, and when this process saw it."""
+_LOTS: Final = 3
+"""Merchants that are asked for a row when a place comes free: each is a query."""
+_crowded: dict[tuple[UUID | str, UUID], float] = {}
+"""The merchant or host that was full, the merchant that had to wait for it, and when this process
+saw it."""
 _here: dict[int, OutboundRequest] = {}
 """What threads of this process have in hand, each as it read it: of two that were rung for one
 row, who comes too late gives back a place of its own and not the other's."""
@@ -60,18 +63,28 @@ def enter(request: OutboundRequest, beside: Beside) -> bool:
     *beside* was counted before this request is signed, which takes longer than the claims of
     others; what threads of this process have in hand is counted now.
     """
-    queue = conf.current().queue
     with _guard:
-        of_merchant = _most(beside.of_merchant, "organization_id", request)
-        of_host = _most(beside.of_host, "host", request)
-        crowded = bool(queue.merchant_at_once) and of_merchant >= queue.merchant_at_once
-        full = crowded or (bool(queue.host_at_once) and of_host >= queue.host_at_once)
+        full = _full(request, beside)
         if not full:
             _here[id(request)] = request
-    if crowded:
-        _crowded[request.organization_id] = time.monotonic()
+        _crowded.update({(each, request.organization_id): time.monotonic() for each in full})
+    if full:
         _ring_soon(request)
     return not full
+
+
+def _full(request: OutboundRequest, beside: Beside) -> list[UUID | str]:
+    """Its merchant, its host, both or neither."""
+    queue = conf.current().queue
+    limits = (
+        ("organization_id", queue.merchant_at_once, beside.of_merchant),
+        ("host", queue.host_at_once, beside.of_host),
+    )
+    return [
+        getattr(request, column)
+        for column, limit, counted in limits
+        if limit and _most(counted, column, request) >= limit
+    ]
 
 
 def leave(request: OutboundRequest) -> None:
@@ -99,23 +112,38 @@ def with_room(rows: QuerySet[OutboundRequest]) -> QuerySet[OutboundRequest]:
 
 
 def pass_on(request: OutboundRequest) -> None:
-    """Give its place to another row of a merchant that had to wait: ring for it."""
+    """Give its place to another row, of a merchant that had to wait for it: ring for that one."""
     leave(request)
-    seen = _crowded.get(request.organization_id)
-    if seen is None or conf.current().DOORBELL is None:
+    if not _crowded or conf.current().DOORBELL is None:
         return
+    for merchant, seen in _who_waited(request):
+        if found := _next_of(merchant):
+            # One of several: who ends at the same moment should not ring for the same row.
+            doorbell.ring(random.choice(found), request.host)  # noqa: S311  # lots, not secrets
+            return
+        if time.monotonic() - seen > _REMEMBERED:
+            for full in (request.organization_id, request.host):
+                _crowded.pop((full, merchant), None)
+
+
+def _who_waited(request: OutboundRequest) -> list[tuple[UUID, float]]:
+    """Some of those that had to wait for its merchant or for its host, and when, by lot."""
+    freed = (request.organization_id, request.host)
+    with _guard:
+        seen = {merchant: at for (full, merchant), at in _crowded.items() if full in freed}
+    return random.sample(list(seen.items()), min(len(seen), _LOTS))
+
+
+def _next_of(merchant: UUID) -> list[UUID]:
+    """Rows of it that may go now, the most urgent first."""
+    queue = conf.current().queue
     waiting = OutboundRequest.objects.filter(
-        state=RequestState.QUEUED,
-        organization=request.organization_id,
-        due_at__lte=database_clock.now(),
+        state=RequestState.QUEUED, organization=merchant, due_at__lte=database_clock.now()
     ).order_by("priority", "due_at")
-    # One of several: who ends at the same moment should not ring for the same row.
-    ids = waiting.values_list("pk", flat=True)[: 4 * int(conf.current().queue.merchant_at_once)]
-    found = list(ids)
-    if found:
-        doorbell.ring(random.choice(found), request.host)  # noqa: S311  # lots, not secrets
-    elif time.monotonic() - seen > _REMEMBERED:
-        _crowded.pop(request.organization_id, None)
+    # Without a limit for hosts the free place is the merchant's own.
+    rows = with_room(waiting) if queue.host_at_once else waiting
+    most = 4 * int(max(queue.merchant_at_once, queue.host_at_once))
+    return list(rows.values_list("pk", flat=True)[:most])
 
 
 def _ring_soon(request: OutboundRequest) -> None:

@@ -78,6 +78,13 @@ def other(acme: Simulation) -> Simulation:
     return acme
 
 
+limits = pytest.mark.parametrize(
+    "limit",
+    [{"merchant_at_once": 2}, {"merchant_at_once": 0, "host_at_once": 2}],
+    ids=["merchant", "host"],
+)
+
+
 def verdict(kind: Attempt.Kind, reason: str = "") -> Verdict:
     then = Then.END if kind == Attempt.Kind.ANSWERED else Then.RETRY
     return Verdict(kind=kind, then=then, reason=reason)
@@ -294,10 +301,11 @@ def test_a_merchant_that_never_waited_costs_nothing(
         bulkheads.pass_on(row)
 
 
-def test_a_row_whose_ring_was_spent_on_a_full_merchant_is_rung_as_soon_as_there_is_room(
-    acme: Simulation, settings: Any, clock: rows.Clock
+@limits
+def test_a_row_whose_ring_was_spent_on_who_was_full_is_rung_as_soon_as_there_is_room(
+    acme: Simulation, settings: Any, clock: rows.Clock, limit: dict[str, float]
 ) -> None:
-    at_once(settings, merchant_at_once=2)
+    at_once(settings, **limit)
     settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
     held = on_the_wire(2)
     waits = rows.enqueue()
@@ -309,6 +317,56 @@ def test_a_row_whose_ring_was_spent_on_a_full_merchant_is_rung_as_soon_as_there_
     OutboundRequest.objects.filter(pk=held[0].pk).delete()
     sweeping.ring_again(clock.now())
     assert rung == [waits.pk]
+
+
+@limits
+def test_once_a_place_is_free_all_that_had_to_wait_go_one_after_another_without_a_sweep(
+    other: Simulation, settings: Any, limit: dict[str, float]
+) -> None:
+    at_once(settings, **limit)
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    held = on_the_wire(2)
+    waiting = [rows.enqueue() for _ in range(3)]
+    if "host_at_once" in limit:
+        waiting += [of_other(), of_other()]
+    assert {work(row).state for row in waiting} == {RequestState.QUEUED}
+    OutboundRequest.objects.filter(pk=held[0].pk).delete()
+    rung[:] = [waiting[0].pk]
+    while rung:
+        working.work(rung.pop())
+    assert {row.pk for row in OutboundRequest.objects.filter(state=RequestState.ANSWERED)} == {
+        row.pk for row in waiting
+    }
+
+
+def test_a_place_of_the_host_is_not_passed_on_to_a_merchant_that_has_all_its_own(
+    other: Simulation, settings: Any
+) -> None:
+    at_once(settings, merchant_at_once=2, host_at_once=3)
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    ends, waits = rows.picked(of_other()), rows.picked(rows.enqueue())
+    assert not bulkheads.enter(waits, Beside(of_merchant=0, of_host=3))
+    on_the_wire(2)
+    bulkheads.pass_on(ends)
+    assert rung == []
+    OutboundRequest.objects.filter(state=RequestState.SENDING).delete()
+    bulkheads.pass_on(ends)
+    assert rung == [waits.pk]
+
+
+def test_a_merchant_of_which_nothing_waits_is_forgotten_after_a_while(
+    acme: Simulation, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once(settings, merchant_at_once=2, host_at_once=2)
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "DOORBELL": f"{__name__}.doorbell"}
+    row = rows.picked(rows.enqueue())
+    assert not bulkheads.enter(row, Beside(of_merchant=2, of_host=2))
+    OutboundRequest.objects.all().delete()
+    bulkheads.pass_on(row)
+    assert len(bulkheads._crowded) == 2
+    monkeypatch.setattr(bulkheads, "_REMEMBERED", 0.0)
+    bulkheads.pass_on(row)
+    assert not bulkheads._crowded
 
 
 def test_rings_that_nobody_heard_make_the_sweeper_no_more_patient(
