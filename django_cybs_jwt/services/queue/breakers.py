@@ -122,7 +122,7 @@ def learn(request: OutboundRequest, verdict: Verdict) -> None:
             _tell(refused, REFUSAL, who, failed=True, now=now)
         elif verdict.kind == Attempt.Kind.ANSWERED:
             _tell(refused, REFUSAL, who, failed=False, now=now)
-        if verdict.reason == "too_many_requests":
+        if verdict.reason == outcomes.TOO_MANY:
             merchant = str(request.organization_id)
             _pauses[merchant] = max(_pauses.get(merchant, 0.0), now + verdict.after)
 

@@ -85,6 +85,7 @@ UNKNOWN_STATUS: Final = "unknown_status"
 TAKEN: Final = (UNREADABLE, UNKNOWN_STATUS)
 """After such a 2xx it was processed, whatever it came to: neither sent again nor undone."""
 UNAUTHORIZED: Final = "unauthorized"
+TOO_MANY: Final = "too_many_requests"
 _A_MINUTE: Final = 60.0
 _SHORTEST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 3600.0
@@ -166,7 +167,7 @@ def _refused(facts: Facts, reason: str, now: datetime) -> Verdict | None:
         return replace(refused, after=_A_MINUTE)
     if status == 429:
         wait = _seconds(facts.retry_after, now)
-        return replace(refused, reason="too_many_requests", after=wait, counts=False)
+        return replace(refused, reason=TOO_MANY, after=wait, counts=False)
     if 300 <= status < 400:
         return replace(refused, then=Then.PARK, reason="redirected")
     if status == 502 and reason == "INVALID_OR_MISSING_CONFIG":

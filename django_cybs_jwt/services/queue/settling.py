@@ -9,6 +9,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import takewhile
 from typing import Any, Final, TypeVar
 
 import django.db
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 _MOST_401: Final = 3
+_MOST_429: Final = 30  # that are counted: the wait has grown to its longest by then
 _PAUSE: Final = 0.5  # seconds between two tries to write a result down
 # The last is PostgreSQL's for a server that is read-only until its failover is over.
 _AWAY: Final = (django.db.OperationalError, django.db.InterfaceError, django.db.InternalError)
@@ -205,15 +207,28 @@ def again(request: OutboundRequest, verdict: Verdict, *, now: datetime) -> dict[
     failures = request.failures + verdict.counts
     if failures >= conf.current().queue.tries:
         return None
-    if not verdict.counts:
-        delay = verdict.after + retrying.spread(0.4)
-    else:
-        delay = retrying.wait(request.host, failures, at_least=verdict.after)
-    due = now + timedelta(seconds=delay)
+    due = now + timedelta(seconds=_delay(request, verdict, failures))
     if request.deadline is not None:
         # To be marked as expired then, not to be sent.
         due = min(due, max(request.deadline, now))
     return {"failures": failures, "due_at": due}
+
+
+def _delay(request: OutboundRequest, verdict: Verdict, failures: int) -> float:
+    """Seconds until the next try."""
+    if verdict.reason == outcomes.TOO_MANY:
+        # No failure of the request; but a gateway that has had enough must not be asked for ever
+        # at the same pace.
+        failures = _slowed_before(request) + 1
+    elif not verdict.counts:
+        return verdict.after + retrying.spread(0.4)
+    return retrying.wait(request.host, failures, at_least=verdict.after)
+
+
+def _slowed_before(request: OutboundRequest) -> int:
+    """How many of its last tries were told 429, one after another."""
+    last = request.attempts.order_by("-number").values_list("reason", flat=True)[:_MOST_429]
+    return len(list(takewhile(lambda reason: reason == outcomes.TOO_MANY, last)))
 
 
 def _in_doubt(request: OutboundRequest, now: datetime) -> dict[str, Any]:

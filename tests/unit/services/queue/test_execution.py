@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -32,6 +33,7 @@ from django_cybs_jwt.services.queue import (
     executing,
     parking,
     payloads,
+    retrying,
     settling,
     working,
 )
@@ -228,6 +230,41 @@ def test_a_429_is_obeyed(acme: Simulation, clock: rows.Clock) -> None:
     assert rows.work(row).attempt == 1
     clock.forward(2)
     assert rows.work(row).state == "ANSWERED"
+
+
+def test_a_429_that_asks_for_no_wait_is_answered_by_longer_and_longer_ones_and_never_parks(
+    acme: Simulation, clock: rows.Clock, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "QUEUE": {"tries": 3, "longest_retry": 20}}
+    monkeypatch.setattr(random, "uniform", lambda _, longest: longest)
+    row, waits = rows.enqueue(), []
+    rows.fail(acme, "status", status=429, retry_after=0, times=8)
+    for _ in range(8):
+        row = rows.work(row)
+        assert (row.state, row.failures) == ("QUEUED", 0)
+        waits.append((row.due_at - clock.now()).total_seconds())
+        clock.forward(waits[-1])
+    assert waits == [1 + longest for longest in (1, 2, 4, 8, 16, 20, 20, 20)]
+    assert retrying.budget._tokens[row.host] == 500 - 8 * 5
+    rows.fail(acme, "status", status=401)
+    row = rows.work(row)
+    clock.forward(3600)
+    rows.fail(acme, "status", status=429, retry_after=7)
+    row = rows.work(row)
+    assert (row.due_at - clock.now()).total_seconds() == 7 + 1
+    clock.forward(10)
+    assert rows.work(row).state == "ANSWERED"
+
+
+def test_out_of_budget_a_429_waits_its_longest(
+    acme: Simulation, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _, longest: longest)
+    monkeypatch.setattr(retrying.budget, "take", lambda _: False)
+    row = rows.enqueue()
+    rows.fail(acme, "status", status=429, retry_after=0)
+    row = rows.work(row)
+    assert (row.due_at - clock.now()).total_seconds() == 1 + 300
 
 
 def test_a_401_carries_its_explanation_and_does_not_hammer(
