@@ -5,6 +5,7 @@ No frame here keeps one in a variable: what a page shows of a caller is the call
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import html
 import json
@@ -24,7 +25,7 @@ from django_cybs_jwt.services import gateway_certificates
 from django_cybs_jwt.services.inspection import Inspection, Wanted
 from django_cybs_jwt.services.inspection import inspect_file as inspect
 from django_cybs_jwt.services.inspection import inspect_shared_secret as inspect_text
-from django_cybs_jwt.services.queue import working
+from django_cybs_jwt.services.queue import submitting, working
 from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.ring import testing_ring as published_ring
 from tests.unit.services import enrolment
@@ -221,11 +222,39 @@ def submit_over(transport: pools.Replacement) -> None:
 
 
 def asubmit_over(transport: pools.Replacement) -> None:
-    async def pay() -> None:
-        await cybs.asubmit(*PAYMENTS, json=payment(), idempotency_key="order-3")
-
     with pools.replaced(transport):
-        async_to_sync(pay)()
+        asubmit("order-3")
+
+
+def asubmit(key: str) -> None:
+    async def pay() -> None:
+        await cybs.asubmit(*PAYMENTS, json=payment(), idempotency_key=key)
+
+    async_to_sync(pay)()
+
+
+def asubmit_left_alone(key: str) -> None:
+    """The caller is cancelled, and what goes on without it fails."""
+
+    async def leave() -> None:
+        paying = cybs.asubmit(*PAYMENTS, json=payment(), idempotency_key=key)
+        view = asyncio.ensure_future(paying)
+        await asyncio.sleep(0)
+        (task,) = submitting._running
+        view.cancel()
+        await asyncio.wait([view, task])
+        await asyncio.gather(*submitting._closing)
+        failed = task.exception()
+        assert failed is not None
+        # As a loop reports what nobody has awaited.
+        raise failed
+
+    async_to_sync(leave)()
+
+
+def asubmit_left_alone_over(transport: pools.Replacement) -> None:
+    with pools.replaced(transport):
+        asubmit_left_alone("order-8")
 
 
 Patch = pytest.MonkeyPatch
@@ -260,6 +289,15 @@ CRASHES: dict[str, Callable[[Patch], object]] = {
     "queue": lambda _: queue_over(Broken()),
     "queue submit": lambda _: submit_over(Broken()),
     "queue asubmit": lambda _: asubmit_over(Broken()),
+    "queue asubmit begins": lambda patch: (
+        patch.setattr("django_cybs_jwt.services.queue.queueing.build", crash),
+        asubmit("order-3"),
+    ),
+    "queue asubmit left alone": lambda _: asubmit_left_alone_over(Broken()),
+    "queue asubmit left alone as it begins": lambda patch: (
+        patch.setattr("django_cybs_jwt.services.queue.queueing.build", crash),
+        asubmit_left_alone("order-8"),
+    ),
     "queue sign": lambda patch: (
         patch.setattr("jwt.algorithms.HMACAlgorithm.sign", crash),
         cybs.submit(*PAYMENTS, json=payment(), idempotency_key="order-4"),

@@ -107,6 +107,7 @@ async def asubmit(
         raise
 
 
+@aforgetful  # a task of its own: what asubmit forgets is no more than the awaiting of it
 async def _submit(*what: str, **options: Any) -> OutboundRequest:
     request, parcel = await sync_to_async(_begin)(*what, **options)
     if parcel is not None:
@@ -137,6 +138,7 @@ async def _exchange(request: OutboundRequest, parcel: Parcel) -> None:
     await sync_to_async(settle)(request, result)
 
 
+@forgetful
 def _begin(
     org_id: str,
     method: str,
