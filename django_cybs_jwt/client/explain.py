@@ -173,7 +173,7 @@ def _clock(date: str | None, received_at: datetime) -> Finding:
         return _unknown("clock", Text("no Date header came back"), "")
     try:
         offset = (received_at.astimezone(UTC) - parsedate_to_datetime(date)).total_seconds()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last for a zone of a million years
         return _unknown("clock", Text("the Date header is unreadable"), "")
     is_right = abs(offset) <= CLOCK_TOLERANCE
     return Finding(

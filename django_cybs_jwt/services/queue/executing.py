@@ -305,11 +305,14 @@ def _name(error: BaseException) -> str:
 
 
 def _report(reply: Reply) -> str:
+    """Why a 401 came back; empty where that cannot be told, which costs no verdict."""
+    try:
+        told = str(reply.explain())
+    except Exception as error:  # noqa: BLE001  # whatever it is, the answer is in hand
+        logger.warning("A 401 cannot be explained: %s", type(error).__name__)
+        return ""
     # A path may carry a token or a card number, and a report is kept in clear.
-    told = [
-        line for line in str(reply.explain()).splitlines() if "request-resource-path" not in line
-    ]
-    return "\n".join(told)
+    return "\n".join(line for line in told.splitlines() if "request-resource-path" not in line)
 
 
 def _owner() -> str:

@@ -225,7 +225,7 @@ def _seconds(retry_after: str | None, now: datetime) -> float:
         return min(max(float(text), _SHORTEST_WAIT), _LONGEST_WAIT)
     try:
         until = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last for a zone of a million years
         return _A_MINUTE
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
     return min(max((until - now).total_seconds(), _SHORTEST_WAIT), _LONGEST_WAIT)

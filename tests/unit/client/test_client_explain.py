@@ -335,7 +335,12 @@ def test_no_token_secret_or_body_is_in_the_report(
 
 @pytest.mark.parametrize(
     ("date", "said"),
-    [(None, "no Date"), ("yesterday", "unreadable"), ("Tue, 02 Jan 2024 03:04:05 -0000", "unread")],
+    [
+        (None, "no Date"),
+        ("yesterday", "unreadable"),
+        ("Tue, 02 Jan 2024 03:04:05 -0000", "unread"),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999", "unreadable"),
+    ],
 )
 def test_a_date_that_does_not_help_is_no_suspect(date: str | None, said: str) -> None:
     keys = keys_of()

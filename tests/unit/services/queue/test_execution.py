@@ -286,6 +286,23 @@ def test_a_401_carries_its_explanation_and_does_not_hammer(
     assert (row.state, row.reason, row.attempt) == ("PARKED", "unauthorized", 3)
 
 
+def test_a_401_that_cannot_be_explained_is_judged_all_the_same(
+    acme: Simulation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No report ever costs a verdict."""
+
+    def explain(_: cybs.Reply) -> None:
+        raise OverflowError(CARD)
+
+    monkeypatch.setattr(cybs.Reply, "explain", explain)
+    rows.fail(acme, "status", status=401)
+    row = rows.work(rows.enqueue())
+    assert (row.state, row.reason) == ("QUEUED", "unauthorized")
+    assert row.attempts.get().report == ""
+    assert "cannot be explained: OverflowError" in caplog.text
+    assert CARD not in caplog.text
+
+
 def test_processor_unavailable_comes_back_under_the_same_transaction_id(
     acme: Simulation, clock: rows.Clock
 ) -> None:

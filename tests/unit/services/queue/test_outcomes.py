@@ -228,6 +228,12 @@ def wait(retry_after: str | None) -> float:
     return judge(facts(**reply(429, retry_after=retry_after)), now=NOW).after
 
 
+def test_a_moment_in_a_zone_that_cannot_be_says_nothing() -> None:
+    """The sentence "never raises" holds for a header too that no calendar can hold."""
+    for zone in ("+99999999999999999", "-9999999999999"):
+        assert wait(f"Mon, 01 Jan 2024 00:00:00 {zone}") == 60
+
+
 def test_retry_after_in_either_form_from_a_second_to_an_hour() -> None:
     assert wait("7") == 7
     assert wait(format_datetime(NOW + timedelta(seconds=90), usegmt=True)) == 90
@@ -269,7 +275,11 @@ def test_processor_unavailable_waits_a_minute_at_least() -> None:
                 max_leaves=5,
             ).map(lambda value: json.dumps(value).encode()),
         ),
-        retry_after=st.one_of(st.none(), st.text(max_size=6)),
+        retry_after=st.one_of(
+            st.none(),
+            st.text(max_size=6),
+            st.integers().map(lambda zone: f"Mon, 01 Jan 2024 00:00:00 {zone:+05d}"),
+        ),
         earlier=st.booleans(),
     )
 )
