@@ -20,7 +20,7 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage, Warning  # noqa: A004  # Django's own name
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 from django.db.models import BinaryField, Model
 from django.utils import timezone
 
@@ -329,7 +329,7 @@ def _guarded(check: Callable[[], list[CheckMessage]]) -> list[CheckMessage]:
     try:
         with connections["default"].cursor():
             return check()
-    except DatabaseError:
+    except Error:
         return []  # before the first migrate there are no rows to speak of
 
 

@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import DatabaseError
+from django.db import Error
 from django.utils import timezone
 
 from django_cybs_jwt import conf
@@ -112,7 +112,7 @@ def key_now(reference: str) -> KeyFacts | None:
     )
     try:
         row = rows.filter(pk=reference).first() if reference else None
-    except (DatabaseError, SynchronousOnlyOperation):
+    except (Error, SynchronousOnlyOperation):
         return None
     if row is None:
         return None

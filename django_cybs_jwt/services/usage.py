@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from django.db import DatabaseError, connection, transaction
+from django.db import Error, connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Greatest
 
@@ -106,7 +106,7 @@ def flush() -> int:
             # One key a transaction: two rows locked at once could meet a rotation head on.
             with transaction.atomic():
                 _store(*key, *use)
-        except DatabaseError:
+        except Error:
             _counts.give_back({key: use, **taken})
             logger.exception("Key uses are kept in memory and written later")
             break
@@ -146,11 +146,16 @@ def _write() -> None:
     while True:
         time.sleep(FLUSH_EVERY)
         try:
-            flush()
+            _write_once()
         except Exception:  # a thread that ends would end the counting
             logger.exception("Key uses were not written")
-        finally:
-            connection.close()
+
+
+def _write_once() -> None:
+    try:
+        flush()
+    finally:
+        connection.close()
 
 
 def _store(reference: str, hour: datetime, kind: str, count: int, moment: datetime) -> None:

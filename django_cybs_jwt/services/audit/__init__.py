@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import DatabaseError, connection, transaction
+from django.db import Error, connection, transaction
 from django.utils import timezone
 
 from django_cybs_jwt import conf
@@ -158,7 +158,7 @@ def _is_recorded_apart(entry: Entry, now: datetime | None) -> bool:
     with ThreadPoolExecutor(max_workers=1) as executor:
         try:
             executor.submit(_record_impatiently, entry, now).result()
-        except DatabaseError:
+        except Error:
             return False
     return True
 
@@ -169,7 +169,7 @@ def _record_within(entry: Entry, now: datetime | None) -> None:
     logger.error("%s: %s of %s", told, entry, key_id)
     try:
         record(entry, now=now)
-    except DatabaseError as error:
+    except Error as error:
         logger.error("It does: %s", type(error).__name__)  # the refusal goes on
 
 

@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 from typing import Final
 
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 
 from django_cybs_jwt.models import KeyEvent
 from django_cybs_jwt.services import audit
@@ -30,7 +30,7 @@ def verify(*, actor: str, now: datetime, only_new: bool = False) -> Verification
     try:
         with transaction.atomic():
             _record(found, actor=actor, now=now)
-    except DatabaseError as error:  # a broken chain may not take another row
+    except Error as error:  # a broken chain may not take another row
         logger.error("The verdict about the audit chain was not kept: %s", type(error).__name__)
     return found
 

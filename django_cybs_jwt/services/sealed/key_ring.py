@@ -13,7 +13,7 @@ from datetime import date, datetime
 from itertools import chain, count
 from pathlib import Path
 
-from django.db import DatabaseError
+from django.db import Error
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import ConfigurationError, CybsError, KeyRingError
@@ -141,7 +141,7 @@ def _changed(
             logger.warning("Not in the audit chain, which is another ring's: %s %s", action, told)
             return
         audit.record(entry, now=now)
-    except DatabaseError as error:
+    except Error as error:
         # The ring comes before the database; it must be possible to make and mend it without.
         level = logging.INFO if precedes_the_database() else logging.WARNING
         told = f"({type(error).__name__}): {action} {told}"
@@ -152,7 +152,7 @@ def precedes_the_database() -> bool:
     """True before the first `migrate`: there is no audit chain that a change could stand in."""
     try:
         return database_faults.is_behind()
-    except DatabaseError:
+    except Error:
         return False
 
 
@@ -160,7 +160,7 @@ def suits_the_database() -> bool:
     """False where the audit chain is another ring's; True without a database."""
     try:
         return audit_chain.is_of_this_ring()
-    except DatabaseError:
+    except Error:
         return True
 
 
@@ -195,7 +195,7 @@ def _check_nothing_under(kek_id: str) -> None:
 def _count_under(kek_id: str) -> int | None:
     try:
         return columns.count_under(kek_id)
-    except DatabaseError:
+    except Error:
         return None
 
 

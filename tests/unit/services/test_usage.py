@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from django_cybs_jwt import cybs
 from django_cybs_jwt.models import Credential, KeyUse
@@ -89,15 +90,16 @@ def test_safe_to_delete__appears_when_a_retired_key_was_idle_long_enough(
     assert usage.is_safe_to_delete(row, now=NOW + 2 * idle)
 
 
+@pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
 def test_flush__loses_nothing_when_the_database_fails(
-    cybs_simulator: Simulation, monkeypatch: pytest.MonkeyPatch
+    cybs_simulator: Simulation, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     organization = cybs_simulator.merchant("acme", response_mle=False)
     row = Credential.objects.get(organization=organization)
     usage.signed(str(row.pk), NOW)
 
     def fail(*_: Any) -> None:
-        raise DatabaseError
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(usage, "_store", fail)
@@ -153,3 +155,20 @@ def test_the_thread__is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> No
     counts.add("key", "signed", NOW)
     counts.add("key", "signed", NOW)
     assert started == [counts.writer]
+
+
+def test_the_thread__outlives_a_connection_that_cannot_be_closed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    naps, wakes = iter([0, 1]), []
+
+    def close() -> None:
+        raise InterfaceError("connection already closed")
+
+    monkeypatch.setattr(usage, "time", SimpleNamespace(sleep=lambda _: wakes.append(next(naps))))
+    monkeypatch.setattr(usage, "connection", SimpleNamespace(close=close))
+    monkeypatch.setattr(usage, "flush", lambda: 0)
+    with pytest.raises(StopIteration):
+        usage._write()
+    assert wakes == [0, 1]
+    assert caplog.text.count("Key uses were not written") == 2

@@ -12,7 +12,14 @@ from typing import Any
 import httpx
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import InternalError, OperationalError, connection, models, transaction
+from django.db import (
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connection,
+    models,
+    transaction,
+)
 from django.utils import timezone
 
 from django_cybs_jwt import cybs
@@ -284,6 +291,26 @@ def test_a_401_carries_its_explanation_and_does_not_hammer(
         clock.forward(400)
         row = rows.work(row)
     assert (row.state, row.reason, row.attempt) == ("PARKED", "unauthorized", 3)
+
+
+def test_a_401_on_a_dead_connection_is_explained_as_it_was_signed(
+    acme: Simulation, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the report would like to know of the database is no reason to lose it."""
+
+    def dead(_: models.QuerySet[Any]) -> None:
+        raise InterfaceError("connection already closed")
+
+    rows.fail(acme, "status", status=401)
+    row = rows.picked(rows.enqueue())
+    parcel = executing.take(row, now=clock.now())
+    assert parcel is not None
+    with executing.client_of(row) as http:
+        reply = cybs.Reply.of(http.dispatch(parcel), received_at=timezone.now())
+    monkeypatch.setattr(models.QuerySet, "first", dead)
+    result = executing.of_reply(row, parcel, reply, started=0.0)
+    assert result.verdict.reason == "unauthorized"
+    assert "As it was when this was signed." in result.report
 
 
 def test_a_401_that_cannot_be_explained_is_judged_all_the_same(
