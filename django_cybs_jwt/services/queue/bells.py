@@ -59,13 +59,20 @@ class Bell:
             return waiting.all_tasks_done.wait_for(lambda: not waiting.unfinished_tasks, timeout)
 
     def _start(self) -> None:
-        if self._thread is not None:
+        if self._is_heard():
             return
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="cybs-bell", daemon=True)
-                self._thread.start()
-                atexit.register(self.flush, _AT_EXIT)
+            if not self._is_heard():
+                is_first = self._thread is None
+                thread = threading.Thread(target=self._run, name="cybs-bell", daemon=True)
+                thread.start()  # where no more threads can be, the next ring tries again
+                self._thread = thread
+                if is_first:
+                    atexit.register(self.flush, _AT_EXIT)
+
+    def _is_heard(self) -> bool:
+        """Somebody takes what is rung: not so before the first ring, and where that one ended."""
+        return self._thread is not None and self._thread.is_alive()
 
     def _run(self) -> None:
         waiting = self._waiting
@@ -74,7 +81,7 @@ class Bell:
             try:
                 if not self.rests:
                     self._publish(*rung)
-            except Exception as error:  # noqa: BLE001  # whatever a broker's library raises
+            except BaseException as error:  # noqa: BLE001  # a broker's library; gevent's Timeout
                 self._rests_until = time.monotonic() + REST
                 # Without its text: it may quote the broker's address and password.
                 logger.warning(

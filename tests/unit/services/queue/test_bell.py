@@ -120,6 +120,70 @@ def test_after_a_failure_it_rests_and_then_rings_again(
     assert broker.taken == [last]
 
 
+def test_a_process_that_had_no_thread_free_rings_as_soon_as_it_has(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that happened once keeps a process from ringing ever after."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    bell = Bell(broker)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError):
+            bell.ring(uuid4(), HOST)
+    bell.ring(mine := uuid4(), HOST)
+    assert bell.flush(30)
+    assert broker.taken == [mine]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ended_is_started_again(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same, where it is stopped from outside while it waits."""
+    bell = Bell(broker)
+    with monkeypatch.context() as patch:
+        patch.setattr(bell._waiting, "get", ended)
+        bell.ring(first := uuid4(), HOST)
+        assert bell._thread is not None
+        bell._thread.join(30)
+    bell.ring(second := uuid4(), HOST)
+    assert bell.flush(30)
+    assert broker.taken == [first, second]
+
+
+def ended() -> None:
+    raise SystemExit
+
+
+def test_what_is_no_exception_is_a_failure_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as gevent's Timeout: it rests, and then the same thread rings again."""
+    clock, taken = Clock(), []
+    monkeypatch.setattr(bells, "time", clock)
+
+    class Timeout(BaseException):
+        pass
+
+    def publish(rung: UUID) -> None:
+        taken.append(rung)
+        if len(taken) == 1:
+            raise Timeout
+
+    bell = Bell(publish)
+    bell.ring(uuid4())
+    assert bell.flush(30)
+    assert "(Timeout)" in caplog.text
+    before = bell._thread
+    clock.now += bells.REST
+    bell.ring(last := uuid4())
+    assert bell.flush(30)
+    assert (taken[-1], bell._thread) == (last, before)
+
+
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_rings_by_itself_and_not_for_its_parent(broker: Broker) -> None:
     broker.answers.clear()
