@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, TypeVar
@@ -64,7 +64,7 @@ def _asked(ask: Callable[[datetime], Told], *, away: Told) -> Told:
         return ask(database_clock.now())
     except (OperationalError, InterfaceError):
         logger.warning("The database is away; waiting for it")
-        working.drop_broken_connections()
+        working.drop_connections()
         time.sleep(POLL)
         return away
 
@@ -79,14 +79,8 @@ def _beside(stop: threading.Event, *, drain: bool) -> Iterator[None]:
     threads = [
         threading.Thread(target=duty, args=(stop,), name=name) for name, duty in duties.items()
     ]
-    for thread in threads:
-        thread.start()
-    try:
+    with _started(threads, end=stop.set):
         yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
 def _tick_until(stop: threading.Event) -> None:
@@ -119,15 +113,27 @@ def _workers(
         busy.add(pk)
         waiting.put(pk)
 
-    started = [threading.Thread(target=_loop, args=(waiting, busy, stop)) for _ in range(threads)]
-    for thread in started:
-        thread.start()
-    try:
-        yield give, busy
-    finally:
-        for _ in started:
+    def end() -> None:
+        for _ in range(threads):
             waiting.put(None)
-        for thread in started:
+
+    made = [threading.Thread(target=_loop, args=(waiting, busy, stop)) for _ in range(threads)]
+    with _started(made, end=end):
+        yield give, busy
+
+
+@contextmanager
+def _started(threads: Sequence[threading.Thread], *, end: Callable[[], None]) -> Iterator[None]:
+    """Wait for them after *end*, and for those that began where not all could be started."""
+    begun: list[threading.Thread] = []
+    try:
+        for thread in threads:
+            thread.start()
+            begun.append(thread)
+        yield
+    finally:
+        end()
+        for thread in begun:
             thread.join()
 
 
@@ -143,5 +149,7 @@ def _loop(waiting: queue.Queue[UUID | None], busy: set[UUID], stop: threading.Ev
 def _work(pk: UUID, busy: set[UUID]) -> None:
     try:
         working.attend(pk)
+    except Exception:  # a thread that ends is missing from then on
+        logger.exception("Work on request %s ended badly", pk)
     finally:
         busy.discard(pk)

@@ -15,7 +15,7 @@ import pytest
 from django.db import OperationalError
 
 from django_cybs_jwt.services import ticking, verifying, worker
-from django_cybs_jwt.services.queue import database_clock
+from django_cybs_jwt.services.queue import database_clock, working
 from tests.unit.services.estate import NOW
 
 PATIENCE = 10.0  # seconds until a test gives up
@@ -124,6 +124,49 @@ def test_a_tick_leaves_no_connection_of_its_thread_open(
 
     assert closed == ticked
     assert threading.main_thread() not in ticked
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_failure_of_a_row_ends_the_thread_that_works_on_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, threads: int
+) -> None:
+    """Else the last would leave its giver waiting for ever."""
+    worked: list[uuid.UUID] = []
+
+    def attend(pk: uuid.UUID) -> None:
+        worked.append(pk)
+        raise OSError("even the log is full")
+
+    monkeypatch.setattr(working, "attend", attend)
+    given = [uuid.uuid4() for _ in range(9)]
+    with worker._workers(threads, threading.Event()) as (give, _):
+        for pk in given:
+            give(pk)
+    assert sorted(worked) == sorted(given)
+    assert caplog.text.count("ended badly") == 9
+
+
+def test_a_worker_that_gets_not_all_its_threads_ends_and_keeps_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process that hangs half begun is started again by nobody."""
+    before, start, started = threading.active_count(), threading.Thread.start, []
+
+    def start_one(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    for held in (
+        worker._workers(2, threading.Event()),
+        worker._beside(threading.Event(), drain=False),
+    ):
+        started.clear()
+        with pytest.raises(RuntimeError, match="new thread"):
+            held.__enter__()
+        assert threading.active_count() == before
 
 
 def test_who_drains_does_not_tick(monkeypatch: pytest.MonkeyPatch, stop: threading.Event) -> None:
