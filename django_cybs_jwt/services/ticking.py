@@ -48,5 +48,5 @@ def _carry_out(name: str, clock: Clock) -> int | None:
             return PARTS[name](clock)
     except Exception:  # whatever it was, the alerts must still go out
         logger.exception("tick: %s failed", name)
-        working.drop_broken_connections()
+        working.drop_connections()
         return None

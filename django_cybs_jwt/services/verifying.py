@@ -38,5 +38,5 @@ def _verify_one() -> int:
         return verification.verify_requested(now=database_clock.now(), most=1)
     except Exception:  # a database that is away: it may be back at the next look
         logger.exception("Looking for keys to verify failed")
-        working.drop_broken_connections()
+        working.drop_connections()
         return 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
-from django.db import connections
+from django.db import Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_cybs_jwt.models import OutboundRequest, RequestState
 from django_cybs_jwt.services.queue import (
@@ -48,7 +50,7 @@ def attend(request_id: UUID | str) -> None:
     except Exception:
         # A database that is away, a bug: it is found again, at the latest after its lease.
         logger.exception("Work on request %s failed", request_id)
-        drop_broken_connections()
+        drop_connections()
         time.sleep(PAUSE)
 
 
@@ -73,11 +75,29 @@ def afresh(act: Callable[[], object]) -> None:
     Whoever keeps them between two tasks looks at none: one that broke would fail for ever.
     """
     drop_broken_connections()
-    act()
+    try:
+        act()
+    except Error:
+        drop_connections()
+        raise
 
 
 def drop_broken_connections() -> None:
     """So that the next query opens a new one; none in whose transaction somebody still is."""
+    _close(lambda connection: connection.close_if_unusable_or_obsolete())
+
+
+def drop_connections() -> None:
+    """The same after a failure, for those too that seem sound.
+
+    One to a server that is read-only since a failover answers, and takes no claim ever again.
+    """
+    _close(lambda connection: connection.close())
+
+
+def _close(close: Callable[[BaseDatabaseWrapper], None]) -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
+            # One that cannot be closed either is forgotten by Django all the same.
+            with suppress(Exception):
+                close(connection)
