@@ -10,6 +10,8 @@ from django_cybs_jwt.exceptions import WeakDurability
 from django_cybs_jwt.texts import Text
 
 _FULL: Final = 2  # SQLite's PRAGMA synchronous: 0 OFF, 1 NORMAL, 2 FULL, 3 EXTRA
+_FLUSHED: Final = (1, 3)
+"""MySQL's innodb_flush_log_at_trx_commit: 0 and 2 flush once a second, 3 is MariaDB's own 1."""
 _proved: set[str] = set()
 """Databases that were asked: the setting belongs to the deployment, not to a connection."""
 
@@ -31,6 +33,12 @@ def weakness() -> str | None:
         if told == "off":
             return Text(
                 "PostgreSQL runs with synchronous_commit = off. Set it to on, at least to local."
+            )
+    elif connection.vendor == "mysql":
+        told = _ask("SELECT @@GLOBAL.innodb_flush_log_at_trx_commit")
+        if int(told) not in _FLUSHED:
+            return Text(
+                "MySQL runs with innodb_flush_log_at_trx_commit = {told}. Set it to 1.", told=told
             )
     elif connection.vendor == "sqlite" and not _in_memory():
         told = _ask("PRAGMA synchronous")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from django_cybs_jwt.services.queue import durability, executing
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.services import postgresql_as_default
 from tests.unit.services.queue import rows
+
+FLUSH = "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit"
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +77,24 @@ def test_nothing_is_sent_and_nothing_is_claimed(
     row.refresh_from_db()
     assert (row.state, row.attempt) == ("QUEUED", 0)
     assert rows.money(acme) == []
+
+
+@pytest.mark.parametrize(("level", "weak"), [("0", True), ("1", False), ("2", True), ("3", False)])
+def test_mysql__must_flush_its_log_at_every_commit(
+    monkeypatch: pytest.MonkeyPatch, level: str, weak: bool
+) -> None:
+    """Its commit is as durable as the others': what a power cut forgets is refused."""
+    monkeypatch.setattr(durability, "connection", SimpleNamespace(vendor="mysql"))
+    monkeypatch.setattr(durability, "_ask", {FLUSH: level}.__getitem__)
+    assert bool(durability.weakness()) is weak
+    assert not weak or f"= {level}. Set it to 1" in str(durability.weakness())
+
+
+@pytest.mark.django_db
+def test_mysql__tells_it_to_whoever_asks() -> None:
+    if connection.vendor != "mysql":
+        pytest.skip("MySQL and MariaDB alone")
+    assert int(durability._ask(FLUSH)) in range(4)
 
 
 @pytest.mark.services
