@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any, TypeVar
 
-from django.db import models
+from django.db import DEFAULT_DB_ALIAS, models
 from django.utils.translation import gettext_lazy as _
 
 from django_cybs_jwt.models.organizations import Organization
@@ -39,6 +40,20 @@ class Safety(models.TextChoices):
     REPEATABLE = "REPEATABLE", _("Same effect when repeated")
     GUARDED = "GUARDED", _("Moves money, undone by its transactionId")
     UNGUARDED = "UNGUARDED", _("May do its work twice")
+
+
+_Row = TypeVar("_Row", bound=models.Model)
+
+
+class OnDefault(models.Manager[_Row]):
+    """Reads where the queue writes, whatever a database router says.
+
+    A replica that lags would call a payment unsent, and its attempt not recorded.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._db = DEFAULT_DB_ALIAS
 
 
 class OutboundRequest(models.Model):
@@ -97,6 +112,8 @@ class OutboundRequest(models.Model):
     sealed_payload = models.BinaryField(null=True, editable=False)
     sealed_reply = models.BinaryField(null=True, editable=False)
 
+    objects = OnDefault["OutboundRequest"]()
+
     class Meta:
         verbose_name = _("outbound request")
         verbose_name_plural = _("outbound requests")
@@ -126,6 +143,10 @@ class OutboundRequest(models.Model):
                 condition=~models.Q(state__in=OPEN) | models.Q(sealed_payload__isnull=False),
             ),
         ]
+
+    def refresh_from_db(self, using: str | None = None, *arguments: Any, **options: Any) -> None:
+        """See OnDefault; Django reads a deferred column by it too."""
+        super().refresh_from_db(using or DEFAULT_DB_ALIAS, *arguments, **options)
 
     def __str__(self) -> str:
         named = [self.operation, self.idempotency_key]
@@ -159,6 +180,8 @@ class Attempt(models.Model):
     report = models.TextField(_("report"), blank=True)
     request_encrypted = models.BooleanField(_("request encrypted"), null=True)
     reply_encrypted = models.BooleanField(_("reply encrypted"), null=True)
+
+    objects = OnDefault["Attempt"]()
 
     class Meta:
         verbose_name = _("attempt")
