@@ -186,6 +186,23 @@ def test_a_place_is_given_back_however_the_work_ends(
     assert work(rows.enqueue()).state == RequestState.ANSWERED
 
 
+@pytest.mark.parametrize("held_back_by", ["places", "breaker"])
+def test_submit_asks_nobody_for_a_row_of_its_own_and_waits_with_one_that_was_queued(
+    acme: Simulation, settings: Any, monkeypatch: pytest.MonkeyPatch, held_back_by: str
+) -> None:
+    if held_back_by == "places":
+        at_once(settings, merchant_at_once=2)
+        on_the_wire(2)
+    else:
+        monkeypatch.setattr(breakers, "wait", lambda _: 60.0)
+    order = payment()
+    rows.enqueue(key="order-1", json=order)
+    queued = cybs.submit("acme", "POST", PAYMENTS, json=order, idempotency_key="order-1")
+    own = cybs.submit("acme", "POST", PAYMENTS, json=payment(), idempotency_key="order-2")
+    assert (queued.state, queued.attempt) == (RequestState.QUEUED, 0)
+    assert own.state == RequestState.ANSWERED
+
+
 def broken(*_: Any, **__: Any) -> Any:
     raise ZeroDivisionError
 
