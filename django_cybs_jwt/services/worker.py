@@ -25,6 +25,19 @@ POLL: Final = 0.5  # seconds between two looks at an empty queue
 TICK: Final = 60.0  # seconds
 
 
+class InHand:
+    """The ids that threads were given and are not done with."""
+
+    def __init__(self) -> None:
+        self.ids: set[UUID] = set()
+        self.one_ended = threading.Event()
+
+    def end(self, pk: UUID) -> None:
+        """It is done with, and there may be room for another."""
+        self.ids.discard(pk)
+        self.one_ended.set()
+
+
 def run(*, threads: int, drain: bool, stop: threading.Event) -> int:
     """Work until *stop* is set, or with *drain* until nothing is due; returns how many rows.
 
@@ -34,9 +47,10 @@ def run(*, threads: int, drain: bool, stop: threading.Event) -> int:
     are marked.
     """
     done = 0
-    with _beside(stop, drain=drain), _workers(threads, stop) as (give, busy):
+    with _beside(stop, drain=drain), _workers(threads, stop) as (give, hand):
         while not stop.is_set():
-            taken = set(busy)  # before looking: what ends meanwhile was found in vain
+            hand.one_ended.clear()
+            taken = set(hand.ids)  # before looking: what ends meanwhile was found in vain
             found = [pk for pk in _due(limit=threads * 8) if pk not in taken]
             for pk in found:
                 if stop.is_set():
@@ -46,7 +60,8 @@ def run(*, threads: int, drain: bool, stop: threading.Event) -> int:
             if drain and not found and not taken and _is_drained():
                 break
             if not found:
-                stop.wait(0.01 if busy else POLL)
+                # Who is told to stop waits for what is under way in any case.
+                (hand.one_ended if taken else stop).wait(POLL)
     return done
 
 
@@ -101,25 +116,25 @@ def _tick() -> None:
 @contextmanager
 def _workers(
     threads: int, stop: threading.Event
-) -> Iterator[tuple[Callable[[UUID], None], set[UUID]]]:
-    """What takes an id, and the ids that were taken and are not done."""
-    busy: set[UUID] = set()
+) -> Iterator[tuple[Callable[[UUID], None], InHand]]:
+    """What takes an id, and those that were taken and are not done."""
+    hand = InHand()
     if threads == 1:
-        yield (lambda pk: _work(pk, busy)), busy
+        yield (lambda pk: _work(pk, hand)), hand
         return
     waiting: queue.Queue[UUID | None] = queue.Queue(maxsize=threads * 2)
 
     def give(pk: UUID) -> None:
-        busy.add(pk)
+        hand.ids.add(pk)
         waiting.put(pk)
 
     def end() -> None:
         for _ in range(threads):
             waiting.put(None)
 
-    made = [threading.Thread(target=_loop, args=(waiting, busy, stop)) for _ in range(threads)]
+    made = [threading.Thread(target=_loop, args=(waiting, hand, stop)) for _ in range(threads)]
     with _started(made, end=end):
-        yield give, busy
+        yield give, hand
 
 
 @contextmanager
@@ -137,19 +152,19 @@ def _started(threads: Sequence[threading.Thread], *, end: Callable[[], None]) ->
             thread.join()
 
 
-def _loop(waiting: queue.Queue[UUID | None], busy: set[UUID], stop: threading.Event) -> None:
+def _loop(waiting: queue.Queue[UUID | None], hand: InHand, stop: threading.Event) -> None:
     try:
         while (pk := waiting.get()) is not None:
             if not stop.is_set():
-                _work(pk, busy)
+                _work(pk, hand)
     finally:
         connections.close_all()
 
 
-def _work(pk: UUID, busy: set[UUID]) -> None:
+def _work(pk: UUID, hand: InHand) -> None:
     try:
         working.attend(pk)
     except Exception:  # a thread that ends is missing from then on
         logger.exception("Work on request %s ended badly", pk)
     finally:
-        busy.discard(pk)
+        hand.end(pk)

@@ -41,8 +41,8 @@ def run(
     drain: bool = False,
 ) -> None:
     @contextmanager
-    def workers(threads: int, stop: threading.Event) -> Iterator[tuple[Give, set[uuid.UUID]]]:
-        yield give, set()
+    def workers(threads: int, stop: threading.Event) -> Iterator[tuple[Give, worker.InHand]]:
+        yield give, worker.InHand()
 
     monkeypatch.setattr(worker, "_workers", workers)
     monkeypatch.setattr(ticking, "tick", tick)
@@ -178,3 +178,45 @@ def test_who_drains_does_not_tick(monkeypatch: pytest.MonkeyPatch, stop: threadi
     run(monkeypatch, stop, tick=ticked.append, give=lambda _: time.sleep(0.05), drain=True)
 
     assert ticked == []
+
+
+def test_while_a_thread_is_busy_and_nothing_else_is_due_the_database_is_asked_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    due, looks = [uuid.uuid4()], []
+
+    def look(**_: Any) -> list[uuid.UUID]:
+        looks.append(None)
+        return list(due)
+
+    def attend(pk: uuid.UUID) -> None:
+        time.sleep(0.5)
+        due.remove(pk)
+
+    monkeypatch.setattr(worker, "_due", look)
+    monkeypatch.setattr(worker, "_is_drained", lambda: True)
+    monkeypatch.setattr(working, "attend", attend)
+    monkeypatch.setattr(worker, "POLL", 0.2)
+
+    assert worker.run(threads=2, drain=True, stop=threading.Event()) == 1
+    assert len(looks) <= 6
+
+
+def test_what_has_room_once_another_ends_waits_for_no_poll(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = uuid.uuid4(), uuid.uuid4()
+    due = [first]
+
+    def attend(pk: uuid.UUID) -> None:
+        time.sleep(0.1)
+        due[:] = [second] if pk == first else []
+
+    monkeypatch.setattr(worker, "_due", lambda **_: list(due))
+    monkeypatch.setattr(worker, "_is_drained", lambda: True)
+    monkeypatch.setattr(working, "attend", attend)
+    monkeypatch.setattr(worker, "POLL", PATIENCE)
+
+    began = time.monotonic()
+    assert worker.run(threads=2, drain=True, stop=threading.Event()) == 2
+    assert time.monotonic() - began < PATIENCE
