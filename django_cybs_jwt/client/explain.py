@@ -131,6 +131,7 @@ def _request(exchange: Exchange, request: httpx.Request) -> list[Finding]:
     claims = exchange.sealed.claims
     body = request.content
     return [
+        *_encryption(exchange.sealed.request_mle_kid),
         _host(claims.get("request-host"), request.url.host),
         _compare("request-method", str(claims["request-method"]), request.method.lower()),
         _path(str(claims["request-resource-path"]), request.url.raw_path.decode("ascii")),
@@ -143,6 +144,13 @@ def _request(exchange: Exchange, request: httpx.Request) -> list[Finding]:
             Text("Is it the same owner's key?"),
         ),
     ]
+
+
+def _encryption(kid: str | None) -> list[Finding]:
+    if kid is None:
+        return []
+    hint = Text("Is it the gateway's current certificate for this host?")
+    return [_unknown(Text("request MLE kid"), kid, hint)]
 
 
 def _host(claimed: str | None, called: str) -> Finding:

@@ -27,6 +27,7 @@ OF_KEYS: Final = {
     "uncover": Text("Cover fewer merchants"),
     "choose": Text("Choose whom it covers"),
     "gateway-cert": Text("Add a request-MLE certificate"),
+    "gateway-cert-remove": Text("Remove a request-MLE certificate"),
 }
 OF_ORGANIZATIONS: Final = {
     "add": Text("Add an organization"),

@@ -31,7 +31,8 @@ _TYPES: Final = (("content-type", JSON), ("accept", "*/*"))
 class SealedRequest:
     """A request ready to send: these bytes, this path, nothing re-encoded.
 
-    *path* is the request target, *body* the wire bytes, *response_kid* the announced key.
+    *path* is the request target, *body* the wire bytes, *response_kid* the announced key,
+    *request_mle_kid* the certificate that the body is encrypted for, if it is.
     """
 
     method: str
@@ -41,13 +42,18 @@ class SealedRequest:
     body: bytes = field(repr=False)
     claims: dict[str, Any] = field(repr=False)
     kid: str
-    request_encrypted: bool
+    request_mle_kid: str | None
     response_kid: str | None
 
     @property
     def url(self) -> str:
         """The gateway's own URL for this request."""
         return f"https://{self.host}{self.path}"
+
+    @property
+    def request_encrypted(self) -> bool:
+        """True where the body is an encrypted one."""
+        return self.request_mle_kid is not None
 
     @property
     def jti(self) -> str:
@@ -106,7 +112,7 @@ def seal_request(
         body=body,
         claims=claims,
         kid=keys.signing.kid,
-        request_encrypted=wanted,
+        request_mle_kid=_mle_kid(keys.gateway_certificate) if wanted else None,
         response_kid=response_kid,
     )
 
@@ -186,6 +192,10 @@ def _encrypt(
     token = jwe.encrypt(body, certificate, now=now, content_type=profile.content_type_header)
     envelope = b'{"encryptedRequest":"' + token.encode("ascii") + b'"}'
     return envelope, tuple(pair for pair in headers if pair[0] != "content-type")
+
+
+def _mle_kid(certificate: GatewayCertificate | None) -> str | None:
+    return certificate.kid if certificate else None
 
 
 def _announced(keys: MerchantKeys, response_mle: ResponseMLE) -> str | None:

@@ -39,6 +39,7 @@ class SignedRequest:
     key_id: str
     request_encrypted: bool
     claims: dict[str, Any] = field(repr=False)
+    request_mle_kid: str | None = None
 
     def redacted(self) -> dict[str, Any]:
         """What would be sent, without signature and body: safe for a terminal or a ticket."""
@@ -50,6 +51,7 @@ class SignedRequest:
             "key_id": self.key_id,
             "claims": self.claims,
             "request_encrypted": self.request_encrypted,
+            "request_mle_kid": self.request_mle_kid,
             "body_bytes": len(self.body),
         }
 
@@ -211,6 +213,7 @@ def _signed(
         key_id=sealed.kid,
         request_encrypted=sealed.request_encrypted,
         claims=sealed.claims,
+        request_mle_kid=sealed.request_mle_kid,
     )
 
 

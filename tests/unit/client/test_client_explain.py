@@ -370,6 +370,7 @@ def test_the_report_reads_from_top_to_bottom() -> None:
         "v-c-merchant-id",
         "kid",
         "certificate CN",
+        "request MLE kid",
         "request-host",
         "request-method",
         "request-resource-path",

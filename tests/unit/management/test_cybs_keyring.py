@@ -131,6 +131,16 @@ def test_a_certificate_that_is_there_is_not_stored_again(certificate: Path) -> N
 
 
 @pytest.mark.usefixtures("cybs_ring")
+def test_a_certificate_is_removed_once(certificate: Path) -> None:
+    run("cybs_gateway_cert", "add", str(certificate), "--host", HOST)
+    remove = ("cybs_gateway_cert", "remove", "1" * 22, "--host", HOST)
+    assert run(*remove).out.splitlines()[-1] == "Removed."
+    assert not GatewayCertificate.objects.exists()
+    again = run(*remove)
+    assert (again.code, "`cybs_gateway_cert list` shows" in again.err) == (2, True)
+
+
+@pytest.mark.usefixtures("cybs_ring")
 @pytest.mark.parametrize(
     ("content", "host", "code"),
     [(b"text", HOST, 1), (None, HOST, 2), (b"", "no host", 1), (b"", HOST, 1)],

@@ -194,6 +194,18 @@ def test_explain_on_a_401_names_the_suspect_and_shows_no_signature(
     assert CARD not in ended.err
 
 
+def test_explain_and_a_dry_run_name_the_certificate_that_the_body_is_encrypted_for(
+    simulator: Simulation, body: str
+) -> None:
+    certificate = signing.keys_for("acme").gateway_certificate
+    assert certificate is not None
+    encrypted = (*PAYMENTS, "--data", body, "--mle", "on")
+    assert f"request_mle_kid: {certificate.kid}\n" in run(*encrypted, "--dry-run").out
+    inject(simulator, "clock_skew", seconds=3600.0)
+    assert f"request MLE kid: {certificate.kid} " in run(*encrypted, "--explain").err
+    assert "request MLE kid" not in run(*PAYMENTS, "--data", body, "--mle", "off", "--explain").err
+
+
 def test_a_database_that_fails_behind_the_answer_does_not_change_what_it_was(
     simulator: Simulation, body: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

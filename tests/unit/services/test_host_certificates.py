@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.utils import timezone
 
@@ -19,7 +20,7 @@ from django_cybs_jwt.exceptions import (
     WrongKeyFile,
 )
 from django_cybs_jwt.models import Credential, GatewayCertificate, KeyEvent, Organization
-from django_cybs_jwt.services import gateway_certificates, rotation, signing, withdrawal
+from django_cybs_jwt.services import epoch, gateway_certificates, rotation, signing, withdrawal
 from django_cybs_jwt.testing import material
 from tests.unit.services import enrolment
 from tests.unit.services.enrolment import HOST, OTHER_HOST
@@ -39,6 +40,18 @@ def add(
     return gateway_certificates.add(
         gateway.pem.encode(), host=host, actor="tests", now=timezone.now(), preferred=preferred
     )
+
+
+def made_again(row: GatewayCertificate) -> material.GatewayMaterial:
+    certificate = x509.load_pem_x509_certificate(row.certificate.encode())
+    key = material.rsa_key(name="gw own")
+    return material.GatewayMaterial(
+        certificate=certificate, private_key=key, kid=row.key_id, pem=row.certificate
+    )
+
+
+def remove(key_id: str) -> list[GatewayCertificate]:
+    return gateway_certificates.remove(key_id, host=HOST, actor="tests", now=timezone.now())
 
 
 def merchant(gateway: material.GatewayMaterial | None, org_id: str = "acme") -> Organization:
@@ -173,6 +186,69 @@ def test_adding_is_audited_with_kid_and_fingerprint() -> None:
     assert (event.action, event.organization) == ("gateway-cert", f"@{HOST}")
     assert event.reason == f"kid {row.key_id} fingerprint {row.fingerprint}"
     assert row.source == "added by tests"
+
+
+def test_a_certificate_that_is_not_the_gateways_is_refused_with_the_setting_that_names_it(
+    settings: Any,
+) -> None:
+    merchants = made("acme", common_name="acme")
+    with pytest.raises(WrongKeyFile, match="'acme', not of the gateway") as no:
+        add(merchants)
+    assert "(CyberSource_SJC_US)" in str(no.value)
+    assert "GATEWAY_CERTIFICATE_NAMES" in str(no.value)
+    assert not GatewayCertificate.objects.exists()
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "GATEWAY_CERTIFICATE_NAMES": ["ACME"]}
+    assert add(merchants).common_name == "acme"
+
+
+def test_the_one_that_is_preferred_last_goes_first_whatever_began_later() -> None:
+    now = timezone.now()
+    merchant(None)
+    older, newer = made("older", not_before=now - 9 * DAY), made("newer", not_before=now - DAY)
+    elsewhere = add(made("elsewhere"), host=OTHER_HOST, preferred=True)
+    add(newer, preferred=True)
+    add(older, preferred=True)
+    assert used() == older.kid
+    assert KeyEvent.objects.latest("seq").reason.endswith(f"; no longer preferred: {newer.kid}")
+    add(newer, preferred=True)
+    assert used() == newer.kid
+    elsewhere.refresh_from_db()
+    assert elsewhere.preferred
+
+
+def test_two_that_were_preferred_at_once_are_put_in_order_by_one_that_is_there() -> None:
+    row, _other = add(made("one"), preferred=True), add(made("two"))
+    GatewayCertificate.objects.update(preferred=True)
+    add(made_again(row), preferred=True)
+    assert list(GatewayCertificate.objects.filter(preferred=True)) == [row]
+    events = KeyEvent.objects.count()
+    add(made_again(row), preferred=True)
+    assert KeyEvent.objects.count() == events, "nothing changed"
+
+
+def test_what_was_added_can_be_taken_back_which_is_audited_and_told_to_all() -> None:
+    own = made("own")
+    merchant(own)
+    row = add(made("wrong"), preferred=True)
+    assert used() == row.key_id
+    before = epoch.value()
+    (removed,) = remove(row.key_id)
+    assert removed == row
+    assert used() == own.kid
+    assert epoch.value() != before
+    event = KeyEvent.objects.latest("seq")
+    assert (event.action, event.organization) == ("gateway-cert-remove", f"@{HOST}")
+    assert event.reason == f"kid {row.key_id} fingerprint {row.fingerprint}"
+
+
+def test_what_came_with_a_p12_or_serves_another_host_is_not_taken_back() -> None:
+    own, elsewhere = made("own"), made("elsewhere")
+    merchant(own)
+    add(elsewhere, host=OTHER_HOST)
+    with pytest.raises(WrongKeyFile, match="came with an organization's P12"):
+        remove(own.kid)
+    assert remove(elsewhere.kid) == []
+    assert GatewayCertificate.objects.count() == 2
 
 
 def test_der_is_taken_too() -> None:

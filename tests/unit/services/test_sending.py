@@ -479,6 +479,17 @@ def test_a_name_with_its_host_is_understood_everywhere(simulator: Simulation) ->
     assert cybs.keys_for(name).merchant == "acme"
 
 
+def test_a_redacted_request_names_the_certificate_that_its_body_is_encrypted_for(
+    simulator: Simulation,
+) -> None:
+    body = json.dumps(PAYMENT).encode()
+    certificate = cybs.keys_for("acme").gateway_certificate
+    assert certificate is not None
+    encrypted = cybs.sign("acme", "POST", PATH, body, mle=True)
+    assert encrypted.redacted()["request_mle_kid"] == certificate.kid
+    assert cybs.sign("acme", "POST", PATH, body, mle=False).redacted()["request_mle_kid"] is None
+
+
 def test_a_redacted_request_tells_everything_but_signature_and_body(simulator: Simulation) -> None:
     signed = cybs.sign("acme", "POST", PATH, json.dumps(PAYMENT).encode(), mle=False)
     facts = signed.redacted()
