@@ -32,6 +32,7 @@ MERCHANTS = ("shoes", "books", "garden")
 READ_BY_SETTINGS = (
     "CELERY_BROKER_URL",
     "CYBS_BASE_URLS",
+    "CYBS_CA_BUNDLE",
     "CYBS_DOORBELL",
     "CYBS_KEYRING_FILE",
     "DATABASE_URL",

@@ -17,6 +17,8 @@ CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL") or "filesystem://"
 # Where no Celery worker runs, `cybs_worker` looks by itself and needs no ring.
 DOORBELL = os.environ.get("CYBS_DOORBELL") or None
 BASE_URLS = parse_base_urls(os.environ.get("CYBS_BASE_URLS") or "{}")
+# Of a gateway that no public authority vouches for, like `cybs_simulator --tls`.
+CA_BUNDLE = os.environ.get("CYBS_CA_BUNDLE") or None
 
 # A platform of your own keeps this out of the source; the example has nothing to protect.
 SECRET_KEY = "example-only-not-a-secret"  # noqa: S105
@@ -84,5 +86,6 @@ if CELERY_BROKER_URL.startswith("filesystem"):
 CYBS_JWT = {
     "KEYRING_FILE": KEYRING_FILE,
     "BASE_URLS": BASE_URLS,
+    "CA_BUNDLE": CA_BUNDLE,
     "DOORBELL": DOORBELL,
 }

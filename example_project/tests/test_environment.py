@@ -57,6 +57,17 @@ def test_a_command_says_what_is_wrong_and_ends_with_2(name: str) -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_a_gateway_with_a_certificate_of_its_own_is_trusted_by_the_environment() -> None:
+    ended = subprocess.run(
+        [sys.executable, str(MANAGE), "diffsettings", "--output", "unified"],
+        env=os.environ | {"CYBS_CA_BUNDLE": "/own/ca.pem"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "'CA_BUNDLE': '/own/ca.pem'" in ended.stdout
+
+
 def test_the_demo_keeps_to_its_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     text = (MANAGE.parent / "example" / "settings.py").read_text()
     read = {name for name in demo.READ_BY_SETTINGS if f'"{name}"' in text}

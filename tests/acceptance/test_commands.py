@@ -248,6 +248,8 @@ def test_a_tls_simulator_is_trusted_by_the_bundle_it_names(acme: Project) -> Non
         url = announced(process)
         assert url.startswith("https://127.0.0.1:")
         acme.settings |= {"BASE_URLS": {HOST: url}, "CA_BUNDLE": next_line(process).split()[-1]}
+        bundle = acme.settings["CA_BUNDLE"]
+        assert next_line(process).strip().endswith(f": export CYBS_CA_BUNDLE={bundle}")
         ended = acme.run("cybs_send", "acme", "GET", "/tss/v2/transactions/1", "--json")
         process.send_signal(signal.SIGINT)
     assert ended.returncode == 1, ended.stderr.decode()

@@ -51,6 +51,7 @@ class Command(CybsCommand):
         self.stdout.write(f"Simulator at {address.base_url}; control under /__simulator/.")
         if address.ca_bundle:
             self.stdout.write(f"Clients trust it with CYBS_JWT['CA_BUNDLE'] = {address.ca_bundle}")
+            self.stdout.write(f"In the example project: export CYBS_CA_BUNDLE={address.ca_bundle}")
         self.stdout.flush()
 
 
