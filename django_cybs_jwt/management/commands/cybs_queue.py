@@ -191,14 +191,17 @@ def _by_merchant(found: Numbers) -> list[dict[str, Any]]:
 
 
 def _grouped(found: Numbers, by: Iterable[str]) -> list[dict[str, Any]]:
-    """One entry for each merchant or host that waits, with its count in every open state."""
+    """One entry for each merchant or host that waits, with its count in every open state.
+
+    Its oldest is that of all of them: who has only a question open does not wait 0 seconds.
+    """
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
     for each in found.waits:
         key = tuple(getattr(each, name) for name in by)
         named = dict(zip(by, key, strict=True))
         group = groups.setdefault(key, named | dict.fromkeys(OPEN, 0) | {"oldest_seconds": 0.0})
         group[each.state] += each.count
-        if each.state == RequestState.QUEUED and each.since is not None:
+        if each.since is not None:
             waited = round((found.at - each.since).total_seconds(), 3)
             group["oldest_seconds"] = max(group["oldest_seconds"], waited)
     return list(groups.values())

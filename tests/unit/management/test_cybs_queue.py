@@ -82,6 +82,20 @@ def test_json_counts_every_state_and_tells_the_oldest(acme: Simulation) -> None:
     assert (host["host"], host["QUEUED"], host["IN_DOUBT"], host["PARKED"]) == (HOST, 2, 1, 1)
 
 
+@pytest.mark.parametrize("state", ["QUEUED", "SENDING", "IN_DOUBT", "PARKED"])
+def test_the_oldest_of_a_merchant_is_told_in_whatever_state_it_waits(
+    acme: Simulation, state: str
+) -> None:
+    put(state, since=300)
+    put("QUEUED", since=30)
+    put("QUEUED", since=-3600, merchant="books")  # planned for later: it does not wait
+    found = queue("--json").json
+    acmes, books = found["merchants"]
+    assert acmes["oldest_seconds"] == pytest.approx(300, abs=20)
+    assert books["oldest_seconds"] == 0
+    assert found["hosts"][0]["oldest_seconds"] == pytest.approx(300, abs=20)
+
+
 def test_a_postponement_does_not_make_a_wait_younger(
     acme: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
