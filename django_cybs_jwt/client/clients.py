@@ -86,7 +86,7 @@ class Client(httpx.Client):
                 finally:
                     wire.close()
         except httpx.RequestError as error:
-            raise trace.classify(error) from error
+            raise trace.classify(error, base_url=parcel.base_url) from error
         trace.ended()
         return parcel.open(wire, reading)
 
@@ -153,7 +153,7 @@ class AsyncClient(httpx.AsyncClient):
                 finally:
                     await wire.aclose()
         except httpx.RequestError as error:
-            raise trace.classify(error) from error
+            raise trace.classify(error, base_url=parcel.base_url) from error
         trace.ended()
         return parcel.open(wire, reading)
 

@@ -5,7 +5,6 @@ Never from an exception's name, which may mean either.
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from typing import Any
 
 import httpx
 
-from django_cybs_jwt.exceptions import CybsError, NotSent, OutcomeUnknown, SendError
+from django_cybs_jwt.client.unsent import is_of_certificate, not_sent
+from django_cybs_jwt.exceptions import CybsError, OutcomeUnknown, SendError
 
 # Without trace events, as with a transport of the caller's own, only these prove it.
 _BEFORE_SENDING = (
@@ -69,6 +69,7 @@ class Trace:
         self._answered = False
         self._tunnelling = False
         self._refused_certificate = False
+        self._peer = ""
 
     def record(self, name: str, info: Mapping[str, Any]) -> None:
         """The trace callback for a synchronous client."""
@@ -76,6 +77,8 @@ class Trace:
             return
         self.events.append(name)
         self._moments.append(time.monotonic())
+        if name.endswith("connect_tcp.started") and "host" in info:
+            self._peer = f"{info['host']}:{info.get('port')}"
         if name.endswith("receive_response_headers.complete"):
             self.answered(_status(info.get("return_value")))
         if self._watch is not None:
@@ -136,16 +139,18 @@ class Trace:
         """True where it is proved that nothing left; *error* counts where no events are told."""
         return not self.sent and (bool(self.events) or isinstance(error, _BEFORE_SENDING))
 
-    def classify(self, error: Exception) -> SendError:
-        """NotSent where it is proved that nothing left, else OutcomeUnknown."""
-        kind = type(error).__name__
+    def classify(self, error: Exception, *, base_url: str = "") -> SendError:
+        """NotSent where it is proved that nothing left, else OutcomeUnknown.
+
+        *base_url* is where BASE_URLS sends the host, to be named where nobody listens there.
+        """
         if self.proves_not_sent(error):
-            self._refused_certificate = _is_of_certificate(error)
-            return NotSent("Nothing was sent ({error}); sending again is safe.", error=kind)
+            self._refused_certificate = is_of_certificate(error)
+            return not_sent(error, self._peer, base_url)
         return OutcomeUnknown(
             "The request left and no usable answer came back ({error}). "
             "Look the transaction up before sending it again.",
-            error=kind,
+            error=type(error).__name__,
         )
 
     @contextmanager
@@ -185,11 +190,3 @@ def _status(result: Any) -> int | None:
     """HTTP/1.1 reports (version, status, ...), HTTP/2 (status, ...)."""
     members = result if isinstance(result, tuple) else ()
     return next((member for member in members if isinstance(member, int)), None)
-
-
-def _is_of_certificate(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -41,6 +41,11 @@ class Parcel:
         return datetime.fromtimestamp(self.sealed.claims["exp"], UTC)
 
     @property
+    def base_url(self) -> str:
+        """Where BASE_URLS sends it; empty where it goes to the host itself."""
+        return self.config.base_urls.get(self.sealed.host, "")
+
+    @property
     def unread(self) -> bytes:
         """What has arrived of the reply, as it was on the wire."""
         return self.reading.body() if self.reading is not None else b""

@@ -91,8 +91,41 @@ def test_what_never_connected_was_not_sent(sender: Sender, unreachable: Any, kin
         settings = config(url, timeout=Timeout(connect=patience, read=2.0))
         with pytest.raises(NotSent) as caught:
             sender.send(keys_of(), settings, [PAY])
-    assert caught.value.facts == {"error": kind}
+    assert caught.value.facts["error"] == kind
     assert_shows_only_the_sealed_form(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("unreachable", "told"),
+    [
+        (
+            refusing,
+            r": 127\.0\.0\.1:\d+ refuses connections\. CYBS_JWT\['BASE_URLS'\] sends it there",
+        ),
+        (unknown_to_dns, r": the name of gateway\.invalid:443 does not resolve\."),
+        (
+            with_a_certificate_nobody_trusts,
+            r"127\.0\.0\.1:\d+ is not trusted \(.+\)\. Trying again does not help\. .+CA_BUNDLE",
+        ),
+        (without_tls, r"Nothing was sent \(ConnectError\); sending again is safe\."),
+    ],
+)
+def test_what_was_not_sent_says_why_and_what_helps(
+    sender: Sender, unreachable: Any, told: str
+) -> None:
+    with unreachable() as url, pytest.raises(NotSent, match=told):
+        sender.send(keys_of(), config(url, timeout=Timeout(connect=30.0, read=2.0)), [PAY])
+
+
+@pytest.mark.parametrize("base_url", ["", "http://elsewhere.example:9000"])
+def test_a_peer_that_base_urls_does_not_name_is_not_laid_to_it(base_url: str) -> None:
+    trace = Trace()
+    trace.record("connection.connect_tcp.started", {"host": "proxy.example", "port": 3128})
+    error = httpx.ConnectError("no")
+    error.__cause__ = ExceptionGroup("each address", [OSError("no"), ConnectionRefusedError("no")])
+    told = str(trace.classify(error, base_url=base_url))
+    assert "proxy.example:3128 refuses connections" in told
+    assert "BASE_URLS" not in told
 
 
 def test_whatever_fails_once_a_byte_has_left_is_an_unknown_outcome(sender: Sender) -> None:
