@@ -32,6 +32,7 @@ OF_KEYS: Final = {
 OF_ORGANIZATIONS: Final = {
     "add": Text("Add an organization"),
     "disable": Text("Disable an organization"),
+    "enable": Text("Enable an organization"),
     "response-mle": Text("Set response MLE"),
     "offboard": Text("Offboard"),
 }

@@ -100,7 +100,13 @@ def _take_turn(place: KeySlot) -> None:
     audit.take_turn()
     owner = Organization.objects.get(pk=slot.organization_id)
     if not owner.active:
-        raise OrganizationInactive("{owner} is disabled; no key is stored for it.", owner=owner)
+        raise OrganizationInactive(
+            "{owner} is disabled; no key is stored for it. "
+            "`manage.py cybs_org enable {owner}` takes that back.",
+            page="{owner} is disabled; no key is stored for it. "
+            "Who runs commands here can enable it again.",
+            owner=owner,
+        )
 
 
 def listing() -> QuerySet[Credential]:

@@ -1,4 +1,4 @@
-"""Name, add, list and disable organizations."""
+"""Name, add, list, disable and enable organizations."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from django_cybs_jwt import conf
 from django_cybs_jwt.exceptions import (
     OrganizationAmbiguous,
     OrganizationConflict,
+    OrganizationInactive,
     OrganizationNotFound,
 )
 from django_cybs_jwt.models import Organization
@@ -159,13 +160,23 @@ def add(
 
 def disable(name: str, *, actor: str, reason: str = "") -> Organization:
     """Stop an organization: nothing is signed for it, by its own key or another's."""
-    organization = find(name)
-    with transaction.atomic():
-        Organization.objects.filter(pk=organization.pk).update(active=False)
-        _record("disable", organization, actor=actor, reason=reason)
-        epoch.bump()
-    organization.active = False
-    return organization
+    return _set_active("disable", name, actor=actor, reason=reason)
+
+
+def enable(name: str, *, actor: str, reason: str = "") -> Organization:
+    """Take back `disable`: its keys sign again, those that were destroyed since do not."""
+    return _set_active("enable", name, actor=actor, reason=reason)
+
+
+def check_active(organization: Organization) -> None:
+    """OrganizationInactive, with the way back, where it is disabled."""
+    if not organization.active:
+        raise OrganizationInactive(
+            "{organization} is disabled. `manage.py cybs_org enable {organization}` takes that "
+            "back.",
+            page="{organization} is disabled. Who runs commands here can enable it again.",
+            organization=organization,
+        )
 
 
 def set_response_mle(name: str, policy: str, *, actor: str) -> Organization:
@@ -182,6 +193,16 @@ def set_response_mle(name: str, policy: str, *, actor: str) -> Organization:
         _record("response-mle", organization, actor=actor, reason=policy or "the project's")
         epoch.bump()
     organization.response_mle = policy
+    return organization
+
+
+def _set_active(action: str, name: str, *, actor: str, reason: str) -> Organization:
+    organization = find(name)
+    organization.active = action == "enable"
+    with transaction.atomic():
+        Organization.objects.filter(pk=organization.pk).update(active=organization.active)
+        _record(action, organization, actor=actor, reason=reason)
+        epoch.bump()
     return organization
 
 

@@ -22,7 +22,6 @@ from django_cybs_jwt.exceptions import (
     ConfigurationError,
     KeyMismatch,
     LiveRefused,
-    OrganizationInactive,
     SealingError,
 )
 from django_cybs_jwt.models import Coverage, Credential, Organization, Purpose
@@ -40,6 +39,7 @@ from django_cybs_jwt.services import (
     key_cache,
     merchant_rows,
     opened_keys,
+    organizations,
     resolution,
 )
 from django_cybs_jwt.services.key_cache import KEEP, Entry, KeyCache
@@ -156,11 +156,11 @@ def _checked(entry: Entry[MerchantKeys]) -> MerchantKeys:
 def _assemble(org_id: str, now: datetime) -> Entry[MerchantKeys]:
     merchant, seen = merchant_rows.merchant(org_id)
     check_side(merchant.live, merchant.host)
-    _check_active(merchant)
+    organizations.check_active(merchant)
     rows = merchant_rows.keys(merchant)
     signing = resolution.signing_key(merchant, rows, now=now)
     owner = signing.organization
-    _check_active(owner)
+    organizations.check_active(owner)
     policy = _response_mle(merchant) or conf.current().RESPONSE_MLE
     announced = (
         None if policy == "never" else resolution.response_key(merchant, owner, rows, now=now)
@@ -209,11 +209,6 @@ def _response_mle(merchant: Organization) -> ResponseMLE | None:
         if policy == merchant.response_mle:
             return policy  # type: ignore[no-any-return]  # get_args() is untyped
     return None
-
-
-def _check_active(organization: Organization) -> None:
-    if not organization.active:
-        raise OrganizationInactive("{organization} is disabled.", organization=organization)
 
 
 def signing_key(row: Credential, owner: Organization) -> SigningKey:

@@ -8,7 +8,7 @@ from itertools import chain
 
 from django.db.models import QuerySet
 
-from django_cybs_jwt.exceptions import NoKey, OrganizationInactive
+from django_cybs_jwt.exceptions import NoKey
 from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, Purpose
 from django_cybs_jwt.protocol import MerchantKeys
 from django_cybs_jwt.services import coverage, force, organizations, resolution, signing
@@ -51,8 +51,7 @@ def check_speaks_for(credential: Credential, acting_as: str) -> None:
         raise NoKey(
             "{owner}'s key does not cover {acting_as}.", owner=owner.org_id, acting_as=acting_as
         )
-    if not merchant.active:
-        raise OrganizationInactive("{merchant} is disabled.", merchant=merchant)
+    organizations.check_active(merchant)
 
 
 def covers(credential: Credential, acting_as: str) -> bool:

@@ -23,7 +23,6 @@ from django_cybs_jwt.exceptions import (
     CybsError,
     InvalidTransition,
     MLEDecryptError,
-    OrganizationInactive,
     SendError,
 )
 from django_cybs_jwt.models import Credential, Organization, Purpose, State, Verdict
@@ -35,6 +34,7 @@ from django_cybs_jwt.services import (
     keys,
     lifecycle,
     opened_keys,
+    organizations,
     rotation,
     trial_keys,
 )
@@ -187,10 +187,7 @@ def _check_allowed(credential: Credential, acting_as: str | None) -> None:
             key_id=credential.key_id,
             state=credential.state,
         )
-    if not credential.organization.active:
-        raise OrganizationInactive(
-            "{organization} is disabled.", organization=credential.organization
-        )
+    organizations.check_active(credential.organization)
     if acting_as is not None:
         trial_keys.check_speaks_for(credential, acting_as)
 

@@ -1,9 +1,9 @@
-"""Add, list, disable and offboard organizations."""
+"""Add, list, disable, enable and offboard organizations."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import CommandParser
 from django.utils import timezone
@@ -12,14 +12,21 @@ from django_cybs_jwt.management.base import CybsCommand, actor
 from django_cybs_jwt.models import Organization
 from django_cybs_jwt.services import offboarding, organizations
 
+DONE: Final = {
+    "add": "Added",
+    "disable": "Disabled",
+    "enable": "Enabled",
+    "response-mle": "Changed",
+}
+
 
 class Command(CybsCommand):
     """Organizations: portfolios, merchant accounts, merchants."""
 
-    help = "Add, list, disable or offboard organizations."
+    help = "Add, list, disable, enable or offboard organizations."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Verbs: add, list, disable, response-mle, offboard."""
+        """Verbs: add, list, disable, enable, response-mle, offboard."""
         super().add_arguments(parser)
         verbs = parser.add_subparsers(dest="verb", required=True)
         add = verbs.add_parser("add", help="Store an organization.")
@@ -31,8 +38,10 @@ class Command(CybsCommand):
         add.add_argument("--name", default="")
         listing = verbs.add_parser("list", help="Show what is stored.")
         disable = verbs.add_parser("disable", help="Sign nothing for it any more.")
-        disable.add_argument("org_id", help="ORG_ID or ORG_ID@HOST.")
-        disable.add_argument("--reason", default="")
+        enable = verbs.add_parser("enable", help="Take back disable.")
+        for verb in (disable, enable):
+            verb.add_argument("org_id", help="ORG_ID or ORG_ID@HOST.")
+            verb.add_argument("--reason", default="")
         policy = verbs.add_parser("response-mle", help="Its own policy for encrypted replies.")
         policy.add_argument("org_id", help="ORG_ID or ORG_ID@HOST.")
         policy.add_argument("policy", choices=["required", "ask", "never", "default"])
@@ -50,7 +59,7 @@ class Command(CybsCommand):
         offboard.add_argument(
             "--abandon", action="store_true", help="Give up requests that are in doubt."
         )
-        for verb in (add, listing, disable, policy, offboard):
+        for verb in (add, listing, disable, enable, policy, offboard):
             super().add_arguments(verb)
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -69,8 +78,7 @@ class Command(CybsCommand):
         if options["json"]:
             self.say_json(_facts(row))
         else:
-            done = {"add": "Added", "disable": "Disabled", "response-mle": "Changed"}
-            self.stdout.write(f"{done[options['verb']]} {row.kind} {row}.")
+            self.stdout.write(f"{DONE[options['verb']]} {row.kind} {row}.")
 
     def _offboard(self, options: dict[str, Any]) -> None:
         name, now = options["org_id"], timezone.now()
@@ -95,10 +103,12 @@ class Command(CybsCommand):
         if options["verb"] == "response-mle":
             chosen = options["policy"].replace("default", "")
             return organizations.set_response_mle(options["org_id"], chosen, actor=actor(options))
-        if options["verb"] == "disable":
-            return organizations.disable(
+        if options["verb"] in ("disable", "enable"):
+            change = getattr(organizations, options["verb"])
+            row: Organization = change(
                 options["org_id"], actor=actor(options), reason=options["reason"]
             )
+            return row
         return organizations.add(
             options["org_id"],
             actor=actor(options),

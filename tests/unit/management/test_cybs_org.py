@@ -107,6 +107,16 @@ def test_disable_tells_the_trail_who_and_why() -> None:
     assert (event.actor, event.reason) == ("mara", "closed")
 
 
+def test_enable_takes_disable_back() -> None:
+    add()
+    run("cybs_org", "disable", "acme")
+    ended = run("cybs_org", "enable", "acme", "--reason", "a mistake", "--user", "mara")
+    assert ended.out.startswith("Enabled merchant acme@")
+    assert run("cybs_org", "list", "--json").json[0]["active"] is True
+    event = KeyEvent.objects.get(action="enable")
+    assert (event.actor, event.reason) == ("mara", "a mistake")
+
+
 def test_add_tells_the_trail_who_and_on_which_side() -> None:
     add("--user", "mara", org_id="pf", kind="portfolio")
     add("--user", "mara", "--parent", "pf")

@@ -7,16 +7,18 @@ from collections.abc import Callable
 import pytest
 from django.forms.models import model_to_dict
 
+from django_cybs_jwt import texts
 from django_cybs_jwt.exceptions import (
     CybsError,
     InvalidHost,
     OrganizationAmbiguous,
     OrganizationConflict,
+    OrganizationInactive,
     OrganizationNotFound,
 )
 from django_cybs_jwt.models import KeyEvent, Organization
 from django_cybs_jwt.protocol.hosts import PRESETS
-from django_cybs_jwt.services import merchant_rows, organizations
+from django_cybs_jwt.services import merchant_rows, organizations, signing
 from tests.unit.services import enrolment
 from tests.unit.services.enrolment import HOST, LIVE_HOST, OTHER_HOST
 
@@ -214,6 +216,23 @@ def test_disabling_is_stored_and_audited() -> None:
     assert Organization.objects.get().active is False
     event = KeyEvent.objects.get(action="disable")
     assert (event.actor, event.reason) == ("operator", "closed")
+
+
+def test_enabling_takes_a_disabling_back_which_the_error_says() -> None:
+    enrolment.shared_secret(enrolment.organization())
+    organizations.disable("acme", actor="operator")
+    signing.forget()
+    with pytest.raises(OrganizationInactive) as caught:
+        signing.keys_for("acme")
+    assert "`manage.py cybs_org enable acme@" in str(caught.value)
+    with texts.on_page():
+        assert "manage.py" not in str(caught.value)
+    row = organizations.enable("acme", actor="operator", reason="a mistake")
+    assert row.active
+    signing.forget()
+    assert signing.keys_for("acme").merchant == "acme"
+    event = KeyEvent.objects.latest("seq")
+    assert (event.action, event.actor, event.reason) == ("enable", "operator", "a mistake")
 
 
 def test_the_list_brings_each_parent_without_a_query_of_its_own(
