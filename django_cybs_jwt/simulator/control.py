@@ -76,7 +76,8 @@ class Control:
     def _add_organization(self, request: SimRequest) -> SimAnswer:
         document = _document(request)
         if not set(document) <= set(_ORGANIZATION) or "org_id" not in document:
-            raise ValueError(f"An organization has org_id and {', '.join(_ORGANIZATION)}.")
+            others = ", ".join(name for name in _ORGANIZATION if name != "org_id")
+            raise ValueError(f"An organization has org_id and may have {others}.")
         covers = document.get("covers", [])
         values = [v for k, v in document.items() if k != "covers"]
         if not isinstance(covers, list) or not all(isinstance(v, str) for v in values + covers):

@@ -46,6 +46,10 @@ class FaultKind(StrEnum):
     BROKEN_JWE = "broken_jwe"
     UNKNOWN_KID = "unknown_kid"
 
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise ValueError(f"A kind is one of {', '.join(cls)}; {str(value)[:80]!r} is none.")
+
 
 _YEAR: Final = 365 * 24 * 3600.0
 _NEEDS_SECONDS: Final = (FaultKind.LATENCY, FaultKind.CLOCK_SKEW)
@@ -126,7 +130,10 @@ class Fault:
     def from_json(cls, document: Mapping[str, Any]) -> Fault:
         """Read a fault from a JSON object, or raise ValueError."""
         if not set(document) <= set(_MEMBERS) or "kind" not in document:
-            raise ValueError(f"A fault has kind and may have {', '.join(_MEMBERS)}.")
+            others = ", ".join(name for name in _MEMBERS if name != "kind")
+            raise ValueError(
+                f"A fault has kind and may have {others}. A kind is one of {', '.join(FaultKind)}."
+            )
         for name, value in document.items():
             # bool is an int to Python, never to us.
             if not isinstance(value, _MEMBERS[name]) or (

@@ -30,6 +30,10 @@ class Operation(StrEnum):
     TRANSACTION = "transaction"
     UNKNOWN = "unknown"
 
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise ValueError(f"An operation is one of {', '.join(cls)}; {str(value)[:80]!r} is none.")
+
 
 MONEY = frozenset(
     {

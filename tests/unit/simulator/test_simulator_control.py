@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import secrets
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from django_cybs_jwt.simulator import Gateway, SimAnswer, SimRequest
+from django_cybs_jwt.simulator import FaultKind, Gateway, SimAnswer, SimRequest
 from tests.unit.simulator.callers import Caller, Clock, certificate, pem
 
 
@@ -125,6 +127,31 @@ def test_an_organization_that_cannot_be_registered_is_explained(
 
     assert answer.status == 400
     assert json.loads(answer.body)["error"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "told"),
+    [
+        ("organizations", {}, "has org_id and may have kid, host, "),
+        ("faults", {}, "has kind and may have times, probability, "),
+        ("faults", {}, "A kind is one of latency, clock_skew, "),
+        ("faults", {"kind": "latancy"}, "A kind is one of latency, clock_skew, "),
+        ("faults", {"kind": "page", "operation": "x"}, "An operation is one of authorization, "),
+    ],
+    ids=repr,
+)
+def test_a_refusal_lists_what_may_stand_there_and_each_once(
+    gateway: Gateway, name: str, document: dict[str, str], told: str
+) -> None:
+    error = json.loads(control(gateway, "POST", name, document).body)["error"]
+    assert told in error
+    assert error.count("org_id") <= 1
+
+
+def test_the_documents_list_every_kind_of_fault_as_the_code_does() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "testing.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .* \|.*\|$", page, re.MULTILINE)
+    assert rows[rows.index("kind") + 1 :][: len(FaultKind)] == list(FaultKind)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b'{"kind": NaN}', b"{" * 10_000])
