@@ -288,7 +288,10 @@ class ReplyNotEncrypted(ReplyUnreadable):
 
 
 class MLEDecryptError(ReplyUnreadable):
-    """The encrypted answer does not open with this owner's response keys."""
+    """The encrypted answer does not open with this owner's response keys.
+
+    The request was probably processed: look it up before sending it again.
+    """
 
 
 class GatewayRefused(SendError):

@@ -25,6 +25,7 @@ from django_cybs_jwt.protocol import (
 )
 from django_cybs_jwt.protocol.headers import Headers
 from django_cybs_jwt.protocol.keys import ResponseMLE
+from django_cybs_jwt.texts import Text
 
 PLACEHOLDER: Final = "gateway.invalid"
 """Stands for the merchant's host until its keys, and with them the host, are known."""
@@ -172,6 +173,8 @@ def open_reply(
     except ReplyUnreadable as error:
         # No response reaches the caller, so what the gateway's support asks for goes with it.
         error.facts |= {"status_code": wire.status_code, "correlation_id": correlation_id}
+        if kid := error.facts.get("kid"):
+            error.text = Text("{told} Its key ID is {kid!r:.80}.", told=error.text, kid=kid)
         raise
     exchange = Exchange(
         sealed=sealed,

@@ -47,6 +47,7 @@ LONGEST_ACTOR: Final = 150
 _NEVER_AN_ARGUMENT: Final = (
     " A password or secret comes from a variable, a prompt or standard input."
 )
+_NO_VARIABLE: Final = "No variable of that name is set. Give a variable's name, not the secret."
 _BY_SIGNAL: Final = 128  # as shells tell it
 _SIGPIPE: Final = 13  # Windows does not name it
 USAGE = (ConfigurationError, OrganizationError, MessageError)
@@ -238,8 +239,9 @@ def _given(variable: str | None, prompt: str) -> str:
     if variable is not None:
         if variable not in os.environ:
             # Whoever puts the password itself there need not read it again in a log.
-            name = variable if variable.isidentifier() and variable.isupper() else "named"
-            raise CommandError(f"The variable {name} is not set.", returncode=2)
+            is_name = variable.isidentifier() and variable.isupper()
+            told = f"The variable {variable} is not set." if is_name else _NO_VARIABLE
+            raise CommandError(told, returncode=2)
         return os.environ[variable]
     if sys.stdin.isatty():
         try:

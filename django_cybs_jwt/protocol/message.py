@@ -147,7 +147,11 @@ def check_mle(mle: object) -> None:
 
 def _check_occasion(method: object, now: object) -> None:
     if not isinstance(method, str) or method.lower() not in METHODS:
-        raise MessageError("{method!r} is not a method of the gateway.", method=str(method)[:20])
+        raise MessageError(
+            "{method!r} is not a method of the gateway. Give one of {known}.",
+            method=str(method)[:20],
+            known=", ".join(sorted(METHODS)).upper(),
+        )
     # Without one, a token would begin hours from now wherever the clock is not on UTC.
     if not isinstance(now, datetime) or now.utcoffset() is None:
         raise MessageError("The time of a message carries a zone, like datetime.now(UTC).")

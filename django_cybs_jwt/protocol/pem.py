@@ -168,7 +168,10 @@ def _check_key(block: PemBlock, password: str | bytes | None) -> tuple[str, ...]
     if block.label == "ENCRYPTED PRIVATE KEY" and not password:
         raise UnreadableKeyFile("The private key is encrypted. Type its password.")
     if block.label != "ENCRYPTED PRIVATE KEY" and password:
-        raise UnreadableKeyFile("The private key is not encrypted. Leave the password empty.")
+        raise UnreadableKeyFile(
+            "The private key is not encrypted. Leave the password empty, and --password-env out.",
+            page="The private key is not encrypted. Leave the password empty.",
+        )
     root = der.parse(block.der)
     root.expect(*shape)
     elements = list(der.walk(root))

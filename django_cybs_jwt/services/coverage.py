@@ -14,6 +14,7 @@ from django.utils import timezone
 from django_cybs_jwt.exceptions import OrganizationConflict
 from django_cybs_jwt.models import Coverage, Credential, KeySlot, Organization, Purpose, State
 from django_cybs_jwt.services import approvals, audit, epoch, force, organizations, resolution
+from django_cybs_jwt.texts import Text
 
 _LONGEST_NAME: Final = 60
 
@@ -165,15 +166,27 @@ def _meta_slots(organization: Organization, name: str) -> list[KeySlot]:
         organization.slots.filter(name=name).exclude(coverage=Coverage.OWN).order_by("-purpose")
     )
     if not any(slot.purpose == Purpose.SIGNING for slot in slots):
-        raise OrganizationConflict(
-            "{org_id} has no meta key in slot {name!r}. "
-            "Import one with --covers selected or --covers all.",
-            page="{org_id} has no meta key in slot {name!r}. "
-            "Import one that covers selected merchants, or all.",
-            org_id=organization.org_id,
-            name=name,
-        )
+        raise _no_meta_key(organization, name)
     return slots
+
+
+def _no_meta_key(organization: Organization, name: str) -> OrganizationConflict:
+    others = organization.slots.filter(purpose=Purpose.SIGNING).exclude(coverage=Coverage.OWN)
+    where = Text(" in slot {name!r}", name=name) if name else ""
+    if found := others.order_by("name").first():
+        return OrganizationConflict(
+            "{org_id} has no meta key{where}; it has one in slot {other!r}. Name that with --slot.",
+            page="{org_id} has no meta key{where}; it has one in slot {other!r}.",
+            org_id=organization.org_id,
+            where=where,
+            other=found.name,
+        )
+    return OrganizationConflict(
+        "{org_id} has no meta key{where}. Import one with --covers selected or --covers all.",
+        page="{org_id} has no meta key{where}. Import one that covers selected merchants, or all.",
+        org_id=organization.org_id,
+        where=where,
+    )
 
 
 def _coverable(name: str, owner: Organization) -> Organization:

@@ -9,7 +9,7 @@ from typing import Final
 
 from django.db import transaction
 
-from django_cybs_jwt.exceptions import CybsError, TooManyImports
+from django_cybs_jwt.exceptions import CybsError, InvalidTransition, TooManyImports
 from django_cybs_jwt.models import Credential, KeyEvent, Organization
 from django_cybs_jwt.services import audit, keys, rotation
 from django_cybs_jwt.services.inspection import Inspection
@@ -76,5 +76,18 @@ def import_key(
             organization, inspection, actor=actor, now=now, slot=slot, covers=covers
         )
         if activate:
+            _check_begun(credential, now)
             credential = rotation.activate(credential, actor=actor, now=now)
     return credential
+
+
+def _check_begun(credential: Credential, now: datetime) -> None:
+    if credential.not_before is not None and credential.not_before > now:
+        raise InvalidTransition(
+            "{key_id} begins on {begins:%Y-%m-%d}: nothing was stored. Import it without "
+            "--activate; `manage.py cybs_rotate` takes it into use then.",
+            page="{key_id} begins on {begins:%Y-%m-%d}: nothing was stored. Import it without "
+            "activating it; it is taken into use then.",
+            key_id=credential.key_id,
+            begins=credential.not_before,
+        )

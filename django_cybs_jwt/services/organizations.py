@@ -126,18 +126,7 @@ def add(
     *live* is for hosts without a preset only; a known host knows its side. Audited, unless there
     is no ring yet: then the log says it.
     """
-    if not _ORG_ID.match(org_id):
-        raise OrganizationConflict(
-            "{org_id!r} is not an organization id of the gateway.", org_id=org_id[:80]
-        )
-    if kind not in Organization.Kind.values:
-        raise OrganizationConflict(
-            "{kind!r} is not one of {known}.", kind=kind, known=", ".join(Organization.Kind.values)
-        )
-    if len(name) > _LONGEST_NAME or not name.isprintable():
-        raise OrganizationConflict(
-            "A name has at most {most} printable characters.", most=_LONGEST_NAME
-        )
+    _check_words(org_id, kind, name)
     host = parse_host(host)
     organization = Organization(
         org_id=org_id,
@@ -194,6 +183,23 @@ def set_response_mle(name: str, policy: str, *, actor: str) -> Organization:
         epoch.bump()
     organization.response_mle = policy
     return organization
+
+
+def _check_words(org_id: str, kind: str, name: str) -> None:
+    if not _ORG_ID.match(org_id):
+        raise OrganizationConflict(
+            "{org_id!r} is not an organization id of the gateway: 1 to 60 letters, digits "
+            "and . - _ only, the first a letter or digit.",
+            org_id=org_id[:80],
+        )
+    if kind not in Organization.Kind.values:
+        raise OrganizationConflict(
+            "{kind!r} is not one of {known}.", kind=kind, known=", ".join(Organization.Kind.values)
+        )
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise OrganizationConflict(
+            "A name has at most {most} printable characters.", most=_LONGEST_NAME
+        )
 
 
 def _set_active(action: str, name: str, *, actor: str, reason: str) -> Organization:

@@ -106,6 +106,7 @@ def signing_key(merchant: Organization, rows: Sequence[Credential], *, now: date
     found = _search(levels(merchant, rows, Purpose.SIGNING), now=now)
     if found is None:
         looked = listed(level.where for level in levels(merchant, rows, Purpose.SIGNING))
+        _check_selected(merchant, rows, looked, now=now)
         raise NoKey(
             "No active signing key for {merchant}. Looked at: {looked}. "
             "Import one with `manage.py cybs_import ORG_ID FILE --purpose signing --activate`.",
@@ -115,6 +116,26 @@ def signing_key(merchant: Organization, rows: Sequence[Credential], *, now: date
             looked=looked,
         )
     return found
+
+
+def _check_selected(
+    merchant: Organization, rows: Sequence[Credential], looked: Text, *, now: datetime
+) -> None:
+    """NoKey that names the meta key above, where one signs for others and was not told to here."""
+    above = merchant.chain()[1:]
+    for row in rows:
+        selecting = row.slot.coverage == Coverage.SELECTED and row.organization in above
+        if _is(row, Purpose.SIGNING) and selecting and in_force(row, now):
+            raise NoKey(
+                "No active signing key for {merchant}. Looked at: {looked}. The meta key of "
+                "{owner} does not select it: `manage.py cybs_meta {owner} add {merchant}{slot}`.",
+                page="No active signing key for {merchant}. Looked at: {looked}. The meta key of "
+                "{owner} does not select it: choose it there.",
+                merchant=merchant,
+                looked=looked,
+                owner=row.organization,
+                slot=f" --slot {row.slot.name}" if row.slot.name else "",
+            )
 
 
 def response_key(

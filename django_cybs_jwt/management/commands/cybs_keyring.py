@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
@@ -76,13 +77,8 @@ class Command(CybsCommand):
         kek_id = options["kek_id"] or options.get("id", "")
         try:
             return service(kek_id, actor=actor(options), now=now, **extra)
-        except FileExistsError:
-            raise CommandError(
-                f"{_file()} exists and is left alone: without its keys nothing stored can be read.",
-                returncode=1,
-            ) from None
         except OSError as error:
-            raise CommandError(f"{_file()}: {error.strerror}", returncode=2) from None
+            raise _unwritten(Path(_file()), error) from None
 
     def _report(self, ring: KeyRing, options: dict[str, Any]) -> None:
         by_default = ring.primary_id if options["verb"] == "promote" else ring.ids()[-1]
@@ -105,6 +101,20 @@ class Command(CybsCommand):
                 self.stdout.write(BEFORE)
         if not key_ring.suits_the_database():
             self.stderr.write(FOREIGN)
+
+
+def _unwritten(file: Path, error: OSError) -> CommandError:
+    if file.is_dir():
+        return CommandError(
+            f"{file} is a folder: CYBS_JWT['KEYRING_FILE'] names a file in it.", returncode=2
+        )
+    if isinstance(error, FileExistsError):
+        return CommandError(
+            f"{file} exists and is left alone: without its keys nothing stored can be read.",
+            returncode=1,
+        )
+    cure = "" if file.parent.exists() else f" Make the folder {file.parent} first."
+    return CommandError(f"{file}: {error.strerror}.{cure}", returncode=2)
 
 
 def _file() -> str:

@@ -89,7 +89,11 @@ def _about(what: str) -> Iterator[None]:
 
 def _org_id(members: Members, name: str) -> str:
     if not _ORG_ID.fullmatch(found := members.need(name)):
-        raise OrganizationConflict("{name} is not an organization id of the gateway.", name=name)
+        raise OrganizationConflict(
+            "{name} is not an organization id of the gateway: 1 to 60 letters, digits "
+            "and . - _ only, the first a letter or digit.",
+            name=name,
+        )
     return found
 
 

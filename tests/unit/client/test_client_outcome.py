@@ -309,6 +309,9 @@ def test_an_unreadable_reply_can_still_be_looked_up(sender: Sender, kind: FaultK
         sender.send(keys, config(), [PAY], transport=SimulatorTransport(known))
     assert caught.value.facts["status_code"] == 201
     assert uuid.UUID(caught.value.facts["correlation_id"])
+    told = str(caught.value)
+    assert "was probably processed: look it up" in told
+    assert told.endswith(f"Its key ID is {caught.value.facts['kid']!r}.")
 
 
 def test_a_plain_reply_passes_where_it_was_only_asked_for(sender: Sender) -> None:

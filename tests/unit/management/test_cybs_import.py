@@ -250,7 +250,36 @@ def test_a_password_given_instead_of_its_variables_name_is_not_repeated(
 ) -> None:
     _, path = written(tmp_path)
     ended = run("cybs_import", "acme", path, "--password-env", material.PASSWORD)
-    assert (ended.code, ended.err) == (2, "The variable named is not set.")
+    assert (ended.code, ended.err) == (
+        2,
+        "No variable of that name is set. Give a variable's name, not the secret.",
+    )
+
+
+def test_a_file_without_a_password_says_to_leave_the_option_out(
+    acme: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P12_PASSWORD", "x")
+    path = tmp_path / "plain.pem"
+    path.write_bytes(pem(material.rsa_key(name="command")))
+    ended = run(
+        "cybs_import", "acme", str(path), "--password-env", "P12_PASSWORD", "--key-id", "k1"
+    )
+    assert (ended.code, "--password-env out" in ended.err) == (1, True)
+
+
+def test_a_key_that_begins_later_says_what_was_stored_and_how_to_store_it(
+    acme: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begins = timezone.now() + timedelta(days=9)
+    file, path = written(tmp_path, not_before=begins)
+    monkeypatch.setenv("P12_PASSWORD", file.password)
+    later = ("cybs_import", "acme", path, "--password-env", "P12_PASSWORD")
+    ended = run(*later, "--activate")
+    told = f"begins on {begins:%Y-%m-%d}: nothing was stored. Import it without --activate"
+    assert (ended.code, told in ended.err) == (1, True)
+    assert not Credential.objects.exists()
+    assert run(*later).code == 0
 
 
 def test_2_for_a_file_that_is_not_there(acme: Organization, tmp_path: Path) -> None:

@@ -75,7 +75,13 @@ def test_a_directory_that_is_not_there_ends_with_2(settings: Any, tmp_path: Path
     settings.CYBS_JWT = {"KEYRING_FILE": str(tmp_path / "none" / "keyring.json")}
     ended = run("cybs_keyring", "generate")
     assert ended.code == 2
-    assert "No such file" in ended.err
+    assert ended.err.endswith(f"No such file or directory. Make the folder {tmp_path}/none first.")
+
+
+def test_a_folder_is_not_taken_for_a_ring_that_is_there(settings: Any, tmp_path: Path) -> None:
+    settings.CYBS_JWT = {"KEYRING_FILE": str(tmp_path)}
+    ended = run("cybs_keyring", "generate")
+    assert (ended.code, "is a folder" in ended.err) == (2, True)
 
 
 def test_the_first_key_can_be_named(file: Path) -> None:

@@ -253,7 +253,7 @@ def test_the_beginning_of_a_token_is_refused(length: int) -> None:
 def test_any_text_is_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(MLEDecryptError) as caught:
         jwe.decrypt(text, KEYS)
-    assert str(caught.value) == MLEDecryptError.__doc__
+    assert str(caught.value) == str(MLEDecryptError())
 
 
 def test_the_facts_tell_which_key_is_missing_and_the_message_does_not() -> None:

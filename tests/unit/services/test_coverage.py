@@ -75,13 +75,13 @@ def test_a_key_for_all_lists_its_descendants_and_takes_no_list() -> None:
 
 def test_an_owner_without_a_meta_key_is_told_how_to_get_one() -> None:
     enrolment.family()
-    with pytest.raises(OrganizationConflict, match="--covers selected"):
+    with pytest.raises(OrganizationConflict, match=r"portfolio has no meta key\. Import"):
         coverage.listing("portfolio")
 
 
 def test_a_slot_is_named_where_there_are_several() -> None:
     portfolio(slot="europe")
-    with pytest.raises(OrganizationConflict, match="no meta key in slot ''"):
+    with pytest.raises(OrganizationConflict, match="has no meta key; it has one in slot 'europe'"):
         coverage.add("portfolio", ["acme"], actor="a")
     assert names(coverage.add("portfolio", ["acme"], actor="a", slot="europe")) == ["acme"]
 

@@ -104,6 +104,7 @@ def test_what_is_no_bare_hostname_is_refused(host: str) -> None:
 def test_what_is_no_organization_id_is_refused(org_id: str) -> None:
     with pytest.raises(OrganizationConflict) as caught:
         organizations.add(org_id, actor="alice", kind="merchant", host=HOST)
+    assert "1 to 60 letters, digits and . - _ only" in str(caught.value)
     assert len(str(caught.value)) < 200
 
 

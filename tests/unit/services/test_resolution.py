@@ -424,6 +424,20 @@ def test_nothing_found_says_what_was_looked_at_and_the_cure() -> None:
     assert "cybs_import" in str(caught.value)
 
 
+@pytest.mark.parametrize(("slot", "option"), [("", ""), ("eu", " --slot eu")])
+def test_a_merchant_that_a_selecting_meta_key_leaves_out_is_told_who_can_choose_it(
+    slot: str, option: str
+) -> None:
+    portfolio, _, acme = enrolment.family()
+    enrolment.shared_secret(portfolio, covers="selected", slot=slot)
+    with pytest.raises(NoKey) as caught:
+        signing.keys_for("acme")
+    assert f"`manage.py cybs_meta {portfolio} add {acme}{option}`" in str(caught.value)
+    coverage.add(str(portfolio), [str(acme)], actor="tests", slot=slot)
+    signing.forget()
+    assert signing.keys_for("acme").signing.owner == "portfolio"
+
+
 def test_under_a_meta_key_issuer_and_response_key_are_the_owners_the_merchant_stays() -> None:
     portfolio, _, acme = enrolment.family()
     signer = meta_key(portfolio, "all")
