@@ -142,6 +142,8 @@ def _change(
                 org_id=organization.org_id,
             )
         chosen = [_coverable(name, organization) for name in merchants]
+        if action == "cover":
+            _check_others(organization, chosen)
         if action == "cover" and (added := _added(slots, chosen)):
             check_extension(slots, Coverage.SELECTED, added, now=now)
         for item in slots:
@@ -206,6 +208,15 @@ def _coverable(name: str, owner: Organization) -> Organization:
             owner=owner.org_id,
         )
     return merchant
+
+
+def _check_others(owner: Organization, chosen: Sequence[Organization]) -> None:
+    """Its own key serves the owner anyway; only `remove` takes a list that names it."""
+    if owner in chosen:
+        raise OrganizationConflict(
+            "{owner} owns the key, which serves it without a choice. Name merchants under it.",
+            owner=owner,
+        )
 
 
 def _served(slots: list[KeySlot]) -> list[Organization]:

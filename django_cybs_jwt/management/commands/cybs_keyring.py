@@ -32,6 +32,10 @@ FOREIGN: Final = (
 )
 BEFORE: Final = "There is no database yet: the audit trail begins with what follows `migrate`."
 
+AWAY: Final = (
+    "The database cannot be reached: no audit trail has this; what is changed later has it."
+)
+
 
 class Command(CybsCommand):
     """Change the file of CYBS_JWT["KEYRING_FILE"], whole or not at all."""
@@ -97,7 +101,9 @@ class Command(CybsCommand):
                 f"Wrote {facts['file']}: key {kek_id} ({facts['fingerprint']}) is "
                 f"{facts['status']}. {NEXT[options['verb']]}"
             )
-            if key_ring.precedes_the_database():
+            if not key_ring.reaches_the_database():
+                self.stdout.write(AWAY)
+            elif key_ring.precedes_the_database():
                 self.stdout.write(BEFORE)
         if not key_ring.suits_the_database():
             self.stderr.write(FOREIGN)

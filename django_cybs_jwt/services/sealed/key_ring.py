@@ -143,7 +143,9 @@ def _changed(
         audit.record(entry, now=now)
     except Error as error:
         # The ring comes before the database; it must be possible to make and mend it without.
-        level = logging.INFO if precedes_the_database() else logging.WARNING
+        # A first ring has nothing to be traced in yet: the command says so, and nobody is warned.
+        is_first = action == "kek-generate" or precedes_the_database()
+        level = logging.DEBUG if is_first else logging.WARNING
         told = f"({type(error).__name__}): {action} {told}"
         logger.log(level, "Not in the audit chain %s", told)
 
@@ -154,6 +156,15 @@ def precedes_the_database() -> bool:
         return database_faults.is_behind()
     except Error:
         return False
+
+
+def reaches_the_database() -> bool:
+    """False where nobody answers: the change stands in no audit chain."""
+    try:
+        database_faults.is_behind()
+    except DatabaseError:
+        return False
+    return True
 
 
 def suits_the_database() -> bool:

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from django.db import IntegrityError, OperationalError, connection
 
+from django_cybs_jwt.management.commands import cybs_keyring
 from django_cybs_jwt.services import database_faults, organizations
 from tests.acceptance.shell import ROOT, Project
 from tests.unit.management.running import run
@@ -61,6 +62,23 @@ def all_of_them(project: Project) -> dict[str, tuple[int, str, str]]:
     )
     assert b"Traceback" not in ended.stderr, ended.stderr.decode()
     return {name: (code, out, err) for name, code, out, err in json.loads(ended.stdout)}
+
+
+def test_the_first_ring_says_in_one_calm_sentence_that_no_trail_has_it(tmp_path: Path) -> None:
+    ended = Project(tmp_path).run("cybs_keyring", "generate")
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.decode().splitlines()[1:] == [cybs_keyring.BEFORE]
+
+
+def test_a_first_ring_with_the_database_away_says_so(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    away = Project(tmp_path / "nowhere", project.settings)
+    ended = away.run("cybs_keyring", "generate")
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.decode().splitlines()[1:] == [cybs_keyring.AWAY]
+    changed = away.run("cybs_keyring", "add", "second")
+    assert changed.stdout.decode().splitlines()[1:] == [cybs_keyring.AWAY]
+    assert b"Not in the audit chain" in changed.stderr
 
 
 def test_before_migrate_every_command_names_migrate(tmp_path: Path) -> None:

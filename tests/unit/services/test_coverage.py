@@ -79,6 +79,15 @@ def test_an_owner_without_a_meta_key_is_told_how_to_get_one() -> None:
         coverage.listing("portfolio")
 
 
+def test_the_owner_is_not_chosen_for_its_own_key_and_may_be_taken_out_of_an_old_list() -> None:
+    owner = portfolio()
+    with pytest.raises(OrganizationConflict, match="serves it without a choice"):
+        coverage.add("portfolio", ["acme", "portfolio"], actor="a")
+    assert coverage.listing("portfolio") == []
+    owner.slots.get().merchants.add(owner)
+    assert coverage.remove("portfolio", ["portfolio"], actor="a") == []
+
+
 def test_a_slot_is_named_where_there_are_several() -> None:
     portfolio(slot="europe")
     with pytest.raises(OrganizationConflict, match="has no meta key; it has one in slot 'europe'"):
