@@ -1,4 +1,4 @@
-"""Name, add, list, disable and enable organizations."""
+"""Name, add, list and disable organizations."""
 
 from __future__ import annotations
 
@@ -149,12 +149,7 @@ def add(
 
 def disable(name: str, *, actor: str, reason: str = "") -> Organization:
     """Stop an organization: nothing is signed for it, by its own key or another's."""
-    return _set_active("disable", name, actor=actor, reason=reason)
-
-
-def enable(name: str, *, actor: str, reason: str = "") -> Organization:
-    """Take back `disable`: its keys sign again, those that were destroyed since do not."""
-    return _set_active("enable", name, actor=actor, reason=reason)
+    return set_active(find(name), False, actor=actor, reason=reason)
 
 
 def check_active(organization: Organization) -> None:
@@ -202,12 +197,14 @@ def _check_words(org_id: str, kind: str, name: str) -> None:
         )
 
 
-def _set_active(action: str, name: str, *, actor: str, reason: str) -> Organization:
-    organization = find(name)
-    organization.active = action == "enable"
+def set_active(
+    organization: Organization, active: bool, *, actor: str, reason: str
+) -> Organization:
+    """Write it down, and tell every process."""
+    organization.active = active
     with transaction.atomic():
-        Organization.objects.filter(pk=organization.pk).update(active=organization.active)
-        _record(action, organization, actor=actor, reason=reason)
+        Organization.objects.filter(pk=organization.pk).update(active=active)
+        _record("enable" if active else "disable", organization, actor=actor, reason=reason)
         epoch.bump()
     return organization
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from django_cybs_jwt.management.base import CybsCommand, actor
 from django_cybs_jwt.models import Organization
-from django_cybs_jwt.services import offboarding, organizations
+from django_cybs_jwt.services import enabling, offboarding, organizations
 
 DONE: Final = {
     "add": "Added",
@@ -103,12 +103,17 @@ class Command(CybsCommand):
         if options["verb"] == "response-mle":
             chosen = options["policy"].replace("default", "")
             return organizations.set_response_mle(options["org_id"], chosen, actor=actor(options))
-        if options["verb"] in ("disable", "enable"):
-            change = getattr(organizations, options["verb"])
-            row: Organization = change(
+        if options["verb"] == "disable":
+            return organizations.disable(
                 options["org_id"], actor=actor(options), reason=options["reason"]
             )
-            return row
+        if options["verb"] == "enable":
+            return enabling.enable(
+                options["org_id"],
+                actor=actor(options),
+                now=timezone.now(),
+                reason=options["reason"],
+            )
         return organizations.add(
             options["org_id"],
             actor=actor(options),

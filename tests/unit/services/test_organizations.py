@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.forms.models import model_to_dict
+from django.utils import timezone
 
 from django_cybs_jwt import texts
 from django_cybs_jwt.exceptions import (
+    ApprovalRequired,
     CybsError,
     InvalidHost,
     OrganizationAmbiguous,
@@ -18,7 +21,7 @@ from django_cybs_jwt.exceptions import (
 )
 from django_cybs_jwt.models import KeyEvent, Organization
 from django_cybs_jwt.protocol.hosts import PRESETS
-from django_cybs_jwt.services import merchant_rows, organizations, signing
+from django_cybs_jwt.services import approvals, enabling, merchant_rows, organizations, signing
 from tests.unit.services import enrolment
 from tests.unit.services.enrolment import HOST, LIVE_HOST, OTHER_HOST
 
@@ -228,12 +231,27 @@ def test_enabling_takes_a_disabling_back_which_the_error_says() -> None:
     assert "`manage.py cybs_org enable acme@" in str(caught.value)
     with texts.on_page():
         assert "manage.py" not in str(caught.value)
-    row = organizations.enable("acme", actor="operator", reason="a mistake")
+    row = enabling.enable("acme", actor="operator", now=timezone.now(), reason="a mistake")
     assert row.active
     signing.forget()
     assert signing.keys_for("acme").merchant == "acme"
     event = KeyEvent.objects.latest("seq")
     assert (event.action, event.actor, event.reason) == ("enable", "operator", "a mistake")
+
+
+def test_enabling_takes_two_people_where_a_key_would_sign_again(settings: Any) -> None:
+    portfolio, _, _ = enrolment.family()
+    enrolment.shared_secret(portfolio, covers="all")
+    organizations.disable("acme", actor="alice")
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "FOUR_EYES": True}
+    now = timezone.now()
+    with pytest.raises(ApprovalRequired) as refused:
+        enabling.enable("acme", actor="alice", now=now)
+    assert organizations.find("acme").active is False
+    (asked,) = approvals.request_missing(refused.value, actor="alice", now=now)
+    assert (asked.action, asked.detail) == ("cover", "enables acme")
+    approvals.approve(asked.pk, actor="bob", now=now)
+    assert enabling.enable("acme", actor="alice", now=now).active
 
 
 def test_the_list_brings_each_parent_without_a_query_of_its_own(
