@@ -136,6 +136,16 @@ def open_response(
     return OpenedResponse(content=body, encrypted=False)
 
 
+def check_method(method: object) -> None:
+    """Refuse what is no method of the gateway, in either case."""
+    if not isinstance(method, str) or method.lower() not in METHODS:
+        raise MessageError(
+            "{method!r} is not a method of the gateway. Give one of {known}.",
+            method=str(method)[:20],
+            known=", ".join(sorted(METHODS)).upper(),
+        )
+
+
 def check_mle(mle: object) -> None:
     """Refuse everything but True, False and None: 0 or "" would pass for "in clear"."""
     if mle is not None and not isinstance(mle, bool):
@@ -146,12 +156,7 @@ def check_mle(mle: object) -> None:
 
 
 def _check_occasion(method: object, now: object) -> None:
-    if not isinstance(method, str) or method.lower() not in METHODS:
-        raise MessageError(
-            "{method!r} is not a method of the gateway. Give one of {known}.",
-            method=str(method)[:20],
-            known=", ".join(sorted(METHODS)).upper(),
-        )
+    check_method(method)
     # Without one, a token would begin hours from now wherever the clock is not on UTC.
     if not isinstance(now, datetime) or now.utcoffset() is None:
         raise MessageError("The time of a message carries a zone, like datetime.now(UTC).")

@@ -16,15 +16,13 @@ from django_cybs_jwt.exceptions import (
     EncryptionRequired,
     IdempotencyConflict,
     InvalidBody,
-    MessageError,
     QueueError,
     TransactionIdConflict,
 )
 from django_cybs_jwt.models import Organization, OutboundRequest, RequestState, Safety
 from django_cybs_jwt.protocol.bodies import check_body, encode_json
-from django_cybs_jwt.protocol.claims import METHODS
 from django_cybs_jwt.protocol.headers import check_headers
-from django_cybs_jwt.protocol.message import check_mle
+from django_cybs_jwt.protocol.message import check_method, check_mle
 from django_cybs_jwt.protocol.paths import check_path
 from django_cybs_jwt.services import doorbell, organizations, statements
 from django_cybs_jwt.services.queue import (
@@ -110,8 +108,7 @@ def payload_of(
     """The message, checked as far as it can be without a key. Raises MessageError."""
     if json is not None and content is not None:
         raise InvalidBody("Give json= or content=, not both: only one of them can be sent.")
-    if method.lower() not in METHODS:
-        raise MessageError("{method!r} is not a method of the gateway.", method=method[:20])
+    check_method(method)
     check_mle(mle)
     check_path(path)
     checked = dict(check_headers(headers or {}))

@@ -264,6 +264,7 @@ def test_the_facts_tell_which_key_is_missing_and_the_message_does_not() -> None:
 
 
 def test_a_prepared_key_goes_when_its_certificate_goes() -> None:
+    gc.collect()
     before = len(jwe._public)
     own = certificate()
     jwe.encrypt(b"{}", own, now=NOW)
