@@ -58,7 +58,7 @@ def _one(name: str, options: argparse.Namespace) -> int:
     if run.control == "no-fence":
         run.plan["late"] = 0.05
     if options.brief:
-        run.skew, run.kill_every, run.restart_every = False, 5.0, 20.0
+        run.skew, run.every_point, run.kill_every, run.restart_every = False, False, 5.0, 20.0
     counts = run()
     if options.brief:
         print(json.dumps({**vars(counts), "wrong": counts.faults()}))

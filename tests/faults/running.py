@@ -58,6 +58,7 @@ class Run:
     concurrency: int = 6
     kill_every: float = 12.0
     restart_every: float = 60.0
+    every_point: bool = True  # order on until each has killed somebody
     skew: bool = True
     control: str = ""
     seconds: float = 900.0
@@ -133,7 +134,8 @@ class _Course:
         self.doing.update(f"gateway: {each['kind']}" for each in injected)
         counts.doing = self.doing
         counts.died_at = self.workers.died_at()
-        counts.points_that_killed_nobody = 0 if self.run.control else len(self.workers.spared())
+        if self.run.every_point and not self.run.control:
+            counts.points_that_killed_nobody = len(self.workers.spared())
         counts.broker = self.broker.told if self.broker else "none"
         self._search(counts)
         return counts
@@ -168,7 +170,8 @@ class _Course:
         """Every kind of harm was done and every point has killed; or there was time enough."""
         if self.run.control or time.monotonic() - self.started > self.run.seconds / 2:
             return True
-        return all(each.count for each in chaos.values()) and not self.workers.spared()
+        spared = self.run.every_point and self.workers.spared()
+        return all(each.count for each in chaos.values()) and not spared
 
     def _order(self, count: int) -> None:
         from django.db import transaction
