@@ -1,4 +1,4 @@
-"""The brokers of the fault runs really crash and come back."""
+"""The Redis of the fault runs really crashes; their RabbitMQ does so in test_faults."""
 
 from __future__ import annotations
 
@@ -26,15 +26,3 @@ def test_a_redis_that_crashes_keeps_its_rings_only_with_its_disk(
         assert store.llen("rings") == 1
         node.crash()
         assert store.llen("rings") == (0 if forgets else 1)
-
-
-@pytest.mark.skipif(not brokers.rabbitmq_program(), reason="No RabbitMQ of its own to be had.")
-def test_a_rabbitmq_of_the_runs_own_is_back_at_its_address_after_a_crash_and_a_stop(
-    tmp_path: Path,
-) -> None:
-    kombu = requires_module("kombu")
-    with closing(brokers.RabbitMQ(tmp_path)) as node:
-        for act in (node.crash, node.restart):
-            act()
-            with kombu.Connection(node.url, connect_timeout=5) as connection:
-                connection.connect()

@@ -17,7 +17,7 @@ from tests.services import requires_postgresql, requires_rabbitmq
 pytestmark = [pytest.mark.services, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[2]
-ORDERS = 300
+ORDERS = 200
 
 
 def run(name: str, *, orders: int) -> dict[str, Any]:
