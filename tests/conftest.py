@@ -26,3 +26,11 @@ def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """A key file may take a loaded machine a minute, but where a test measures time, alone."""
     if request.node.get_closest_marker("alone") is None or "protocol" not in request.path.parts:
         monkeypatch.setattr(key_reader, "WALL_SECONDS", 60.0)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """CI has half an hour: what is marked `long` is for `make test` by hand."""
+    if os.environ.get("CYBS_BRIEF") != "1":
+        return
+    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+    items[:] = [item for item in items if not item.get_closest_marker("long")]

@@ -36,7 +36,10 @@ def pages(stage: Stage) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(("scheme", "rules"), [("light", []), ("dark", ["color-contrast"])])
+@pytest.mark.parametrize(
+    ("scheme", "rules"),
+    [("light", []), pytest.param("dark", ["color-contrast"], marks=pytest.mark.long)],
+)
 def test_axe_finds_nothing(stage: Stage, somebody: Somebody, scheme: str, rules: list[str]) -> None:
     """Every rule on light pages; on dark ones those about colours, which alone differ."""
     from tests.browser.accessibility import violations

@@ -76,7 +76,9 @@ DEATHS = [
 ]
 
 
-@pytest.mark.parametrize("database_url", ["postgresql", "sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "database_url", ["postgresql", pytest.param("sqlite", marks=pytest.mark.long)], indirect=True
+)
 def test_killed_rewraps__leave_every_row_readable_and_lose_no_import(platform: Platform) -> None:
     fill(platform, ROWS)
     with imports(platform) as imported:
@@ -96,7 +98,9 @@ def test_killed_rewraps__leave_every_row_readable_and_lose_no_import(platform: P
     assert sealed == dict.fromkeys(sealed, 0) | {f"k{number}": 2 * ROWS + len(imported)}
 
 
-@pytest.mark.parametrize("database_url", ["postgresql", "sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "database_url", ["postgresql", pytest.param("sqlite", marks=pytest.mark.long)], indirect=True
+)
 def test_rewraps_at_once__share_the_work_and_fail_nothing(platform: Platform) -> None:
     fill(platform, ROWS)
     platform.command("cybs_keyring", "add", "second")

@@ -45,7 +45,9 @@ def rotate(platform: Platform, senders: Senders, purpose: str, *how: str) -> Non
     senders.until_each_tells(key_in(platform, purpose, "ACTIVE")["key_id"])
 
 
-@pytest.mark.parametrize("database_url", ["postgresql", "sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "database_url", ["postgresql", pytest.param("sqlite", marks=pytest.mark.long)], indirect=True
+)
 def test_rotation__fails_no_request_while_four_processes_send(platform: Platform) -> None:
     with platform.senders(PROCESSES, "acme") as senders:
         for purpose in ("signing", "response-mle"):
