@@ -45,6 +45,14 @@ def resolve_by(settings: Any, policy: str) -> None:
 
 def given_up(simulation: Simulation, clock: Clock, **options: Any) -> Arrive:
     """A row in doubt whose worker still waits for an answer; called, it has come."""
+    tried = sent(simulation, clock, **options)
+    return lambda: arrived(*tried)
+
+
+def sent(
+    simulation: Simulation, clock: Clock, **options: Any
+) -> tuple[OutboundRequest, Parcel, Reply]:
+    """A try that its worker still knows of when its lease has ended."""
     options.setdefault("json", rows.payment(**SALE))
     row = rows.picked(rows.enqueue(**options))
     parcel = executing.take(row, now=clock.now())
@@ -53,7 +61,7 @@ def given_up(simulation: Simulation, clock: Clock, **options: Any) -> Arrive:
     reply = answered(row, parcel)
     clock.forward(181)
     sweeping.sweep(clock.now())
-    return lambda: arrived(row, parcel, reply)
+    return row, parcel, reply
 
 
 def answered(row: OutboundRequest, parcel: Parcel) -> Reply:
@@ -202,13 +210,7 @@ def test_a_late_reply_that_does_not_open_says_that_it_was_processed(
 ) -> None:
     """So it is neither undone nor sent again."""
     resolve_by(settings, policy)
-    row = rows.picked(rows.enqueue(json=rows.payment(**SALE)))
-    parcel = executing.take(row, now=clock.now())
-    assert parcel is not None
-    acme.gateway.ledger.index_lag = 1e9
-    reply = answered(row, parcel)
-    clock.forward(181)
-    sweeping.sweep(clock.now())
+    row, parcel, reply = sent(acme, clock)
     read = executing.of_reply(row, parcel, reply, started=0.0)
     unread = StoredReply(status_code=201, content=b"not for us", readable=False)
     settle(row, replace(read, verdict=outcomes.maybe(outcomes.UNREADABLE), reply=unread))
