@@ -50,6 +50,7 @@ def main() -> None:
         _set_up()
         for line in _measured(gateways, options.merchants, options.processes):
             print(line)
+        _write_uses()
 
 
 def _measured(gateways: Gateways, merchants: int, processes: int) -> Iterator[str]:
@@ -115,6 +116,16 @@ def _line(what: str, found: list[tuple[float, int]]) -> str:
         f"{what:28} p50 {statistics.median(times):5.2f} ms, p90 {times[len(times) * 9 // 10]:5.2f}"
         f" ms, at most {most} queries, of {len(times)}"
     )
+
+
+def _write_uses() -> None:
+    """As long as there is a database: at its exit the process would find none."""
+    from django.db import connections
+
+    from django_cybs_jwt.services import usage
+
+    usage.flush()
+    connections.close_all()
 
 
 def _set_up() -> None:
