@@ -8,25 +8,32 @@ They never retry, follow no redirect, keep no cookie and read no environment var
 from __future__ import annotations
 
 import http.cookiejar
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final
 
 import httpx
 
 from django_cybs_jwt.client.config import Config
 from django_cybs_jwt.client.deadline import held
-from django_cybs_jwt.client.exchange import PLACEHOLDER
+from django_cybs_jwt.client.exchange import PLACEHOLDER, WRITTEN_BY_SEAL
 from django_cybs_jwt.client.parcel import Parcel
 from django_cybs_jwt.client.pools import AsyncSharedTransport, SharedTransport
-from django_cybs_jwt.exceptions import InvalidBody
+from django_cybs_jwt.exceptions import InvalidBody, MessageError
 from django_cybs_jwt.protocol import MerchantKeys
 from django_cybs_jwt.protocol.bodies import encode_json
+from django_cybs_jwt.protocol.headers import Headers, check_headers
+from django_cybs_jwt.protocol.message import check_method
 from django_cybs_jwt.protocol.paths import check_path
+from django_cybs_jwt.texts import Text
 from django_cybs_jwt.tracebacks import (
     aforgetful,
     aforgetful_entry,
     forgetful,
     forgetful_entry,
+)
+
+_STREAM: Final = Text(
+    "The parts of a body must be bytes, and an asynchronous body is for an AsyncClient."
 )
 
 Provider = Callable[[], MerchantKeys]
@@ -54,9 +61,8 @@ class Client(httpx.Client):
 
     @forgetful
     def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
-        """Check path and body as the caller wrote them, before httpx tidies them up."""
-        _check_target(url)
-        return super().build_request(method, url, **_encoded(options))
+        """Check all of it as the caller wrote it, before httpx tidies it up."""
+        return _built(super().build_request, method, url, options)
 
     @forgetful
     def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
@@ -69,7 +75,10 @@ class Client(httpx.Client):
     def seal(self, request: httpx.Request) -> Parcel:
         """The message ready to leave and to be written down first; see `dispatch`."""
         keys = self._provider()
-        request.read()
+        try:
+            request.read()
+        except (TypeError, AssertionError):  # an asynchronous body
+            raise InvalidBody(_STREAM) from None
         return Parcel.pack(self._config, keys, request)
 
     @forgetful
@@ -120,8 +129,7 @@ class AsyncClient(httpx.AsyncClient):
     @forgetful
     def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
         """See Client.build_request."""
-        _check_target(url)
-        return super().build_request(method, url, **_encoded(options))
+        return _built(super().build_request, method, url, options)
 
     @aforgetful
     async def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
@@ -134,7 +142,10 @@ class AsyncClient(httpx.AsyncClient):
     async def seal(self, request: httpx.Request) -> Parcel:
         """See Client.seal."""
         keys = await self._provider()
-        await request.aread()
+        try:
+            await request.aread()
+        except (TypeError, AssertionError):
+            raise InvalidBody(_STREAM) from None
         return Parcel.pack(self._config, keys, request)
 
     @aforgetful
@@ -184,11 +195,57 @@ def _check_target(url: httpx.URL | str) -> None:
         check_path(str(url))
 
 
+def _built(
+    build: Callable[..., httpx.Request], method: str, url: httpx.URL | str, options: dict[str, Any]
+) -> httpx.Request:
+    """What httpx makes of a request; its own errors name no cure, and some quote the body."""
+    check_method(method)
+    _check_target(url)
+    check_headers(_callers(options.get("headers")))
+    options = _encoded(options)
+    try:
+        return build(method, url, **options)
+    except (TypeError, ValueError, AttributeError, httpx.InvalidURL) as error:
+        raise MessageError(
+            "The HTTP library makes no request of this ({type}). Check the arguments beside the "
+            "path.",
+            type=type(error).__name__,
+        ) from None
+
+
+def _callers(headers: Headers | None) -> Iterator[tuple[str, str]]:
+    """Without those that the seal writes whatever the caller said."""
+    given = headers.items() if isinstance(headers, Mapping) else headers
+    for pair in given or ():
+        if str(pair[0]).lower() not in WRITTEN_BY_SEAL:
+            yield pair
+
+
 def _encoded(options: dict[str, Any]) -> dict[str, Any]:
-    """Replace json= by the bytes that will be hashed; httpx would name no cure for bad ones."""
+    """Replace json= and content= by the bytes that will be hashed."""
     data = options.pop("json", None)
+    content = options.get("content")
     if data is not None:
-        if options.get("content") is not None:
+        if content is not None:
             raise InvalidBody("Give json= or content=, not both: only one of them can be sent.")
         options["content"] = encode_json(data)
+    elif content is not None:
+        options["content"] = _joined(content)
     return options
+
+
+def _joined(content: Any) -> Any:
+    if isinstance(content, bytes | AsyncIterable):
+        return content
+    if isinstance(content, bytearray | memoryview):
+        return bytes(content)
+    try:
+        return content.encode() if isinstance(content, str) else b"".join(content)
+    except (TypeError, UnicodeEncodeError):
+        raise _no_bytes(content) from None
+
+
+def _no_bytes(content: object) -> InvalidBody:
+    return InvalidBody(
+        "A body of type {type} is not bytes. Use json= for data.", type=type(content).__name__
+    )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from math import isfinite
 from typing import Any, Final
 
 import httpx
@@ -32,6 +33,9 @@ PLACEHOLDER: Final = "gateway.invalid"
 
 MLE: Final = "cybs_mle"
 """Request extension: True or False overrides the operation's MLE policy."""
+
+# httpcore obeys these over the URL.
+_REDIRECTING: Final = frozenset({"target", "sni_hostname"})
 
 # What httpx adds to every request on its own, a caller may have set, and the seal writes itself.
 WRITTEN_BY_SEAL: Final = frozenset(
@@ -84,6 +88,7 @@ def seal(
             host=keys.host,
             asked=request.url.host[:253],
         )
+    _check_extensions(request.extensions)
     headers = [pair for pair in request.headers.multi_items() if pair[0] not in WRITTEN_BY_SEAL]
     sealed = seal_message(
         config,
@@ -96,6 +101,24 @@ def seal(
     )
     extensions = {name: value for name, value in request.extensions.items() if name != MLE}
     return sealed, carry(config, sealed, extensions)
+
+
+def _check_extensions(extensions: Mapping[str, Any]) -> None:
+    for name in _REDIRECTING & extensions.keys():
+        raise MessageError(
+            "The extension {name!r} would send the message elsewhere than was signed. Leave it "
+            "out.",
+            name=name,
+        )
+    if not _are_durations(extensions.get("timeout", {})):
+        raise MessageError("A timeout is a finite number of seconds above zero, or left out.")
+
+
+def _are_durations(steps: object) -> bool:
+    return isinstance(steps, Mapping) and all(
+        each is None or (isinstance(each, int | float) and isfinite(each) and each > 0)
+        for each in steps.values()
+    )
 
 
 def seal_message(
