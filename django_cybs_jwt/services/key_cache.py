@@ -92,9 +92,9 @@ class KeyCache:
             return self.shelf if seen == self.epoch else Shelf()
 
 
-def valid(entries: Entries[Value], name: str, now: datetime) -> Entry[Value] | None:
+def valid(entries: Entries[Value], name: object, now: datetime) -> Entry[Value] | None:
     """The entry under *name*, unless its time is over."""
-    entry = entries.get(name)
+    entry = entries.get(name) if isinstance(name, str) else None
     return entry if entry is not None and now < entry.until else None
 
 

@@ -87,6 +87,11 @@ def find_alone(name: str) -> Organization:
 
 def parts(name: str) -> tuple[str, str]:
     """Of `ORG_ID@HOST` the id and the host, which is empty where none is named."""
+    if not isinstance(name, str):
+        raise OrganizationNotFound(
+            "An organization is named by text, 'ORG_ID' or 'ORG_ID@HOST', not by {type}.",
+            type=type(name).__name__,
+        )
     org_id, _, host = name.partition("@")
     return org_id, host.lower()
 

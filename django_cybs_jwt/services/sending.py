@@ -23,6 +23,7 @@ from django_cybs_jwt.client import (
 )
 from django_cybs_jwt.client.exchange import WRITTEN_BY_SEAL, carry, open_message, seal_message
 from django_cybs_jwt.exceptions import MLEDecryptError
+from django_cybs_jwt.logs import mask
 from django_cybs_jwt.protocol import MerchantKeys, ReplyKeys
 from django_cybs_jwt.services import signing, usage
 from django_cybs_jwt.tracebacks import aforgetful, forgetful
@@ -42,14 +43,15 @@ class SignedRequest:
     request_mle_kid: str | None = None
 
     def redacted(self) -> dict[str, Any]:
-        """What would be sent, without signature and body: safe for a terminal or a ticket."""
+        """What would be sent, without signature, body and card numbers: safe for a ticket."""
+        path = {"request-resource-path": mask(str(self.claims["request-resource-path"]))}
         headers = {**self.headers, "authorization": "Bearer <redacted>"}
         return {
             "method": self.method,
-            "url": self.url,
+            "url": mask(self.url),
             "headers": headers,
             "key_id": self.key_id,
-            "claims": self.claims,
+            "claims": {**self.claims, **path},
             "request_encrypted": self.request_encrypted,
             "request_mle_kid": self.request_mle_kid,
             "body_bytes": len(self.body),

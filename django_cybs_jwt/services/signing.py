@@ -33,6 +33,7 @@ from django_cybs_jwt.protocol import (
     ResponseKey,
     SigningKey,
 )
+from django_cybs_jwt.protocol.hosts import is_live
 from django_cybs_jwt.protocol.keys import ResponseMLE
 from django_cybs_jwt.services import (
     gateway_certificates,
@@ -128,11 +129,12 @@ def forget() -> None:
 
 
 def check_side(live: bool, host: str) -> None:
-    """LiveRefused for a live organization unless the deployment is live.
+    """LiveRefused for a live organization or host unless the deployment is live.
 
     ConfigurationError where it would be sent in clear.
     """
-    if not live:
+    # The host too: a row that was written past `organizations.add` may say what it likes.
+    if not live and not is_live(host):
         return
     settings = conf.current()
     if not settings.LIVE:
@@ -161,11 +163,12 @@ def _assemble(org_id: str, now: datetime) -> Entry[MerchantKeys]:
     signing = resolution.signing_key(merchant, rows, now=now)
     owner = signing.organization
     organizations.check_active(owner)
+    _check_beside(merchant, owner)
     policy = _response_mle(merchant) or conf.current().RESPONSE_MLE
     announced = (
         None if policy == "never" else resolution.response_key(merchant, owner, rows, now=now)
     )
-    chosen = gateway_certificates.choose(merchant_rows.certificates(owner), now=now)
+    chosen = gateway_certificates.choose(merchant_rows.certificates(owner, signing), now=now)
     keys = MerchantKeys(
         merchant=merchant.org_id,
         host=merchant.host,
@@ -181,6 +184,17 @@ def _assemble(org_id: str, now: datetime) -> Entry[MerchantKeys]:
         chosen.not_after if chosen else None,
     ]
     return Entry(keys, merchant.live, _until(now, rows, *ends), seen)
+
+
+def _check_beside(merchant: Organization, owner: Organization) -> None:
+    """Whoever signs for another is of the same host and side, whatever was written since."""
+    if (merchant.host, merchant.live) != (owner.host, owner.live):
+        raise KeyMismatch(
+            "{owner} would sign for {merchant}, which is on another host or side. Put the "
+            "merchant back, or give it a key of its own.",
+            owner=owner,
+            merchant=merchant,
+        )
 
 
 def _assemble_replies(org_id: str, now: datetime) -> Entry[tuple[ReplyKeys, ...]]:

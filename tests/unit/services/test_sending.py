@@ -18,10 +18,13 @@ from django_cybs_jwt import cybs
 from django_cybs_jwt.client import Explanation, pools
 from django_cybs_jwt.exceptions import (
     EncryptionImpossible,
+    InvalidBody,
+    KeyMismatch,
     LiveRefused,
     MessageError,
     MLEDecryptError,
     NoKey,
+    OrganizationNotFound,
     OutcomeUnknown,
     ReplyNotEncrypted,
 )
@@ -129,6 +132,51 @@ def test_a_live_organization_sends_nothing_while_live_is_off(
     signing.forget()
     with pytest.raises(LiveRefused, match="Nothing was sent"):
         send("live", "GET", "/x")
+
+
+@both
+def test_a_row_that_calls_a_live_host_a_test_host_sends_nothing_either(
+    simulator: Simulation, send: Send
+) -> None:
+    seeded = Organization.objects.create(
+        org_id="seeded", kind="merchant", host=enrolment.LIVE_HOST, live=False
+    )
+    enrolment.shared_secret(seeded)
+    signing.forget()
+    for _ in ("cold", "warm"):
+        with pytest.raises(LiveRefused, match="Nothing was sent"):
+            send("seeded", "GET", "/x")
+
+
+@pytest.mark.parametrize(
+    "moved", [{"host": enrolment.LIVE_HOST}, {"host": enrolment.OTHER_HOST}, {"live": True}]
+)
+def test_a_meta_key_signs_for_no_merchant_that_was_moved_to_another_host_or_side(
+    moved: dict[str, Any], settings: Any
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "LIVE": True}
+    portfolio, _, acme = enrolment.family()
+    enrolment.shared_secret(portfolio, covers="all")
+    assert cybs.sign("acme", "GET", "/x").key_id
+    Organization.objects.filter(pk=acme.pk).update(**moved)
+    signing.forget()
+    with pytest.raises(KeyMismatch, match="on another host or side"):
+        cybs.sign("acme", "GET", "/x")
+
+
+@pytest.mark.parametrize("name", [None, 5, ["acme"], object()])
+def test_an_organization_that_is_no_name_is_an_error_of_ours(name: Any) -> None:
+    for call in (cybs.sign, cybs.send):
+        with pytest.raises(OrganizationNotFound, match="named by text"):
+            call(name, "GET", "/x")
+    with pytest.raises(OrganizationNotFound, match="named by text"):
+        cybs.decrypt(name, b"{}")
+
+
+def test_what_is_decrypted_is_bytes(simulator: Simulation) -> None:
+    for body in (None, "{}", 5):
+        with pytest.raises(InvalidBody, match="must be bytes"):
+            cybs.decrypt("acme", body)  # type: ignore[arg-type]
 
 
 @both
@@ -488,6 +536,13 @@ def test_a_redacted_request_names_the_certificate_that_its_body_is_encrypted_for
     encrypted = cybs.sign("acme", "POST", PATH, body, mle=True)
     assert encrypted.redacted()["request_mle_kid"] == certificate.kid
     assert cybs.sign("acme", "POST", PATH, body, mle=False).redacted()["request_mle_kid"] is None
+
+
+def test_a_redacted_request_shows_no_card_number_of_its_path(simulator: Simulation) -> None:
+    number = "4111111111111111"
+    redacted = cybs.sign("acme", "GET", f"/tms/v2/x/{number}?card={number}").redacted()
+    assert number not in json.dumps(redacted)
+    assert redacted["claims"]["request-resource-path"].startswith("/tms/v2/x/")
 
 
 def test_a_redacted_request_tells_everything_but_signature_and_body(simulator: Simulation) -> None:
