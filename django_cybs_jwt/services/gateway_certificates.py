@@ -103,11 +103,17 @@ def listing() -> QuerySet[GatewayCertificate]:
     return GatewayCertificate.objects.select_related("organization")
 
 
-def candidates(owner: Organization) -> list[GatewayCertificate]:
-    """All rows that may serve *owner*: its own and its host's. One query."""
+def candidates(owner: Organization, signing: Credential | None = None) -> list[GatewayCertificate]:
+    """All rows that may serve *owner*: its own and its host's. One query.
+
+    What came with the key that is *signing* is in use, though that key's planned time may have
+    come without its switch being written down yet.
+    """
+    came_with_it = Q(credential=signing) if signing else Q()
     return list(
-        GatewayCertificate.objects.order_by().filter(
-            Q(organization=owner) | Q(organization=None, host=owner.host)
+        GatewayCertificate.stored.order_by().filter(
+            Q(in_use=True) | came_with_it,
+            Q(organization=owner) | Q(organization=None, host=owner.host),
         )
     )
 

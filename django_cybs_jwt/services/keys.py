@@ -172,7 +172,7 @@ def _check_not_stored(organization: Organization, inspection: Inspection) -> Non
     twins = (
         Credential.objects.select_related("organization", "slot")
         .filter(fingerprint=inspection.fingerprint)
-        .exclude(state=State.DESTROYED)
+        .exclude(state=State.DESTROYED, compromised_at=None)
     )
     for twin in twins:
         if twin.organization_id == organization.id:
@@ -188,6 +188,13 @@ def _check_not_stored(organization: Organization, inspection: Inspection) -> Non
 
 
 def _refuse_own_twin(twin: Credential, inspection: Inspection) -> None:
+    if twin.compromised_at is not None:
+        raise DuplicateKey(
+            "This key was stored as {key_id} and marked as compromised on {day:%Y-%m-%d}. "
+            "Others may have it: make a new one in the Business Center.",
+            key_id=twin.key_id,
+            day=twin.compromised_at,
+        )
     if twin.slot.purpose == inspection.purpose:
         raise DuplicateKey(
             "This key is stored already: {key_id}, {state}.", key_id=twin.key_id, state=twin.state

@@ -85,9 +85,9 @@ def keys(merchant: Organization) -> list[Credential]:
     return found
 
 
-def certificates(owner: Organization) -> list[GatewayCertificate]:
+def certificates(owner: Organization, signing: Credential) -> list[GatewayCertificate]:
     """`gateway_certificates.candidates`."""
-    told = [*_prepared([owner.pk]), owner.host]
+    told = [*_prepared([signing.pk, owner.pk]), owner.host]
     return list(GatewayCertificate.objects.raw(_certificates(connection.vendor), told))
 
 
@@ -121,7 +121,7 @@ def _keys(_vendor: str, owners: int) -> str:
 def _certificates(_vendor: str) -> str:
     return (
         f"SELECT {statements.columns(GatewayCertificate, 'c')}"
-        f" FROM {statements.table(GatewayCertificate)} c WHERE c.in_use"
+        f" FROM {statements.table(GatewayCertificate)} c WHERE (c.in_use OR c.credential_id = %s)"
         " AND (c.organization_id = %s OR (c.organization_id IS NULL AND c.host = %s))"
     )
 

@@ -64,7 +64,7 @@ def of(merchant: Organization, *, scope: Scope, now: datetime) -> KeyChoice:
         problem = (error if all(map(scope.sees, merchant.chain())) else type(error)()).text
     owner = deciding.organization if deciding else merchant
     is_foreign = not scope.sees(owner)
-    certificates = gateway_certificates.candidates(owner) if signing else []
+    certificates = gateway_certificates.candidates(owner, signing) if signing else []
     return KeyChoice(
         places=_places(merchant, rows, deciding, signing, scope),
         problem="" if is_foreign and not signing else problem,

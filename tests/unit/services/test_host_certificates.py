@@ -163,6 +163,24 @@ def test_a_compromised_keys_file_is_trusted_no_more_nor_what_it_carried() -> Non
         cybs.sign("acme", "POST", "/pts/v2/payments", b"{}", mle=True)
 
 
+def test_what_a_planned_key_brings_is_used_from_its_time_on_ticked_or_not() -> None:
+    now = timezone.now()
+    ended, fresh = made("own", not_after=now - DAY, not_before=now - 9 * DAY), made("fresh")
+    owner = merchant(ended)
+    inspected = enrolment.rsa_inspection(
+        "acme",
+        purpose="signing",
+        key=material.rsa_key(name="planned"),
+        gateway=fresh.certificate,
+    )
+    planned = enrolment.store(owner, inspected, activate=False)
+    enrolment.change(planned, activate_at=timezone.now())
+    signed = cybs.sign("acme", "POST", "/pts/v2/payments", b"{}")
+    assert (signed.key_id, signed.request_mle_kid) == (planned.key_id, fresh.kid)
+    rotation.carry_out_due(now=timezone.now())
+    assert used() == fresh.kid
+
+
 @pytest.mark.parametrize("verb", ["suspend", "retire", "compromise"])
 def test_a_certificate_whose_key_was_never_used_comes_into_use_by_no_other_step(verb: str) -> None:
     owner = merchant(None)

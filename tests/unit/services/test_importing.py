@@ -245,6 +245,24 @@ def test_a_shared_secret_of_any_version_is_not_stored_again(state: State) -> Non
         enrolment.shared_secret(acme, secret=secret, activate=False)
 
 
+def test_a_compromised_key_does_not_come_back_though_it_was_destroyed() -> None:
+    acme, secret = enrolment.organization(), material.shared_secret().secret
+    row = enrolment.shared_secret(acme, secret=secret)
+    for step in (withdrawal.compromise, withdrawal.destroy):
+        step(row, actor="tests", now=timezone.now(), reason="found in a mailbox")
+        for slot in ("default", "other"):
+            with pytest.raises(DuplicateKey, match=r"compromised on 20.*make a new one"):
+                enrolment.shared_secret(acme, secret=secret, slot=slot)
+
+
+def test_a_destroyed_key_that_nobody_else_has_may_come_back() -> None:
+    acme, secret = enrolment.organization(), material.shared_secret().secret
+    row = enrolment.shared_secret(acme, secret=secret, activate=False)
+    for step in (withdrawal.retire, withdrawal.destroy):
+        step(row, actor="tests", now=timezone.now(), reason="tidied")
+    assert enrolment.shared_secret(acme, secret=secret).state == State.ACTIVE
+
+
 @pytest.mark.parametrize("other_host", [enrolment.HOST, enrolment.OTHER_HOST])
 def test_the_same_key_at_another_merchant_is_refused(other_host: str) -> None:
     secret = material.shared_secret().secret

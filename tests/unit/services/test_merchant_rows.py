@@ -119,20 +119,24 @@ def test_before_the_first_change_the_epoch_is_that_of_nothing() -> None:
 
 def test_the_certificates_are_the_candidates(acme: Organization) -> None:
     stranger = organizations.find("stranger")
-    for owner, host, in_use in itertools.product(
-        (acme, stranger, None), (HOST, OTHER_HOST), (True, False)
-    ):
+    signs = enrolment.shared_secret(acme, activate=False)
+    cases = itertools.product(
+        (acme, stranger, None), (HOST, OTHER_HOST), (True, False), (signs, None)
+    )
+    for owner, host, in_use, credential in cases:
         GatewayCertificate.stored.create(
             organization=owner,
             host=host,
             in_use=in_use,
+            credential=credential,
             key_id=uuid.uuid4().hex,
             not_before=timezone.now(),
             not_after=timezone.now(),
         )
-    found = {row.pk for row in merchant_rows.certificates(acme)}
-    assert found == {row.pk for row in gateway_certificates.candidates(acme)}
-    assert len(found) == 3
+    found = {row.pk for row in merchant_rows.certificates(acme, signs)}
+    assert found == {row.pk for row in gateway_certificates.candidates(acme, signs)}
+    # Own and the host's, in use or beside the key that signs.
+    assert len(found) == 4 + 2 + 2 + 1
 
 
 def test_nothing_more_is_read_for_keys_that_retire_or_wait_for_their_time(
