@@ -21,6 +21,7 @@ from django_cybs_jwt.texts import Text
 Policy = Literal["mandatory", "optional", "off"]
 
 _PARAMETER: Final = re.compile(r"\{[^{}/]+\}\Z")
+_BEHIND: Final = re.compile("[;?#]")  # what a server may cut off before it looks at a segment
 # Only what a decoded path can match: a key that never matches would protect nothing.
 _KEY: Final = re.compile(r"(GET|POST|PUT|PATCH|DELETE) ((?:/(?:\{[^{}/\s]+\}|[^{}/\s?#%]*))+)\Z")
 # A version or a plain word; anything else may be an id, a token or a card number.
@@ -151,7 +152,7 @@ def _folded(segments: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _fold(segment: str) -> str:
-    return unquote(segment).partition(";")[0].strip(" .").casefold()
+    return _BEHIND.split(unquote(segment), maxsplit=1)[0].strip(" .").casefold()
 
 
 def _template(path: str) -> Template:

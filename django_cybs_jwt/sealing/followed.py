@@ -17,7 +17,7 @@ from django_cybs_jwt.sealing.keyring import KeyRing
 
 logger: Final = logging.getLogger(__name__)
 
-_Stamp = tuple[int, int, int, int] | None
+_Stamp = tuple[int, ...] | None
 
 
 class _Held(NamedTuple):
@@ -92,4 +92,5 @@ class FollowedFile:
             found = self._path.stat()
         except OSError:
             return None
-        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+        # The change time too: a file that could not be read becomes readable by it alone.
+        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size

@@ -99,6 +99,9 @@ def test_an_operation_without_a_row_is_optional(method: str, path: str) -> None:
         "/tms/v2/tokenize%253Bx",
         "/tms/v2/tokenize%20",
         "/tms/v2/tokenize.",
+        "/tms/v2/tokenize%3Fa",
+        "/tms/v2/tokenize%23a",
+        "/tms/v2/tokenize%253Fa=1",
     ],
 )
 def test_another_spelling_of_a_mandatory_path_is_still_mandatory(path: str) -> None:
@@ -122,7 +125,7 @@ def test_neither_case_nor_matrix_parameters_escape_a_mandatory_row(data: st.Data
         character.swapcase() if data.draw(st.booleans()) else character
         for character in filled(path)
     )
-    parameters = data.draw(st.sampled_from(["", ";", ";x=1", "%3bx", ";x=1;y=2"]))
+    parameters = data.draw(st.sampled_from(["", ";", ";x=1", "%3bx", ";x=1;y=2", "%3Fx", "%23x"]))
     assert SHIPPED.policy(method, written + parameters) == "mandatory"
 
 

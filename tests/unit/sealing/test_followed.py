@@ -35,6 +35,10 @@ def grow(path, name="new"):
     return seal(b"secret", context=HOME, ring=ring_file.read(path))
 
 
+def refuse(self):
+    raise PermissionError(self)
+
+
 def opened(blob, ring):
     return open_blob(blob, context=HOME, ring=ring)
 
@@ -129,5 +133,18 @@ def test_a_ring_that_is_mended_is_taken(path, file):
         opened(blob, file.ring())
 
     path.write_bytes(content)
+
+    assert opened(blob, file.ring()) == b"secret"
+
+
+def test_a_ring_that_becomes_readable_later_is_taken_then(path, file, monkeypatch):
+    """A new file that its reader may not open yet: root, who always may, runs this too."""
+    blob = grow(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(KeyUnavailable):
+            opened(blob, file.ring())
+
+    path.chmod(0o640)
 
     assert opened(blob, file.ring()) == b"secret"
