@@ -188,7 +188,7 @@ def of_reply(request: OutboundRequest, parcel: Parcel, reply: Reply, *, started:
         status=reply.status_code,
         body=reply.content,
         retry_after=reply.headers.get("retry-after"),
-        earlier=reply.status_code == 400 and _may_have_landed_before(request),
+        earlier=reply.status_code == 400 and may_have_landed_before(request),
     )
     verdict = outcomes.judge(facts, now=timezone.now())
     keep = StoredReply(status_code=reply.status_code, content=reply.content)
@@ -292,8 +292,10 @@ def _may_have_left(trace: Trace, error: BaseException) -> bool:
     return not trace.proves_not_sent(error)
 
 
-def _may_have_landed_before(request: OutboundRequest) -> bool:
-    earlier = request.attempts.exclude(kind=Attempt.Kind.NOT_SENT)
+def may_have_landed_before(request: OutboundRequest) -> bool:
+    """True where a try before this one may have been processed."""
+    earlier = request.attempts.filter(number__lt=request.attempt)
+    earlier = earlier.exclude(kind=Attempt.Kind.NOT_SENT)
     # The answer is in hand and must not be lost to a database that is away.
     return request.attempt > 1 and insist(earlier.exists, until=request.due_at)
 

@@ -11,7 +11,7 @@ from django_cybs_jwt.client import Phase, Reply
 from django_cybs_jwt.exceptions import CybsError, NotSent, SendError
 from django_cybs_jwt.models import OutboundRequest, Safety
 from django_cybs_jwt.services import sending
-from django_cybs_jwt.services.queue import breakers, outcomes, safety
+from django_cybs_jwt.services.queue import breakers, outcomes, payloads, safety
 from django_cybs_jwt.services.queue import hits as hitting
 from django_cybs_jwt.services.queue.hits import Hit
 from django_cybs_jwt.services.queue.outcomes import Facts
@@ -42,7 +42,7 @@ class UndecidedError(LookupFailedError):
 def hits(request: OutboundRequest, document: dict[str, Any]) -> list[Hit]:
     """What the gateway has under our transactionId; LookupFailedError where it does not say."""
     code = safety.reference_of(request, document)
-    if not code or set(code) & set('"\\'):
+    if not code or payloads.UNSEARCHABLE & set(code):
         raise LookupFailedError("Its reference cannot be searched for.")
     found = _search(request, code)
     return list(_own(request, found, generated=code == request.transaction_id))

@@ -19,6 +19,8 @@ _UNDOING: Final = frozenset(
     {"ics_void", "ics_auth_reversal", "ics_auto_auth_reversal", "ics_auto_full_auth_reversal"}
 )
 _UNDONE: Final = frozenset({"VOIDED", "REVERSED"})
+# What moves no money by itself: reversing the authorization leaves nothing of it behind.
+_RESERVING: Final = ("ics_auth", "ics_decision", "ics_pa_", "ics_risk", "ics_score")
 
 
 class Fate(StrEnum):
@@ -78,8 +80,12 @@ def read(summary: Mapping[str, Any], details: Mapping[str, Any]) -> Hit:
     others = [each for each in applications if each.get("name") not in _UNDOING]
     undoes = bool(undoing) and not others
     status = outcomes.word(information.get("status"))
-    reversed_at_once = not undoes and any(_fate(each) == Fate.STANDS for each in undoing)
     fate = _fate(information) or _of_all(undoing if undoes else others)
+    reversed_at_once = not undoes and any(_fate(each) == Fate.STANDS for each in undoing)
+    if reversed_at_once and not all(_reserves(each) for each in others):
+        # A capture of less than was authorized reverses the rest, and is a capture all the same.
+        reversed_at_once = False
+        fate = Fate.UNDECIDED if any(map(_reserves, others)) else fate
     return Hit(
         id=outcomes.identifier(summary.get("id")),
         fate=fate,
@@ -88,6 +94,10 @@ def read(summary: Mapping[str, Any], details: Mapping[str, Any]) -> Hit:
         outcome=status or _WORDS.get(fate, ""),
         details=details,
     )
+
+
+def _reserves(application: Mapping[str, Any]) -> bool:
+    return str(application.get("name")).startswith(_RESERVING)
 
 
 class Finding(StrEnum):

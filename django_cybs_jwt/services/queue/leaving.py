@@ -56,4 +56,4 @@ def _open(owners: Sequence[Organization]) -> Iterator[OutboundRequest]:
 
 
 def _is_unsent(row: OutboundRequest) -> bool:
-    return row.state in _NOT_UNDER_WAY and not operating.may_have_moved_money(row)
+    return row.state in _NOT_UNDER_WAY and not operating.may_have_worked(row)

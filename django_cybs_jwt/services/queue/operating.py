@@ -81,6 +81,8 @@ def reconcile(request: OutboundRequest, *, actor: str, now: datetime, reason: st
     refusal = ""
     if not request.maybe_sent:
         refusal = Text("It was not sent: there is nothing to look for. Retry or cancel it.")
+    elif safety.policy(request) == "repeat":
+        refusal = Text("It does no harm a second time: it is sent again, not looked up. Retry it.")
     elif safety.policy(request) == "manual":
         refusal = Text(
             "{operation} cannot be looked up by itself. Look at the gateway, then "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from django_cybs_jwt.models import OutboundRequest, RequestState
+from django_cybs_jwt.models import OutboundRequest, RequestState, Safety
 from django_cybs_jwt.texts import Text, listed
 
 _LOOK: Final = Text("Look it up at the gateway, then settle it, or force another end.")
@@ -67,6 +67,7 @@ _HELD: Final[Mapping[str, str]] = {
 its deadline."""
 _TRIED: Final = Text("Nothing was sent. It is tried again every minute: mend that, or cancel it.")
 _UNSENT: Final = Text("Nothing was sent. Mend what the reason names. {cure}", cure=_RETRY)
+_AGAIN: Final = Text("It does no harm a second time, and no try was answered. {cure}", cure=_RETRY)
 _UNCLEAR: Final = Text("It may have been processed, and looking it up failed. Reconcile it later.")
 
 
@@ -76,5 +77,8 @@ def advice(request: OutboundRequest) -> str:
         return listed((_HELD[request.reason], _TRIED), " ")
     if request.state != RequestState.PARKED:
         return ""
-    known = _ADVICE.get(request.reason)
-    return known or (_UNCLEAR if request.maybe_sent else _UNSENT)
+    if known := _ADVICE.get(request.reason):
+        return known
+    if not request.maybe_sent:
+        return _UNSENT
+    return _AGAIN if request.safety in (Safety.SAFE, Safety.REPEATABLE) else _UNCLEAR

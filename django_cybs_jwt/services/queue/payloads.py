@@ -19,6 +19,8 @@ from django_cybs_jwt.sealing import MAX_PLAINTEXT, Context, open_blob, seal
 
 _LENGTH: Final = struct.Struct(">I")
 _LONGEST_ID: Final = 64
+UNSEARCHABLE: Final = frozenset('"\\')
+"""What a quoted text of the gateway's search cannot hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +172,11 @@ def check_guarded(payload: Payload) -> None:
     if not isinstance(information.get("code"), str | None):
         raise InvalidBody(
             "clientReferenceInformation.code is text, as the gateway's search has it: str(code)."
+        )
+    if UNSEARCHABLE & set(code_in(document)):
+        raise InvalidBody(
+            "clientReferenceInformation.code has a quotation mark or a backslash. Leave it out: "
+            "the gateway's search could not name it, nor tell what became of the payment."
         )
 
 

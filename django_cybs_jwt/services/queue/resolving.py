@@ -6,7 +6,6 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Q
 from django.utils import timezone
 
 from django_cybs_jwt import conf
@@ -24,7 +23,10 @@ from django_cybs_jwt.services.queue import (
     payloads,
     safety,
 )
-from django_cybs_jwt.services.queue.executing import refuse_open_transaction
+from django_cybs_jwt.services.queue.executing import (
+    may_have_landed_before,
+    refuse_open_transaction,
+)
 from django_cybs_jwt.services.queue.gateway_lookup import LookupFailedError, UndecidedError
 from django_cybs_jwt.services.queue.hits import Finding
 from django_cybs_jwt.services.queue.outcomes import Facts, Then
@@ -113,15 +115,17 @@ def _clear_up(request: OutboundRequest, policy: safety.Policy, *, late: bool) ->
         return
     document = payloads.open_payload(request).document
     finding, hit = hits.weigh(gateway_lookup.hits(request, document))
+    # Before the fence, the last of several tries may still be processed after an earlier one was
+    # declined or undone.
+    is_last_word = late or request.attempt == 1
     if finding == Finding.UNDONE:
-        _step(request, Step.VOID, outcome="VOIDED", found=True)
+        if is_last_word:
+            _step(request, Step.VOID, outcome="VOIDED", found=True)
     elif finding == Finding.TWICE:
         logger.error("Request %s was processed twice", request.pk)
         _step(request, Step.PARK, reason=TWICE)
     elif hit is not None:
-        # Before the fence, the last of several tries may still be processed after an earlier one
-        # was declined.
-        if late or finding == Finding.STANDS or request.attempt == 1:
+        if is_last_word or finding == Finding.STANDS:
             _found(request, hit, late=late)
     elif late:
         _not_found(request, policy, document, undecided=finding == Finding.UNDECIDED)
@@ -130,7 +134,7 @@ def _clear_up(request: OutboundRequest, policy: safety.Policy, *, late: bool) ->
 def _opens_now(request: OutboundRequest) -> bool:
     """A reply that was kept unread may open under a key that was imported since."""
     kept = payloads.open_reply(request)
-    if kept is None or kept.readable:
+    if kept is None or kept.readable or not _is_of_the_last_try(request):
         return False
     try:
         plain = sending.decrypt(str(request.organization), kept.content, status=kept.status_code)
@@ -142,6 +146,7 @@ def _opens_now(request: OutboundRequest) -> bool:
         sent=True,
         status=kept.status_code,
         body=plain,
+        earlier=may_have_landed_before(request),
     )
     verdict = outcomes.judge(facts, now=timezone.now())
     if verdict.then != Then.END:
@@ -149,6 +154,12 @@ def _opens_now(request: OutboundRequest) -> bool:
     reply = StoredReply(status_code=kept.status_code, content=plain)
     told = {"outcome": verdict.outcome, "gateway_id": verdict.gateway_id}
     return _answer(request, reply, http_status=reply.status_code, **told)
+
+
+def _is_of_the_last_try(request: OutboundRequest) -> bool:
+    """What an earlier one was told says nothing of the last, nor of what is being undone."""
+    last = request.attempts.filter(number=request.attempt, reason=outcomes.UNREADABLE)
+    return request.reason != UNDOING and last.exists()
 
 
 def _found(request: OutboundRequest, hit: hits.Hit, *, late: bool) -> None:
@@ -161,8 +172,10 @@ def _found(request: OutboundRequest, hit: hits.Hit, *, late: bool) -> None:
 def _not_found(
     request: OutboundRequest, policy: safety.Policy, document: dict[str, Any], *, undecided: bool
 ) -> None:
-    taken = Q(kind=Attempt.Kind.MAYBE, http_status__range=(200, 299), reason__in=outcomes.TAKEN)
-    told = request.attempts.filter(taken).last()
+    taken = request.attempts.filter(kind=Attempt.Kind.MAYBE, http_status__range=(200, 299))
+    told = taken.filter(reason__in=outcomes.TAKEN).last()
+    # A 2xx whose body was lost, or that did not know: that nothing is there contradicts it.
+    undecided = undecided or taken.exists()
     if told is not None:
         _step(request, Step.PARK, reason=told.reason)
     elif policy == "void":

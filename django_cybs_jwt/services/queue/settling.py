@@ -39,6 +39,7 @@ Answer = TypeVar("Answer")
 
 _MOST_401: Final = 3
 _MOST_429: Final = 30  # that are counted: the wait has grown to its longest by then
+_CLAIM: Final = ("jti", "owner", "sent_at", "fence_at")
 _PAUSE: Final = 0.5  # seconds between two tries to write a result down
 # The last is PostgreSQL's for a server that is read-only until its failover is over.
 _AWAY: Final = (django.db.OperationalError, django.db.InterfaceError, django.db.InternalError)
@@ -121,25 +122,60 @@ def _record(request: OutboundRequest, result: Result) -> OutboundRequest:
         **_of_attempt(row, result, now),
     )
     if not _step(row, result, now, tried=tried):
-        with transaction.atomic():
-            _record_late(row, result, now)
+        try:
+            with transaction.atomic():
+                _record_late(row, result, now, tried)
+        except OutboundRequest.DoesNotExist:
+            _store_again(row, result, now, tried)
     return row
 
 
-def _record_late(row: OutboundRequest, result: Result, now: datetime) -> None:
+def _record_late(row: OutboundRequest, result: Result, now: datetime, tried: Attempt) -> None:
     """The owner of a lease that has ended comes back: a real answer beats a guess."""
-    number, before, ends = row.attempt, row.state, result.verdict.then == Then.END
+    number, before, claim = row.attempt, row.state, {name: getattr(row, name) for name in _CLAIM}
     # Locked: who begins to undo it meanwhile must see the answer, or the answer the undoing.
     row.refresh_from_db(from_queryset=OutboundRequest.objects.select_for_update())
-    kind = row.attempts.filter(number=number).values_list("kind", flat=True).first()
-    if kind != Attempt.Kind.LOST:
+    kind = row.attempts.filter(jti=tried.jti).values_list("kind", flat=True).first()
+    if kind is None:
+        _record_forgotten(row, result, now, tried, claim)
+    elif kind != Attempt.Kind.LOST:
         # Recorded before, by a COMMIT that was not acknowledged: nobody was told of it then.
         telling.moved(row, before, now=now)
-    elif ends or result.verdict.reason in outcomes.TAKEN:
-        # One that does not say what became of it says that it was processed, and that is kept.
+    elif _says_something(result):
+        ends = result.verdict.then == Then.END
         if not (ends and _beats(row, number) and _step(row, result, now)):
             _keep(row, result, number, now)
         row.attempts.filter(number=number).update(**_of_attempt(row, result, now))
+
+
+def _says_something(result: Result) -> bool:
+    """An answer; or a 2xx, which says that it was processed where it does not say what it is."""
+    return result.verdict.then == Then.END or 200 <= (result.status or 0) < 300
+
+
+def _record_forgotten(
+    row: OutboundRequest, result: Result, now: datetime, tried: Attempt, claim: dict[str, Any]
+) -> None:
+    """A standby that was promoted does not know the claim under which this was sent."""
+    logger.error("The database has forgotten try %d of request %s", tried.number, row.pk)
+    if row.state == RequestState.QUEUED:
+        if result.verdict.then != Then.RETRY:  # which it waits for as it is
+            tried.number = max(tried.number, row.attempt + 1)
+            _step(row, result, now, tried=tried, attempt=tried.number, **claim)
+    elif _says_something(result):
+        _keep(row, result, tried.number, now)
+
+
+def _store_again(row: OutboundRequest, result: Result, now: datetime, tried: Attempt) -> None:
+    """The same, where it does not know the row either."""
+    logger.error("The database has forgotten request %s: it is stored again", row.pk)
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+            _step(row, result, now, tried=tried)
+    except django.db.IntegrityError:
+        # Sent by that one, it is refused as the twin it is, looked for and found.
+        logger.error("Request %s was made again under its key meanwhile", row.pk)
 
 
 def _beats(row: OutboundRequest, number: int) -> bool:
@@ -166,7 +202,12 @@ def _keep(row: OutboundRequest, result: Result, number: int, now: datetime) -> N
 
 
 def _step(
-    row: OutboundRequest, result: Result, now: datetime, *, tried: Attempt | None = None
+    row: OutboundRequest,
+    result: Result,
+    now: datetime,
+    *,
+    tried: Attempt | None = None,
+    **claim: Any,
 ) -> bool:
     step, changes = following(row, result.verdict, now=now)
     if result.reply is not None:
@@ -178,7 +219,7 @@ def _step(
         "gateway_id": result.verdict.gateway_id,
         "correlation_id": result.correlation_id[:64],
     }
-    return move(row, step, now=now, beside=tried, **changes)
+    return move(row, step, now=now, beside=tried, **changes, **claim)
 
 
 def following(

@@ -75,7 +75,8 @@ TABLE: Final[dict[Step, Transition]] = {
     Step.ANSWER: _to(State.ANSWERED, State.SENDING, State.IN_DOUBT, State.QUEUED, State.PARKED),
     # Proof only: not sent, or refused before processing.
     Step.RETRY: _to(State.QUEUED, State.SENDING),
-    Step.DOUBT: _to(State.IN_DOUBT, State.SENDING),
+    # From the queue, where a failover took the claim back under which it was sent.
+    Step.DOUBT: _to(State.IN_DOUBT, State.SENDING, State.QUEUED),
     # The resolver.
     Step.LOOK_AGAIN: _to(State.IN_DOUBT, State.IN_DOUBT),
     Step.REPEAT: _to(State.QUEUED, State.IN_DOUBT),
@@ -117,6 +118,9 @@ def move(
         )
     values = _consequences(transition.target, now) | changes | {"state": transition.target}
     read = {"id": request.pk, "state": request.state, "attempt": request.attempt}
+    if request.state == State.SENDING and request.jti is not None:
+        # After a failover another worker may hold a claim of the same number.
+        read["jti"] = request.jti
     if as_due:
         read["due_at"] = request.due_at
     if not statements.update(OutboundRequest, read, values, beside=beside):

@@ -442,6 +442,21 @@ def test_money_in_doubt__is_given_up_only_when_somebody_says_so(acme: Organizati
     assert row.state == "IN_DOUBT"
 
 
+@pytest.mark.parametrize("state", ["PARKED", "QUEUED"])
+def test_void_that_may_have_worked__is_in_doubt_too(acme: Organization, state: str) -> None:
+    row = cybs.enqueue(
+        "acme", "POST", "/pts/v2/payments/1/voids", json=payment(), idempotency_key="void"
+    )
+    OutboundRequest.objects.filter(pk=row.pk).update(state=state, maybe_sent=True)
+
+    with pytest.raises(InvalidTransition, match=str(row.pk)):
+        offboard()
+    offboard(abandon=True)
+
+    row.refresh_from_db()
+    assert row.state == state
+
+
 def test_money_in_doubt__of_a_merchant_that_loses_its_key_keeps_the_meta_key() -> None:
     portfolio, _, _ = enrolment.family()
     enrolment.shared_secret(portfolio, covers="all")

@@ -92,6 +92,29 @@ def test_a_void_undoes_and_a_payment_that_was_reversed_at_once_is_undone() -> No
     assert not shown("ics_auth", **OK, status="TRANSMITTED").undone
 
 
+BILL, AUTH, DECISION = ({"name": name, **OK} for name in ("ics_bill", "ics_auth", "ics_decision"))
+REVERSAL = {"name": "ics_auto_auth_reversal", **OK}
+
+
+@pytest.mark.parametrize("flags", [OK, {}])
+def test_a_capture_that_reverses_the_rest_of_its_authorization_stands(
+    flags: dict[str, Any],
+) -> None:
+    """A capture of less than was authorized: the gateway reverses the authorization first."""
+    hit = shown(applications=[REVERSAL, BILL], status="TRANSMITTED", **flags)
+    assert (hit.fate, hit.undone) == (Fate.STANDS, False)
+    assert weigh([hit])[0] == Finding.STANDS
+
+
+def test_where_a_reversal_stands_beside_an_authorization_and_a_capture_nobody_knows() -> None:
+    hit = shown(applications=[AUTH, BILL, REVERSAL], **OK)
+    assert (hit.fate, hit.undone) == (Fate.UNDECIDED, False)
+
+
+def test_what_only_looks_at_an_authorization_is_reversed_with_it() -> None:
+    assert shown(applications=[DECISION, AUTH, REVERSAL], **OK).undone
+
+
 @pytest.mark.parametrize("status", [None, "", "free text of a card 4111111111111111", 7, "x" * 99])
 def test_the_outcome_is_a_word_of_the_gateway_whatever_it_says(status: Any) -> None:
     assert shown("ics_auth", **OK, status=status).outcome == "SOK"

@@ -12,7 +12,7 @@ import pytest
 from django_cybs_jwt.exceptions import CybsError, QueueError, WrongState
 from django_cybs_jwt.models import KeyEvent, OutboundRequest
 from django_cybs_jwt.services.doorbell import RESOLVE
-from django_cybs_jwt.services.queue import operating
+from django_cybs_jwt.services.queue import breakers, operating, parking
 from django_cybs_jwt.services.queue.states import Step, move
 from django_cybs_jwt.testing.simulation import HOST, Simulation
 from tests.unit.services.queue import rows
@@ -180,6 +180,22 @@ def test_who_resolves_is_rung_for_what_is_to_be_looked_up_and_its_host_for_what_
 def test_what_was_not_sent_has_nothing_to_reconcile(acme: Simulation, clock: Clock) -> None:
     with pytest.raises(WrongState, match="Retry or cancel"):
         decide(operating.reconcile, parked_unsent(acme), clock)
+
+
+def test_what_is_repeated_is_retried_and_not_reconciled(acme: Simulation, clock: Clock) -> None:
+    """A void that no try was answered: there is nothing to look up, and a second does no harm."""
+    paid = rows.work(rows.enqueue(json=rows.payment(**rows.SALE)))
+    row = rows.enqueue(f"{rows.PAYMENTS}/{paid.gateway_id}/voids", json=rows.payment())
+    rows.fail(acme, "status", status=502, times=1000)
+    while row.state != "PARKED":
+        clock.forward(900)
+        row = rows.work(row)
+    acme.faults.clear()
+    breakers.forget()
+    assert parking.advice(row).startswith("It does no harm a second time")
+    with pytest.raises(WrongState, match="Retry it"):
+        decide(operating.reconcile, row, clock)
+    assert rows.work(decide(operating.retry, row, clock)).outcome == "VOIDED"
 
 
 def test_what_cannot_be_looked_up_is_settled_by_hand(acme: Simulation, clock: Clock) -> None:

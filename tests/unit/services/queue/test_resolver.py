@@ -12,6 +12,7 @@ import pytest
 from django.db import DataError
 
 from django_cybs_jwt import cybs
+from django_cybs_jwt.exceptions import InvalidBody
 from django_cybs_jwt.models import Credential, OutboundRequest, State
 from django_cybs_jwt.services import organizations, signing
 from django_cybs_jwt.services.queue import (
@@ -532,9 +533,20 @@ def test_a_search_that_changes_while_it_is_read_proves_nothing(
     assert wait(row, clock, FENCE + 40).state == "IN_DOUBT"
 
 
-def test_a_code_that_cannot_be_quoted_is_not_searched_for(acme: Simulation, clock: Clock) -> None:
-    code = {"clientReferenceInformation": {"code": '" OR code:"'}}
-    row = in_doubt(acme, "reset_before", json=rows.payment(**code))
+@pytest.mark.parametrize("code", ['TV 55" #7', "a\\b", '" OR code:"'])
+def test_a_code_that_no_search_could_name_is_refused(acme: Simulation, code: str) -> None:
+    with pytest.raises(InvalidBody, match="quotation mark or a backslash"):
+        rows.enqueue(json=rows.payment(clientReferenceInformation={"code": code}))
+    assert not OutboundRequest.objects.exists()
+
+
+def test_one_that_was_stored_before_is_not_searched_for(
+    acme: Simulation, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(payloads, "UNSEARCHABLE", frozenset())
+        code = {"clientReferenceInformation": {"code": '" OR code:"'}}
+        row = in_doubt(acme, "reset_before", json=rows.payment(**code))
     assert wait(row, clock, FENCE + 40).state == "IN_DOUBT"
 
 
@@ -759,6 +771,41 @@ def test_a_page_of_somebody_else_is_no_answer_and_ends_with_a_person(
 ) -> None:
     row = wait(in_doubt(acme, "page"), clock, FENCE + 40)
     assert (row.state, row.reason) == ("PARKED", "unreadable")
+
+
+@pytest.mark.parametrize(
+    ("policy", "end"), [("search", "PARKED"), ("resend", "PARKED"), ("void", "VOIDED")]
+)
+def test_a_2xx_whose_body_was_lost_is_never_called_absent_nor_sent_again(
+    acme: Simulation, clock: Clock, settings: Any, policy: str, end: str
+) -> None:
+    """That nothing is found contradicts it: the search may lag behind."""
+    resolve_by(settings, policy)
+    acme.gateway.ledger.index_lag = 1e9
+    row = in_doubt(acme, "truncate")
+    assert (row.reason, row.http_status) == ("reply_lost", 201)
+    row = wait(row, clock, FENCE + 9000, step=600)
+    assert (row.state, row.attempt) == (end, 1)
+    assert len(rows.money(acme)) == 1
+
+
+def test_undone_is_no_end_while_the_last_try_may_still_be_processed(
+    acme: Simulation, clock: Clock
+) -> None:
+    row = in_doubt(acme, "reset_after", json=rows.payment(**SALE))
+    cybs.send("acme", "POST", f"/pts/v2/payments/{acme.ledger[0].id}/voids", json={"x": "y"})
+    OutboundRequest.objects.update(attempt=2)
+    assert wait(row, clock, 60).state == "IN_DOUBT"
+    assert wait(row, clock, FENCE).state == "VOIDED"
+
+
+def test_a_kept_reply_of_an_earlier_try_does_not_answer_for_the_last(
+    acme: Simulation, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = kept_unread(acme, monkeypatch)
+    OutboundRequest.objects.update(attempt=2)
+    row.refresh_from_db()
+    assert not resolving._opens_now(row)
 
 
 def kept_unread(acme: Simulation, monkeypatch: pytest.MonkeyPatch) -> OutboundRequest:
