@@ -1,4 +1,4 @@
-"""The matrix: which Python with which Django, each half alone, PostgreSQL, the oldest of all."""
+"""The matrix: which Python with which Django, each half alone, databases, the oldest of all."""
 
 from __future__ import annotations
 
@@ -60,7 +60,18 @@ def tests(session: nox.Session, django: str) -> None:
 def postgresql(session: nox.Session) -> None:
     """The Django side of the unit suite on PostgreSQL, where DATABASE_URL says it is."""
     session.install("-e", ".", *TEST)
-    url = session.env.get("DATABASE_URL") or "postgres://postgres@127.0.0.1:5432/cybs_jwt_suite"
+    _on(session, "postgres://postgres@127.0.0.1:5432/cybs_jwt_suite")
+
+
+@nox.session
+def mariadb(session: nox.Session) -> None:
+    """The same on MariaDB or MySQL. mysqlclient is built, which takes their C library."""
+    session.install("-e", ".[mysql]", *TEST)
+    _on(session, "mysql://root@127.0.0.1:3306/cybs_jwt_suite")
+
+
+def _on(session: nox.Session, usual: str) -> None:
+    url = session.env.get("DATABASE_URL") or usual
     line = ["pytest", *SIDE_BY_SIDE, *DJANGO_SIDE, *session.posargs]
     session.run(*line, env={"DATABASE_URL": url})
 
