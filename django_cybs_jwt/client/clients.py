@@ -8,7 +8,7 @@ They never retry, follow no redirect, keep no cookie and read no environment var
 from __future__ import annotations
 
 import http.cookiejar
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import httpx
@@ -18,10 +18,10 @@ from django_cybs_jwt.client.deadline import held
 from django_cybs_jwt.client.exchange import PLACEHOLDER, WRITTEN_BY_SEAL
 from django_cybs_jwt.client.parcel import Parcel
 from django_cybs_jwt.client.pools import AsyncSharedTransport, SharedTransport
-from django_cybs_jwt.exceptions import InvalidBody, MessageError
+from django_cybs_jwt.exceptions import InvalidBody, InvalidHeader, MessageError
 from django_cybs_jwt.protocol import MerchantKeys
 from django_cybs_jwt.protocol.bodies import encode_json
-from django_cybs_jwt.protocol.headers import Headers, check_headers
+from django_cybs_jwt.protocol.headers import check_headers
 from django_cybs_jwt.protocol.message import check_method
 from django_cybs_jwt.protocol.paths import check_path
 from django_cybs_jwt.texts import Text
@@ -201,8 +201,7 @@ def _built(
     """What httpx makes of a request; its own errors name no cure, and some quote the body."""
     check_method(method)
     _check_target(url)
-    check_headers(_callers(options.get("headers")))
-    options = _encoded(options)
+    options = _encoded(_headed(options))
     try:
         return build(method, url, **options)
     except (TypeError, ValueError, AttributeError, httpx.InvalidURL) as error:
@@ -213,12 +212,22 @@ def _built(
         ) from None
 
 
-def _callers(headers: Headers | None) -> Iterator[tuple[str, str]]:
-    """Without those that the seal writes whatever the caller said."""
-    given = headers.items() if isinstance(headers, Mapping) else headers
-    for pair in given or ():
-        if str(pair[0]).lower() not in WRITTEN_BY_SEAL:
-            yield pair
+def _headed(options: dict[str, Any]) -> dict[str, Any]:
+    """The same with headers that are checked, and kept where they can be read only once."""
+    headers = options.get("headers")
+    if headers is None:
+        return options
+    try:
+        given = headers.items() if isinstance(headers, Mapping) else headers
+        pairs = [(_text(name), _text(value)) for name, value in given]
+    except (TypeError, ValueError):
+        raise InvalidHeader("Headers are a mapping, or pairs of a name and a value.") from None
+    check_headers(pair for pair in pairs if str(pair[0]).lower() not in WRITTEN_BY_SEAL)
+    return {**options, "headers": headers if isinstance(headers, Mapping) else pairs}
+
+
+def _text(part: Any) -> Any:
+    return part.decode("latin-1") if isinstance(part, bytes) else part
 
 
 def _encoded(options: dict[str, Any]) -> dict[str, Any]:

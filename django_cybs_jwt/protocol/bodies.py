@@ -46,18 +46,13 @@ def decode_json(body: bytes) -> Any:
 
 def check_body(body: bytes) -> bytes:
     """Return *body* unchanged, or raise InvalidBody when it is no bytes or too long."""
-    if len(check_bytes(body)) > LONGEST:
-        raise InvalidBody(
-            "The body has {length} bytes; {longest} is the most.", length=len(body), longest=LONGEST
-        )
-    return body
-
-
-def check_bytes(body: bytes) -> bytes:
-    """Return *body* unchanged, or raise InvalidBody when it is no bytes."""
     if not isinstance(body, bytes):
         raise InvalidBody(
             "The body must be bytes, not {type}; use json= for data.", type=type(body).__name__
+        )
+    if len(body) > LONGEST:
+        raise InvalidBody(
+            "The body has {length} bytes; {longest} is the most.", length=len(body), longest=LONGEST
         )
     return body
 

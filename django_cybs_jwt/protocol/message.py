@@ -10,12 +10,13 @@ from django_cybs_jwt.exceptions import (
     BodyNotEncryptable,
     EncryptionImpossible,
     EncryptionRequired,
+    InvalidBody,
     MessageError,
     MLEDecryptError,
     ReplyNotEncrypted,
 )
 from django_cybs_jwt.protocol import jwe, jws
-from django_cybs_jwt.protocol.bodies import check_body, check_bytes, decode_json
+from django_cybs_jwt.protocol.bodies import check_body, decode_json
 from django_cybs_jwt.protocol.claims import METHODS, build_claims
 from django_cybs_jwt.protocol.headers import Headers, check_headers
 from django_cybs_jwt.protocol.keys import GatewayCertificate, MerchantKeys, ReplyKeys, ResponseMLE
@@ -125,7 +126,12 @@ def open_response(
     Raises MLEDecryptError when an encrypted reply does not open,
     ReplyNotEncrypted when a plain 2xx reply breaks `response_mle="required"`.
     """
-    token = _encrypted_response(check_bytes(body))
+    if not isinstance(body, bytes):
+        raise InvalidBody(
+            "A reply is opened from its bytes, as in response.content, not from {type}.",
+            type=type(body).__name__,
+        )
+    token = _encrypted_response(body)
     if token is not None:
         content, kid = jwe.decrypt(token, keys.response_keys)
         if not _is_json(content):

@@ -39,6 +39,10 @@ class UndecidedError(LookupFailedError):
     """The gateway has it, and does not know itself what became of it."""
 
 
+class ContradictedError(LookupFailedError):
+    """A try was answered with a 2xx whose body was lost, and the gateway shows nothing of it."""
+
+
 def hits(request: OutboundRequest, document: dict[str, Any]) -> list[Hit]:
     """What the gateway has under our transactionId; LookupFailedError where it does not say."""
     code = safety.reference_of(request, document)

@@ -81,16 +81,17 @@ def read(summary: Mapping[str, Any], details: Mapping[str, Any]) -> Hit:
     undoes = bool(undoing) and not others
     status = outcomes.word(information.get("status"))
     fate = _fate(information) or _of_all(undoing if undoes else others)
-    reversed_at_once = not undoes and any(_fate(each) == Fate.STANDS for each in undoing)
-    if reversed_at_once and not all(_reserves(each) for each in others):
+    worked = {each.get("name") for each in undoing if _fate(each) == Fate.STANDS}
+    undone_at_once = not undoes and bool(worked)
+    if undone_at_once and "ics_void" not in worked and not all(map(_reserves, others)):
         # A capture of less than was authorized reverses the rest, and is a capture all the same.
-        reversed_at_once = False
+        undone_at_once = False
         fate = Fate.UNDECIDED if any(map(_reserves, others)) else fate
     return Hit(
         id=outcomes.identifier(summary.get("id")),
         fate=fate,
         undoes=undoes,
-        undone=status in _UNDONE or reversed_at_once,
+        undone=status in _UNDONE or undone_at_once,
         outcome=status or _WORDS.get(fate, ""),
         details=details,
     )

@@ -23,6 +23,7 @@ from django_cybs_jwt.services.queue.states import TABLE, UNDOING, Step, move
 from django_cybs_jwt.texts import Text
 
 _CURE: Final = Text("Reconcile it; force this only after you have looked at the gateway.")
+_REPEAT: Final = Text("Retry it, which does no harm; force this only if it shall not be done.")
 _WORD: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
 _ID: Final = re.compile(r"[A-Za-z0-9-]{0,64}\Z")
 
@@ -71,7 +72,8 @@ def cancel(
 ) -> None:
     """End a request that was not sent."""
     risky = may_have_worked(request) and not force
-    refusal = Text("It may have been processed, and this undoes nothing. {cure}", cure=_CURE)
+    cure = _REPEAT if safety.policy(request) == "repeat" else _CURE
+    refusal = Text("It may have been processed, and this undoes nothing. {cure}", cure=cure)
     told = _Told(actor=actor, now=now, reason=reason, refusal=refusal if risky else "")
     _take(request, Step.CANCEL, "cancel-request", told)
 

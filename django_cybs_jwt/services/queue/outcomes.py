@@ -82,6 +82,9 @@ _WORDS_FOR_MONEY: Final = frozenset(
 )
 UNREADABLE: Final = "unreadable"
 UNKNOWN_STATUS: Final = "unknown_status"
+REPLY_LOST: Final = "reply_lost"
+UNREAD: Final = (UNREADABLE, REPLY_LOST)
+"""Of a try whose reply may be kept as it was on the wire."""
 TAKEN: Final = (UNREADABLE, UNKNOWN_STATUS)
 """After such a 2xx it was processed, whatever it came to: neither sent again nor undone."""
 UNAUTHORIZED: Final = "unauthorized"
@@ -125,9 +128,9 @@ def _without_answer(facts: Facts) -> Verdict:
         return _not_sent(facts)
     if facts.status is not None and 200 <= facts.status < 300 and facts.phase == Phase.ANSWERING:
         lost = facts.error not in ("MLEDecryptError", "ReplyNotEncrypted", "ReplyUnreadable")
-        return maybe("reply_lost" if lost else UNREADABLE)
+        return maybe(REPLY_LOST if lost else UNREADABLE)
     if facts.status is not None:
-        return maybe("reply_lost")
+        return maybe(REPLY_LOST)
     return maybe({Phase.SENDING: "incomplete"}.get(facts.phase, "no_answer"))
 
 

@@ -22,6 +22,9 @@ _ADVICE: Final[Mapping[str, str]] = {
     "unclear:UndecidedError": Text(
         "The gateway has it, and does not say what became of it. {cure}", cure=_LOOK
     ),
+    "unclear:ContradictedError": Text(
+        "The gateway answered that it took it, and shows nothing of it. {cure}", cure=_LOOK
+    ),
     "unreadable": Text(
         "The gateway took it, and its answer cannot be read. Import the response key, "
         "then reconcile it; or look it up at the gateway and settle it."
@@ -50,6 +53,8 @@ _ADVICE: Final[Mapping[str, str]] = {
     "processor_unavailable": Text("The processor is away. {cure}", cure=_RETRY),
     "not_sent": Text("The gateway was not reachable at any try. {cure}", cure=_RETRY),
 }
+_NAMES_ITS_CURE: Final = _ADVICE.keys() - {"unreadable", "in_doubt"}
+"""Of what is repeated, never reconciled."""
 _HELD: Final[Mapping[str, str]] = {
     "LiveRefused": Text("Its host is live, and CYBS_JWT['LIVE'] is not True for the workers."),
     "ConfigurationError": Text("The workers' CYBS_JWT cannot be used: see `manage.py check`."),
@@ -67,7 +72,9 @@ _HELD: Final[Mapping[str, str]] = {
 its deadline."""
 _TRIED: Final = Text("Nothing was sent. It is tried again every minute: mend that, or cancel it.")
 _UNSENT: Final = Text("Nothing was sent. Mend what the reason names. {cure}", cure=_RETRY)
-_AGAIN: Final = Text("It does no harm a second time, and no try was answered. {cure}", cure=_RETRY)
+_AGAIN: Final = Text(
+    "It does no harm a second time, and no try came to an end. {cure}", cure=_RETRY
+)
 _UNCLEAR: Final = Text("It may have been processed, and looking it up failed. Reconcile it later.")
 
 
@@ -77,8 +84,7 @@ def advice(request: OutboundRequest) -> str:
         return listed((_HELD[request.reason], _TRIED), " ")
     if request.state != RequestState.PARKED:
         return ""
-    if known := _ADVICE.get(request.reason):
-        return known
-    if not request.maybe_sent:
-        return _UNSENT
-    return _AGAIN if request.safety in (Safety.SAFE, Safety.REPEATABLE) else _UNCLEAR
+    is_repeated = request.maybe_sent and request.safety in (Safety.SAFE, Safety.REPEATABLE)
+    if is_repeated and request.reason not in _NAMES_ITS_CURE:
+        return _AGAIN
+    return _ADVICE.get(request.reason) or (_UNCLEAR if request.maybe_sent else _UNSENT)

@@ -173,11 +173,6 @@ def check_guarded(payload: Payload) -> None:
         raise InvalidBody(
             "clientReferenceInformation.code is text, as the gateway's search has it: str(code)."
         )
-    if UNSEARCHABLE & set(code_in(document)):
-        raise InvalidBody(
-            "clientReferenceInformation.code has a quotation mark or a backslash. Leave it out: "
-            "the gateway's search could not name it, nor tell what became of the payment."
-        )
 
 
 def _opened(request: OutboundRequest, column: str, blob: object) -> bytes:

@@ -153,8 +153,19 @@ def build(
     elif request.safety == Safety.UNGUARDED:
         # What was never announced to the gateway cannot be added: none is no reason to make one.
         request.transaction_id = payloads.given_transaction_id(payload) or None
+    _check_searchable(request, payload)
     request.sealed_payload = payloads.seal_payload(request, payload)
     return request
+
+
+def _check_searchable(request: OutboundRequest, payload: Payload) -> None:
+    """Before it is stored. Where the same call was stored already, that row is the answer."""
+    named = payloads.UNSEARCHABLE & set(payloads.code_in(payload.document))
+    if named and safety.policy(request) in safety.SEARCHING and find(request) is None:
+        raise InvalidBody(
+            "clientReferenceInformation.code has a quotation mark or a backslash. Leave it out: "
+            "the gateway's search could not name it, nor tell what became of the payment."
+        )
 
 
 def insert(request: OutboundRequest) -> OutboundRequest:

@@ -27,7 +27,11 @@ from django_cybs_jwt.services.queue.executing import (
     may_have_landed_before,
     refuse_open_transaction,
 )
-from django_cybs_jwt.services.queue.gateway_lookup import LookupFailedError, UndecidedError
+from django_cybs_jwt.services.queue.gateway_lookup import (
+    ContradictedError,
+    LookupFailedError,
+    UndecidedError,
+)
 from django_cybs_jwt.services.queue.hits import Finding
 from django_cybs_jwt.services.queue.outcomes import Facts, Then
 from django_cybs_jwt.services.queue.payloads import StoredReply
@@ -85,7 +89,8 @@ def _look(request: OutboundRequest, policy: safety.Policy, now: datetime) -> Non
         told = error.english if isinstance(error, LookupFailedError) else type(error).__name__
         logger.warning("Request %s stays in doubt: %s", request.pk, told)
         if late and request.looks >= conf.current().queue.looks:
-            unclear = UNDOING if request.reason == UNDOING else f"unclear:{type(error).__name__}"
+            is_undoing = request.reason == UNDOING and not isinstance(error, ContradictedError)
+            unclear = UNDOING if is_undoing else f"unclear:{type(error).__name__}"
             _step(request, Step.PARK, reason=unclear[:40])
         if isinstance(error, LookupFailedError):
             asked_to_wait = error.after
@@ -134,7 +139,7 @@ def _clear_up(request: OutboundRequest, policy: safety.Policy, *, late: bool) ->
 def _opens_now(request: OutboundRequest) -> bool:
     """A reply that was kept unread may open under a key that was imported since."""
     kept = payloads.open_reply(request)
-    if kept is None or kept.readable or not _is_of_the_last_try(request):
+    if kept is None or kept.readable or not _is_of_the_last_try(request, kept):
         return False
     try:
         plain = sending.decrypt(str(request.organization), kept.content, status=kept.status_code)
@@ -156,9 +161,10 @@ def _opens_now(request: OutboundRequest) -> bool:
     return _answer(request, reply, http_status=reply.status_code, **told)
 
 
-def _is_of_the_last_try(request: OutboundRequest) -> bool:
+def _is_of_the_last_try(request: OutboundRequest, kept: StoredReply) -> bool:
     """What an earlier one was told says nothing of the last, nor of what is being undone."""
-    last = request.attempts.filter(number=request.attempt, reason=outcomes.UNREADABLE)
+    unread = {"reason__in": outcomes.UNREAD, "http_status": kept.status_code}
+    last = request.attempts.filter(number=request.attempt, **unread)
     return request.reason != UNDOING and last.exists()
 
 
@@ -175,13 +181,14 @@ def _not_found(
     taken = request.attempts.filter(kind=Attempt.Kind.MAYBE, http_status__range=(200, 299))
     told = taken.filter(reason__in=outcomes.TAKEN).last()
     # A 2xx whose body was lost, or that did not know: that nothing is there contradicts it.
-    undecided = undecided or taken.exists()
+    contradicted = ContradictedError() if taken.exists() else None
+    doubt = UndecidedError() if undecided else contradicted
     if told is not None:
         _step(request, Step.PARK, reason=told.reason)
     elif policy == "void":
-        _undo(request, document, undecided=undecided)
-    elif undecided:
-        raise UndecidedError
+        _undo(request, document, doubt)
+    elif doubt is not None:
+        raise doubt
     elif policy == "resend" and request.attempt >= conf.current().queue.tries:
         _step(request, Step.PARK, reason="exhausted")
     elif policy == "resend":
@@ -191,7 +198,9 @@ def _not_found(
         _step(request, Step.PROVE_ABSENT, outcome="")
 
 
-def _undo(request: OutboundRequest, document: dict[str, Any], *, undecided: bool) -> None:
+def _undo(
+    request: OutboundRequest, document: dict[str, Any], doubt: LookupFailedError | None
+) -> None:
     """Once it was begun, no answer of before says any more that the payment stands."""
     if not _hold(request, reason=UNDOING, fence_at=_fence_of_undoing(request)):
         return
@@ -199,8 +208,8 @@ def _undo(request: OutboundRequest, document: dict[str, Any], *, undecided: bool
     failpoints.reached("undone")
     if undone:
         _step(request, Step.VOID, outcome="VOIDED")
-    elif undecided:
-        raise UndecidedError  # the search has just shown it: it is not absent
+    elif doubt is not None:
+        raise doubt  # the search has just shown it, or its answer did: it is not absent
     else:
         _step(request, Step.PROVE_ABSENT, outcome="")
 

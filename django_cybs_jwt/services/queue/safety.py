@@ -46,6 +46,9 @@ POLICIES: Final[dict[Safety, frozenset[Policy]]] = {
 """What RESOLVE can choose; for those that are repeated there is nothing to choose."""
 
 
+SEARCHING: Final[frozenset[Policy]] = frozenset({"search", "void", "resend"})
+
+
 def of(operation: str) -> Safety:
     """The safety of `METHOD /path/{id}`; what is not known counts as money that nobody guards."""
     method = operation.partition(" ")[0]

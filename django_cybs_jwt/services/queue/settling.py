@@ -16,6 +16,7 @@ import django.db
 from django.db import connection, transaction
 
 from django_cybs_jwt import conf
+from django_cybs_jwt.exceptions import OutcomeUnknown
 from django_cybs_jwt.models import Attempt, OutboundRequest, RequestState, Safety
 from django_cybs_jwt.services.queue import (
     breakers,
@@ -39,7 +40,6 @@ Answer = TypeVar("Answer")
 
 _MOST_401: Final = 3
 _MOST_429: Final = 30  # that are counted: the wait has grown to its longest by then
-_CLAIM: Final = ("jti", "owner", "sent_at", "fence_at")
 _PAUSE: Final = 0.5  # seconds between two tries to write a result down
 # The last is PostgreSQL's for a server that is read-only until its failover is over.
 _AWAY: Final = (django.db.OperationalError, django.db.InterfaceError, django.db.InternalError)
@@ -132,12 +132,12 @@ def _record(request: OutboundRequest, result: Result) -> OutboundRequest:
 
 def _record_late(row: OutboundRequest, result: Result, now: datetime, tried: Attempt) -> None:
     """The owner of a lease that has ended comes back: a real answer beats a guess."""
-    number, before, claim = row.attempt, row.state, {name: getattr(row, name) for name in _CLAIM}
+    number, before, fence = row.attempt, row.state, row.fence_at
     # Locked: who begins to undo it meanwhile must see the answer, or the answer the undoing.
     row.refresh_from_db(from_queryset=OutboundRequest.objects.select_for_update())
     kind = row.attempts.filter(jti=tried.jti).values_list("kind", flat=True).first()
     if kind is None:
-        _record_forgotten(row, result, now, tried, claim)
+        _record_forgotten(row, result, now, tried, fence)
     elif kind != Attempt.Kind.LOST:
         # Recorded before, by a COMMIT that was not acknowledged: nobody was told of it then.
         telling.moved(row, before, now=now)
@@ -154,14 +154,21 @@ def _says_something(result: Result) -> bool:
 
 
 def _record_forgotten(
-    row: OutboundRequest, result: Result, now: datetime, tried: Attempt, claim: dict[str, Any]
+    row: OutboundRequest, result: Result, now: datetime, tried: Attempt, fence: datetime | None
 ) -> None:
-    """A standby that was promoted does not know the claim under which this was sent."""
+    """A standby that was promoted does not know the claim under which this was sent.
+
+    So it is one try more, whatever became of the row since: an answer ends it, and what may have
+    been processed is in doubt. What was not processed changes nothing.
+    """
     logger.error("The database has forgotten try %d of request %s", tried.number, row.pk)
-    if row.state == RequestState.QUEUED:
-        if result.verdict.then != Then.RETRY:  # which it waits for as it is
-            tried.number = max(tried.number, row.attempt + 1)
-            _step(row, result, now, tried=tried, attempt=tried.number, **claim)
+    tried.request, tried.number = row, row.attempt + 1
+    wanted = {Then.END: Step.ANSWER, Then.DOUBT: Step.DOUBT}.get(result.verdict.then)
+    stays = wanted is None or row.state not in TABLE[wanted].sources
+    if not stays and row.reason not in (UNDOING, TWICE):
+        claim = {"attempt": tried.number, "jti": tried.jti or None, "owner": tried.owner}
+        fences = [each for each in (fence, row.fence_at) if each is not None]
+        _step(row, result, now, tried=tried, **claim, fence_at=max(fences, default=None))
     elif _says_something(result):
         _keep(row, result, tried.number, now)
 
@@ -174,8 +181,26 @@ def _store_again(row: OutboundRequest, result: Result, now: datetime, tried: Att
             row.save(force_insert=True)
             _step(row, result, now, tried=tried)
     except django.db.IntegrityError:
-        # Sent by that one, it is refused as the twin it is, looked for and found.
-        logger.error("Request %s was made again under its key meanwhile", row.pk)
+        with transaction.atomic():
+            _record_beside(row, result, now, tried)
+
+
+def _record_beside(row: OutboundRequest, result: Result, now: datetime, tried: Attempt) -> None:
+    """Its caller has made it again: then the try is one of that row's."""
+    same = {"idempotency_key": row.idempotency_key, "fingerprint": row.fingerprint}
+    locked = OutboundRequest.objects.select_for_update()
+    made = locked.filter(organization=row.organization_id, **same).first()
+    if made is None:
+        raise OutcomeUnknown(
+            "The database has lost request {request}, whose outcome was {outcome!r}, and does not "
+            "take it again. Look it up at the gateway.",
+            request=row.pk,
+            outcome=result.verdict.outcome,
+            gateway_id=result.verdict.gateway_id,
+        )
+    made.organization = row.organization
+    _record_forgotten(made, result, now, tried, row.fence_at)
+    row.__dict__.update(made.__dict__)
 
 
 def _beats(row: OutboundRequest, number: int) -> bool:

@@ -75,8 +75,8 @@ TABLE: Final[dict[Step, Transition]] = {
     Step.ANSWER: _to(State.ANSWERED, State.SENDING, State.IN_DOUBT, State.QUEUED, State.PARKED),
     # Proof only: not sent, or refused before processing.
     Step.RETRY: _to(State.QUEUED, State.SENDING),
-    # From the queue, where a failover took the claim back under which it was sent.
-    Step.DOUBT: _to(State.IN_DOUBT, State.SENDING, State.QUEUED),
+    # From SENDING; from the others where a failover took back the claim under which it was sent.
+    Step.DOUBT: _to(State.IN_DOUBT, State.SENDING, State.QUEUED, State.PARKED, State.IN_DOUBT),
     # The resolver.
     Step.LOOK_AGAIN: _to(State.IN_DOUBT, State.IN_DOUBT),
     Step.REPEAT: _to(State.QUEUED, State.IN_DOUBT),

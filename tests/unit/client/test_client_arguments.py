@@ -106,6 +106,29 @@ def test_nor_through_a_client_of_the_users_own(server: RawServer, name: str) -> 
     assert not server.accepted
 
 
+def test_the_signed_host_may_be_named_to_tls(server: RawServer) -> None:
+    with Client(keys_of, config(server.url)) as client:
+        client.get("/x", extensions={"sni_hostname": HOST})
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Own": "1"},
+        {b"X-Own": b"1"},
+        [(b"X-Own", b"1")],
+        zip(["X-Own"], ["1"], strict=True),
+        httpx.Headers({"X-Own": "1"}),
+    ],
+    ids=["dict", "bytes", "pairs of bytes", "zip", "Headers"],
+)
+def test_headers_of_every_form_arrive(server: RawServer, headers: Any) -> None:
+    with Client(keys_of, config(server.url)) as client:
+        client.get("/x", headers=headers)
+    assert server.received[0].header("x-own") == "1"
+
+
 def test_a_header_that_the_seal_writes_may_be_given_all_the_same(server: RawServer) -> None:
     with Client(keys_of, config(server.url)) as client:
         client.get("/x", headers={"Accept-Encoding": "gzip", "User-Agent": "shop"})

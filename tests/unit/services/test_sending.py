@@ -175,7 +175,7 @@ def test_an_organization_that_is_no_name_is_an_error_of_ours(name: Any) -> None:
 
 def test_what_is_decrypted_is_bytes(simulator: Simulation) -> None:
     for body in (None, "{}", 5):
-        with pytest.raises(InvalidBody, match="must be bytes"):
+        with pytest.raises(InvalidBody, match="from its bytes"):
             cybs.decrypt("acme", body)  # type: ignore[arg-type]
 
 

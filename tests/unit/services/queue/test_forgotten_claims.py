@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from django_cybs_jwt import cybs
+from django_cybs_jwt.exceptions import OutcomeUnknown
 from django_cybs_jwt.models import OutboundRequest
-from django_cybs_jwt.services.queue import executing, outcomes, sweeping
+from django_cybs_jwt.services.queue import executing, outcomes
 from django_cybs_jwt.services.queue.outcomes import Kind, Then, Verdict
 from django_cybs_jwt.services.queue.settling import Result, settle
 from django_cybs_jwt.testing.simulation import Simulation
@@ -28,10 +29,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def sent(
-    simulation: Simulation, clock: Clock, path: str = rows.PAYMENTS
+    simulation: Simulation, clock: Clock, path: str = rows.PAYMENTS, **options: Any
 ) -> tuple[OutboundRequest, Result]:
     """What a worker knows of its try, and not yet the database."""
-    row = rows.picked(rows.enqueue(path))
+    row = rows.picked(rows.enqueue(path, **options))
     parcel = executing.take(row, now=clock.now())
     assert parcel is not None
     return row, executing.of_reply(row, parcel, answered(row, parcel), started=0.0)
@@ -96,16 +97,78 @@ def test_after_another_worker_was_slowed_down_the_answer_is_a_try_of_its_own(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("changes", [{}, {"verdict": SLOWED, "status": 429, "reply": None}])
-def test_another_workers_claim_is_not_ended_and_an_answer_is_told_aloud(
-    acme: Simulation, clock: Clock, caplog: pytest.LogCaptureFixture, changes: dict[str, Any]
-) -> None:
-    row, result = sent(acme, clock)
+def claimed_by_another(row: OutboundRequest, clock: Clock) -> str:
     other = str(uuid.uuid4())
     forget(row, clock, state="SENDING", attempt=1, jti=other, fence_at=clock.now())
-    settle(row, replace(result, **changes))
+    return other
+
+
+def test_an_answer_ends_the_row_though_another_worker_is_sending_it(
+    acme: Simulation, clock: Clock
+) -> None:
+    row, result = sent(acme, clock)
+    claimed_by_another(row, clock)
+    settle(row, result)
+    assert (stored().state, stored().attempts.get().jti) == ("ANSWERED", row.jti)
+
+
+def test_the_other_workers_own_answer_is_then_told_aloud(
+    acme: Simulation, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    row, result = sent(acme, clock, PAYOUT)
+    forget(row, clock)
+    second = rows.picked(stored())
+    parcel = executing.take(second, now=clock.now())
+    assert parcel is not None
+    settle(row, result)
+    OutboundRequest.objects.update(gateway_id="9" * 22)
+    again = executing.of_reply(second, parcel, answered(second, parcel), started=0.0)
+    settle(second, again)
+    assert stored().state == "ANSWERED"
+    assert "was answered late" in caplog.text
+
+
+def test_what_was_not_processed_leaves_another_workers_claim_alone(
+    acme: Simulation, clock: Clock
+) -> None:
+    row, result = sent(acme, clock)
+    other = claimed_by_another(row, clock)
+    settle(row, replace(result, verdict=SLOWED, status=429, reply=None))
     assert (stored().state, stored().jti, stored().attempts.count()) == ("SENDING", other, 0)
-    assert ("was answered late" in caplog.text) == (not changes)
+
+
+STANDING: dict[str, dict[str, Any]] = {
+    "in doubt": {"state": "IN_DOUBT", "attempt": 1, "maybe_sent": True, "reason": "no_answer"},
+    "parked": {"state": "PARKED", "reason": "KeyMismatch", "due_at": None},
+}
+UNREADABLE = {"verdict": outcomes.maybe(outcomes.UNREADABLE), "status": 201, "reply": None}
+
+
+@pytest.mark.parametrize("standing", STANDING)
+def test_an_answer_ends_whatever_the_row_waits_for(
+    acme: Simulation, clock: Clock, standing: str
+) -> None:
+    row, result = sent(acme, clock)
+    forget(row, clock, **STANDING[standing])
+    settle(row, result)
+    assert (stored().state, stored().outcome) == ("ANSWERED", "AUTHORIZED")
+
+
+@pytest.mark.parametrize("standing", STANDING)
+def test_a_2xx_that_does_not_open_keeps_it_from_being_sent_again_or_undone(
+    acme: Simulation, clock: Clock, standing: str
+) -> None:
+    row, result = sent(acme, clock)
+    fence = row.fence_at
+    forget(row, clock, **STANDING[standing])
+    settle(row, replace(result, **UNREADABLE))
+    found = stored()
+    assert (found.state, found.maybe_sent, found.fence_at) == ("IN_DOUBT", True, fence)
+    acme.gateway.ledger.index_lag = 1e9
+    for _ in range(20):
+        clock.forward(20)
+        found = rows.work(found)
+    assert (found.state, found.reason) == ("PARKED", outcomes.UNREADABLE)
 
 
 def test_a_row_that_is_gone_is_stored_again_with_its_answer(
@@ -119,19 +182,27 @@ def test_a_row_that_is_gone_is_stored_again_with_its_answer(
     assert "stored again" in caplog.text
 
 
-def test_a_row_that_was_made_again_meanwhile_finds_what_was_processed(
-    acme: Simulation, clock: Clock, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("path", [rows.PAYMENTS, PAYOUT])
+def test_the_answer_goes_to_the_row_that_was_made_again_meanwhile(
+    acme: Simulation, clock: Clock, path: str
+) -> None:
+    payment = rows.payment()
+    row, result = sent(acme, clock, path, json=payment)
+    OutboundRequest.objects.all().delete()
+    again = rows.enqueue(path, json=payment, key=row.idempotency_key)
+    settle(row, result)
+    assert (row.pk, row.state) == (again.pk, "ANSWERED")
+    assert (rows.work(again).state, again.pk) == ("ANSWERED", stored().pk)
+    assert stored().attempts.count() == 1
+
+
+def test_an_answer_to_another_order_under_the_same_key_goes_to_nobody(
+    acme: Simulation, clock: Clock
 ) -> None:
     row, result = sent(acme, clock)
-    payload = {"json": rows.payment(), "key": row.idempotency_key}
     OutboundRequest.objects.all().delete()
-    again = rows.enqueue(**payload)
-    settle(row, result)
-    assert "was made again under its key" in caplog.text
-    assert (stored().pk, stored().state) == (again.pk, "QUEUED")
-    again = rows.work(again)
-    for _ in range(20):
-        clock.forward(20)
-        sweeping.sweep(clock.now())
-        again = rows.work(again)
-    assert len(rows.money(acme)) == 1
+    rows.enqueue(key=row.idempotency_key)
+    with pytest.raises(OutcomeUnknown, match="'AUTHORIZED', and does not take it again") as caught:
+        settle(row, result)
+    assert caught.value.facts["gateway_id"] == acme.ledger[0].id
+    assert stored().state == "QUEUED"

@@ -106,6 +106,12 @@ def test_a_capture_that_reverses_the_rest_of_its_authorization_stands(
     assert weigh([hit])[0] == Finding.STANDS
 
 
+@pytest.mark.parametrize("money", ["ics_bill", "ics_credit"])
+def test_a_void_beside_what_it_takes_back_undoes_it(money: str) -> None:
+    hit = shown(applications=[{"name": money, **OK}, {"name": "ics_void", **OK}], **OK)
+    assert hit.undone
+
+
 def test_where_a_reversal_stands_beside_an_authorization_and_a_capture_nobody_knows() -> None:
     hit = shown(applications=[AUTH, BILL, REVERSAL], **OK)
     assert (hit.fate, hit.undone) == (Fate.UNDECIDED, False)

@@ -546,7 +546,9 @@ def test_one_that_was_stored_before_is_not_searched_for(
     with monkeypatch.context() as older:
         older.setattr(payloads, "UNSEARCHABLE", frozenset())
         code = {"clientReferenceInformation": {"code": '" OR code:"'}}
-        row = in_doubt(acme, "reset_before", json=rows.payment(**code))
+        sent = {"json": rows.payment(**code), "key": "televisions"}
+        row = in_doubt(acme, "reset_before", **sent)
+    assert rows.enqueue(**sent).pk == row.pk
     assert wait(row, clock, FENCE + 40).state == "IN_DOUBT"
 
 
@@ -786,7 +788,19 @@ def test_a_2xx_whose_body_was_lost_is_never_called_absent_nor_sent_again(
     assert (row.reason, row.http_status) == ("reply_lost", 201)
     row = wait(row, clock, FENCE + 9000, step=600)
     assert (row.state, row.attempt) == (end, 1)
+    assert (row.reason == "unclear:ContradictedError") == (end == "PARKED")
     assert len(rows.money(acme)) == 1
+
+
+def test_nor_is_it_absent_where_the_gateway_has_nothing_to_undo(
+    acme: Simulation, clock: Clock
+) -> None:
+    acme.gateway.ledger.index_lag = 1e9
+    row = in_doubt(acme, "truncate")
+    rows.fail(acme, "status", status=400, reason="MISSING_AUTH", operation="reversal", times=99)
+    row = wait(row, clock, FENCE + 9000, step=600)
+    assert row.state == "PARKED"
+    assert parking.advice(row).startswith("The gateway answered that it took it, and shows nothing")
 
 
 def test_undone_is_no_end_while_the_last_try_may_still_be_processed(
@@ -797,6 +811,24 @@ def test_undone_is_no_end_while_the_last_try_may_still_be_processed(
     OutboundRequest.objects.update(attempt=2)
     assert wait(row, clock, 60).state == "IN_DOUBT"
     assert wait(row, clock, FENCE).state == "VOIDED"
+
+
+@pytest.mark.parametrize(("attempt", "state"), [(1, "ANSWERED"), (2, "IN_DOUBT")])
+def test_a_refusal_kept_unread_is_the_answer_unless_an_earlier_try_may_have_landed(
+    acme: Simulation, clock: Clock, attempt: int, state: str
+) -> None:
+    row = in_doubt(acme, "reset_before")
+    acme.gateway.ledger.index_lag = 1e9
+    refused = b'{"status":"INVALID_REQUEST","reason":"INVALID_DATA"}'
+    kept = payloads.StoredReply(status_code=400, content=refused, readable=False)
+    row.attempts.update(number=attempt, reason="reply_lost", http_status=400)
+    if attempt > 1:
+        row.attempts.create(number=1, jti="first", kind="lost", started_at=clock.now())
+    sealed = payloads.seal_reply(row, kept)
+    OutboundRequest.objects.update(sealed_reply=sealed, attempt=attempt)
+    clock.forward(11)
+    row = rows.work(row)
+    assert (row.state, row.outcome) == (state, "INVALID_REQUEST" if attempt == 1 else "")
 
 
 def test_a_kept_reply_of_an_earlier_try_does_not_answer_for_the_last(
