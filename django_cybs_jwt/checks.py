@@ -254,7 +254,7 @@ def _broker_faults(broker: Broker) -> Iterator[CheckMessage]:
     if broker.greenlets and _keeps_connections():
         hint = "Set CONN_MAX_AGE = 0, or use threads: each greenlet opens a connection of its own."
         yield _warn(18, "gevent or eventlet with persistent database connections.", hint)
-    if broker.transport.startswith("redis") and broker.visibility <= lease:
+    if broker.transport.startswith(("redis", "sentinel")) and broker.visibility <= lease:
         hint = f"Set visibility_timeout above the lease of {lease:g} s."
         yield _warn(19, "Redis delivers a ring again while its row is being sent.", hint)
 

@@ -23,6 +23,7 @@ TICK: Final = "django_cybs_jwt.tick"
 VERIFY: Final = "django_cybs_jwt.verify"
 SWEEP_EVERY: Final = 5.0  # seconds
 EVERY: Final = 60.0  # seconds
+STALE: Final = 300.0  # seconds
 
 LONGEST: Final = 3600.0  # seconds
 
@@ -88,11 +89,12 @@ def verify() -> None:
 def beat_schedule(*, queue: str | None = None) -> dict[str, dict[str, Any]]:
     """Entries for CELERY_BEAT_SCHEDULE: a sweep every 5 s and a tick a minute, into *queue*.
 
-    One that waited until the next is dropped.
+    One that waited five minutes is dropped: more of them do no more. Not sooner, as the moment is
+    written by beat's clock and read by the worker's.
     """
     where = {} if queue is None else {"queue": queue}
     return {
-        name: {"task": task, "schedule": every, "options": {"expires": every, **where}}
+        name: {"task": task, "schedule": every, "options": {"expires": STALE, **where}}
         for name, task, every in (
             ("cybs-jwt-sweep", SWEEP, SWEEP_EVERY),
             ("cybs-jwt-tick", TICK, EVERY),

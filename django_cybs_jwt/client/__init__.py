@@ -10,8 +10,10 @@ from django_cybs_jwt.client.explain import Explanation, Finding
 from django_cybs_jwt.client.outcome import Phase, Phases
 from django_cybs_jwt.client.parcel import Parcel
 from django_cybs_jwt.client.reply import Reply
+from django_cybs_jwt.client.transports import KEEP_ALIVE
 
 __all__ = [
+    "KEEP_ALIVE",
     "MLE",
     "AsyncClient",
     "Client",

@@ -16,7 +16,7 @@ import httpx
 from django_cybs_jwt.client.config import Route
 from django_cybs_jwt.client.network import AsyncBackend, Backend
 
-_KEEP_ALIVE: Final = 30.0  # seconds; the default of 5 costs a TLS handshake after every lull
+KEEP_ALIVE: Final = 30.0  # seconds; the default of 5 costs a TLS handshake after every lull
 
 _ERRORS: Final[dict[type[Exception], type[httpx.TransportError]]] = {
     getattr(httpcore, name): getattr(httpx, name)
@@ -138,7 +138,7 @@ def _options(route: Route, **more: Any) -> dict[str, Any]:
         "max_connections": route.max_connections,
         # Busy connections count against keep-alive too: less than all of them churns.
         "max_keepalive_connections": route.max_connections,
-        "keepalive_expiry": _KEEP_ALIVE,
+        "keepalive_expiry": KEEP_ALIVE,
         "retries": 0,
         **more,
     }

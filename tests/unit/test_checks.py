@@ -338,6 +338,7 @@ def broker(**changes: Any) -> Broker:
         ({"time_limit": 200.0}, []),
         ({"greenlets": True}, []),
         ({"visibility": 180.0}, ["W019"]),
+        ({"visibility": 180.0, "transport": "sentinel"}, ["W019"]),
         ({"visibility": 180.0, "transport": "amqp"}, []),
     ],
 )

@@ -47,7 +47,7 @@ def test_beat_schedule__names_tasks_that_a_worker_finds() -> None:
 
     for entry in app.conf.beat_schedule.values():
         assert entry["task"] in app.tasks
-        assert entry["options"] == {"expires": entry["schedule"], "queue": "own"}
+        assert entry["options"] == {"expires": 300, "queue": "own"}
     assert json.loads(json.dumps(tasks.beat_schedule())) == tasks.beat_schedule()
     assert "queue" not in tasks.beat_schedule()["cybs-jwt-tick"]["options"]
 

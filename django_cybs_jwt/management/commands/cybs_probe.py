@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from django_cybs_jwt.client import KEEP_ALIVE
 from django_cybs_jwt.exceptions import CybsError, LiveRefused
 from django_cybs_jwt.management.base import CybsCommand
 from django_cybs_jwt.services.queue import probing
@@ -38,9 +39,9 @@ class Command(CybsCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Print the answers."""
-        seconds = (options["idle"], options["lag"])
-        if not all(isfinite(each) and 0 <= each <= 3600 for each in seconds):
-            raise CommandError("--idle and --lag take 0 to 3600 seconds.", returncode=2)
+        _check(options["lag"], 3600.0, "--lag takes 0 to 3600 seconds.")
+        idle = f"--idle takes 0 to {KEEP_ALIVE:g} seconds: after that we close a connection."
+        _check(options["idle"], KEEP_ALIVE, idle)
         patience = probing.Patience(idle=options["idle"], lag=options["lag"])
         answers = list(probing.ask(options["org_id"], money=options["money"], patience=patience))
         if options["json"]:
@@ -53,3 +54,8 @@ class Command(CybsCommand):
         without = sum(each.answer == "no answer" for each in answers)
         if without:
             raise CybsError("{without} questions got no answer.", without=without)
+
+
+def _check(seconds: float, most: float, refusal: str) -> None:
+    if not (isfinite(seconds) and 0 <= seconds <= most):
+        raise CommandError(refusal, returncode=2)

@@ -12,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from django_cybs_jwt.exceptions import CybsError
 from django_cybs_jwt.management.base import CybsCommand, actor, count, whole_number
-from django_cybs_jwt.models import OPEN, Attempt, OutboundRequest, RequestState
+from django_cybs_jwt.models import OPEN, Attempt, Organization, OutboundRequest, RequestState
 from django_cybs_jwt.services import organizations
 from django_cybs_jwt.services.queue import database_clock, metrics, numbers, operating, parking
 from django_cybs_jwt.services.queue.numbers import Numbers
@@ -68,6 +68,7 @@ class Command(CybsCommand):
         elif verb == "list":
             self._list(options)
         elif options["prometheus"]:
+            _check_unnarrowed(options)
             self.stdout.write(metrics.render(database_clock.now()), ending="")
         else:
             self._numbers(options)
@@ -137,6 +138,15 @@ class Command(CybsCommand):
             self.stdout.write(f"{row.pk} is {row.state}.")
 
 
+def _check_unnarrowed(options: dict[str, Any]) -> None:
+    narrowing = ["host", "organization", *(f"max_{name}" for name in LIMITS)]
+    if given := [name for name in narrowing if options[name] is not None]:
+        raise CommandError(
+            f"--prometheus prints all of it; leave out --{given[0].replace('_', '-')}.",
+            returncode=2,
+        )
+
+
 def _find(text: str) -> OutboundRequest:
     row = operating.find(text)
     if row is None:
@@ -149,10 +159,17 @@ def _find(text: str) -> OutboundRequest:
 def _chosen(options: dict[str, Any]) -> Any:
     rows = operating.listing()
     if options["host"]:
-        rows = rows.filter(host=options["host"].lower())
+        rows = rows.filter(host=_known_host(options["host"]))
     if options["organization"]:
         rows = rows.filter(organization=organizations.find(options["organization"]))
     return rows
+
+
+def _known_host(name: str) -> str:
+    host = name.lower()
+    if not Organization.objects.filter(host=host).exists():
+        raise CommandError(f"No organization is on the host {name[:80]!r}.", returncode=2)
+    return host
 
 
 def _facts(found: Numbers) -> dict[str, Any]:

@@ -6,6 +6,7 @@ a row no try: it is put off until somebody may knock again.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from django_cybs_jwt.models import Attempt, OutboundRequest
 from django_cybs_jwt.services.queue import database_clock, outcomes
 from django_cybs_jwt.services.queue.outcomes import Verdict
 
-_SILENT: Final = frozenset({"not_sent", "no_answer", "incomplete"})
+_SILENT: Final = frozenset({"not_sent", "no_answer", "incomplete", outcomes.REPLY_LOST})
 _REFUSED: Final = frozenset({outcomes.UNAUTHORIZED, "gateway_configuration"})
 _OURS: Final = frozenset({"no_connection_free"})
 """What says nothing about the other side: it has not been asked."""
@@ -56,6 +57,12 @@ class Breaker:
         if self._times_opened:
             self._until = now + _PROBE
             self._knocked.append(who)
+
+    def give_back(self, now: float, who: object) -> None:
+        """*who* has knocked and asked nothing."""
+        if who in self._knocked:
+            self._knocked.remove(who)
+            self._until = now
 
     def failed(self, now: float, who: object) -> None:
         """One more in a row.
@@ -106,18 +113,28 @@ def wait(request: OutboundRequest) -> float:
         return longest
 
 
+def give_back(request: OutboundRequest) -> None:
+    """It has knocked and asked nobody: the next one may."""
+    now = _now()
+    with _lock:
+        for name in _names(request):
+            if name in _breakers:
+                _breakers[name].give_back(now, request.pk)
+
+
 def learn(request: OutboundRequest, verdict: Verdict) -> None:
     """What a try came to, for whoever is next."""
     if verdict.reason in _OURS:
         return
     now, who = _now(), request.pk
+    failed = verdict.reason in _SILENT or verdict.ails
     refused, silent, host = _names(request)
     with _lock:
         if verdict.reason == "certificate_refused":
             _breakers.setdefault(host, Breaker(SILENCE)).open(now, who)
             return
         for name in (silent, host):
-            _tell(name, SILENCE, who, failed=verdict.reason in _SILENT, now=now)
+            _tell(name, SILENCE, who, failed=failed, now=now)
         if verdict.reason in _REFUSED:
             _tell(refused, REFUSAL, who, failed=True, now=now)
         elif verdict.kind == Attempt.Kind.ANSWERED:
@@ -132,6 +149,15 @@ def forget() -> None:
     with _lock:
         _breakers.clear()
         _pauses.clear()
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603  # held by another thread at fork it stays locked for ever
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _now() -> float:

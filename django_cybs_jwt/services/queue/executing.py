@@ -96,10 +96,14 @@ def take(request: OutboundRequest, *, now: datetime) -> Parcel | None:
     try:
         parcel = prepare(request, payloads.open_payload(request))
     except Exception as error:  # noqa: BLE001  # whatever it is, nothing was sent
+        breakers.give_back(request)
         _put_off(request, error, now)
         return None
     failpoints.reached("prepared")
-    return parcel if _claim(request, parcel) else None
+    if _claim(request, parcel):
+        return parcel
+    breakers.give_back(request)
+    return None
 
 
 def prepare(request: OutboundRequest, payload: Payload) -> Parcel:

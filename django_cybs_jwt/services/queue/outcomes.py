@@ -53,7 +53,8 @@ class Facts:
 class Verdict:
     """The class of a try, what follows, and at least how many seconds later.
 
-    *counts* is False for what says nothing against the gateway.
+    *counts* is False for what says nothing against the gateway; *ails* is True where the gateway
+    itself failed, as it would whoever asked.
     """
 
     kind: Kind
@@ -63,6 +64,7 @@ class Verdict:
     counts: bool = True
     outcome: str = ""
     gateway_id: str = ""
+    ails: bool = False
 
 
 _WORD: Final = re.compile(r"[A-Z][A-Z0-9_]{1,63}\Z")
@@ -156,9 +158,11 @@ def _by_status(facts: Facts, words: Mapping[str, Any], now: datetime) -> Verdict
         return _of_success(facts, words, reason) or _ANSWERED
     if status == 400:
         return _of_400(facts, words, reason) or _ANSWERED
-    return _refused(facts, reason, now) or (
-        _ANSWERED if status in _DEFINITE else maybe(reason.lower()[:40] or f"http_{status}")
-    )
+    if (refused := _refused(facts, reason, now)) is not None:
+        return refused
+    if status in _DEFINITE:
+        return _ANSWERED
+    return replace(maybe(reason.lower()[:40] or f"http_{status}"), ails=True)
 
 
 def _refused(facts: Facts, reason: str, now: datetime) -> Verdict | None:

@@ -55,7 +55,7 @@ _ADVICE: Final[Mapping[str, str]] = {
 }
 _NAMES_ITS_CURE: Final = _ADVICE.keys() - {"unreadable", "in_doubt"}
 """Of what is repeated, never reconciled."""
-_HELD: Final[Mapping[str, str]] = {
+HELD: Final[Mapping[str, str]] = {
     "LiveRefused": Text("Its host is live, and CYBS_JWT['LIVE'] is not True for the workers."),
     "ConfigurationError": Text("The workers' CYBS_JWT cannot be used: see `manage.py check`."),
     "KeyRingError": Text("The workers have no key ring that can be used: see `manage.py check`."),
@@ -80,8 +80,8 @@ _UNCLEAR: Final = Text("It may have been processed, and looking it up failed. Re
 
 def advice(request: OutboundRequest) -> str:
     """A sentence for whoever has to decide, or to mend something; empty where nobody has to."""
-    if request.state == RequestState.QUEUED and request.reason in _HELD:
-        return listed((_HELD[request.reason], _TRIED), " ")
+    if request.state == RequestState.QUEUED and request.reason in HELD:
+        return listed((HELD[request.reason], _TRIED), " ")
     if request.state != RequestState.PARKED:
         return ""
     is_repeated = request.maybe_sent and request.safety in (Safety.SAFE, Safety.REPEATABLE)

@@ -58,8 +58,16 @@ def resolve(request: OutboundRequest, *, now: datetime) -> None:
         if pause:
             due = database_clock.now() + timedelta(seconds=pause)
             _step(request, Step.LOOK_AGAIN, due_at=due, reason=request.reason)
-        elif _hold(request, looks=request.looks + 1):
+        else:
+            _take_turn(request, policy, now)
+
+
+def _take_turn(request: OutboundRequest, policy: safety.Policy, now: datetime) -> None:
+    try:
+        if _hold(request, looks=request.looks + 1):
             _look(request, policy, now)
+    finally:
+        breakers.give_back(request)  # where nothing was asked
 
 
 def _repeat(request: OutboundRequest, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections import defaultdict
@@ -18,8 +19,12 @@ class Budget:
     """Tokens for one host in this process: a retry takes five, an answer gives one back."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.renew()
         self._tokens: defaultdict[str, float] = defaultdict(lambda: _FULL)
+
+    def renew(self) -> None:
+        """A lock held by another thread at a fork stays locked for ever."""
+        self._lock = threading.Lock()
 
     def forget(self) -> None:
         """Full again, for every host."""
@@ -48,13 +53,24 @@ def wait(host: str, failures: int, *, at_least: float) -> float:
 
     Over the budget it is as long as it ever gets: a host that fails everybody is asked seldom.
     """
+    within = budget.take(host)
+    return at_least + spread(longest(failures) if within else conf.current().queue.longest_retry)
+
+
+def longest(failures: int) -> float:
+    """Seconds that the next try after *failures* in a row is put off at most."""
     times = conf.current().queue
-    longest = min(times.longest_retry, times.first_retry * 2.0 ** min(failures, 30))
-    if not budget.take(host):
-        longest = times.longest_retry
-    return at_least + spread(longest)
+    return min(times.longest_retry, times.first_retry * 2.0 ** min(failures, 30))
 
 
-def spread(longest: float) -> float:
-    """Any time from 0 to *longest* seconds, so that many do not come back at once."""
-    return random.uniform(0.0, longest)  # noqa: S311  # lots, not secrets
+def spread(seconds: float) -> float:
+    """Any time from 0 to *seconds*, so that many do not come back at once."""
+    return random.uniform(0.0, seconds)  # noqa: S311  # lots, not secrets
+
+
+def _after_fork() -> None:
+    budget.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

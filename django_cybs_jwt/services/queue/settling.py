@@ -283,10 +283,10 @@ def again(request: OutboundRequest, verdict: Verdict, *, now: datetime) -> dict[
 def _delay(request: OutboundRequest, verdict: Verdict, failures: int) -> float:
     """Seconds until the next try."""
     if verdict.reason == outcomes.TOO_MANY:
-        # No failure of the request; but a gateway that has had enough must not be asked for ever
-        # at the same pace.
-        failures = _slowed_before(request) + 1
-    elif not verdict.counts:
+        # No failure of the request, nor of the host, whose budget others share; but a gateway
+        # that has had enough must not be asked for ever at the same pace.
+        return verdict.after + retrying.spread(retrying.longest(_slowed_before(request) + 1))
+    if not verdict.counts:
         return verdict.after + retrying.spread(0.4)
     return retrying.wait(request.host, failures, at_least=verdict.after)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Final
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from django_cybs_jwt.models import (
     Safety,
 )
 from django_cybs_jwt.services import doorbell
-from django_cybs_jwt.services.queue import bulkheads, failpoints, queueing
+from django_cybs_jwt.services.queue import bulkheads, failpoints, parking, queueing
 from django_cybs_jwt.services.queue.states import TERMINAL, Step, expire, move
 
 BATCH: Final = 1000
@@ -31,8 +31,13 @@ _BEYOND_EVERY: Final = 1.0  # seconds: to look past 100,000 rows of one merchant
 _beyond_from = float("-inf")
 _SECOND: Final = 2000
 """Queued rows a sweep gives their second ring: a broker may have lost the first ones of all."""
+_PUT_OFF: Final = 500
+"""And of those that could not be sent when they were tried, as for want of a key."""
 _FURTHER: Final = 200
-"""And a further one: what waits that long waits for its turn, and rings would pile up before it."""
+"""And a further one: what waits that long waits for its turn, and rings would pile up before it.
+
+Those in doubt as well: sweeps and ticks wait in the same queue."""
+_HELD: Final = Q(reason__in=[*parking.HELD, "breaker_open"])
 _AT_ONCE: Final = 100
 _SHRED_FOR: Final = 10.0  # seconds of a tick, whose other parts wait for it
 _DOUBLINGS: Final = 6
@@ -42,9 +47,9 @@ _DOUBLINGS: Final = 6
 def due(now: datetime, *, limit: int = BATCH, hosts: Iterable[str] | None = None) -> list[UUID]:
     """Ids of rows that somebody should `work` on now, the most urgent of each state first.
 
-    Ended leases, which hold places, and those in doubt come by turns with the queued: a long queue
-    holds up neither, nor do they hold up more than half of those who work. The queued of one
-    priority come merchant by merchant.
+    Ended leases, which hold places, and those in doubt come by turns with the queued, and with
+    those of them that could not be sent when they were tried: none of the three holds up another.
+    The queued of one priority come merchant by merchant.
     """
 
     def of(state: RequestState) -> QuerySet[OutboundRequest]:
@@ -54,32 +59,37 @@ def due(now: datetime, *, limit: int = BATCH, hosts: Iterable[str] | None = None
     left_behind: list[UUID] = []
     for state in (RequestState.SENDING, RequestState.IN_DOUBT):
         left_behind.extend(of(state).values_list("pk", flat=True)[:limit])
-    turns = zip_longest(left_behind, _in_turns(of(RequestState.QUEUED)))
+    queued = of(RequestState.QUEUED)
+    ready, put_off = queued.exclude(_HELD), queued.filter(_HELD)
+    in_turns = ((pk for pk, _ in _in_turns(rows, of=BATCH)) for rows in (ready, put_off))
+    turns = zip_longest(left_behind, *in_turns)
     return [pk for turn in turns for pk in turn if pk is not None][:limit]
 
 
-def _in_turns(rows: QuerySet[OutboundRequest]) -> list[UUID]:
+def _in_turns(rows: QuerySet[OutboundRequest], *, of: int) -> Iterator[tuple[UUID, str]]:
     """The first of every merchant, then the second, and so on; each priority by itself.
 
-    Ranked here, of the first thousand: a database that ranks all 100,000 that wait takes 160 ms.
+    Their ids and hosts.
+
+    Ranked here, of the first *of*: a database that ranks all 100,000 that wait takes 160 ms.
     """
     turns: Counter[UUID] = Counter()
-    ranked: list[tuple[int, int, int, UUID]] = []
-    for pk, merchant, priority in _first_of_many(rows):
+    ranked: list[tuple[int, int, int, UUID, str]] = []
+    for pk, merchant, priority, host in _first_of_many(rows, of):
         turns[merchant] += 1
-        ranked.append((priority, turns[merchant], len(ranked), pk))
-    return [pk for *_, pk in sorted(ranked)]
+        ranked.append((priority, turns[merchant], len(ranked), pk, host))
+    return ((pk, host) for *_, pk, host in sorted(ranked))
 
 
-def _first_of_many(rows: QuerySet[OutboundRequest]) -> list[tuple[UUID, UUID, int]]:
+def _first_of_many(rows: QuerySet[OutboundRequest], most: int) -> list[tuple[UUID, UUID, int, str]]:
     """The first rows; where they are many, now and then those behind them that are of others."""
     global _beyond_from  # noqa: PLW0603  # of two threads both may look, which is no harm
-    facts = rows.values_list("pk", "organization_id", "priority")
-    first = list(facts[:BATCH])
-    if len(first) < BATCH or time.monotonic() < _beyond_from:
+    facts = rows.values_list("pk", "organization_id", "priority", "host")
+    first = list(facts[:most])
+    if len(first) < most or time.monotonic() < _beyond_from:
         return first
-    merchants = {merchant for _, merchant, _ in first}
-    others = list(facts.exclude(organization__in=merchants)[:BATCH])
+    merchants = {merchant for _, merchant, *_ in first}
+    others = list(facts.exclude(organization__in=merchants)[:most])
     _beyond_from = time.monotonic() + _BEYOND_EVERY
     return first + others
 
@@ -143,13 +153,14 @@ def ring_again(now: datetime) -> int:
         patience |= last & Q(rung_at__lte=waited)
     rung = 0
     for state, which, most in (
-        (RequestState.IN_DOUBT, Q(), BATCH),
-        (RequestState.QUEUED, Q(rings=0), _SECOND),
+        (RequestState.IN_DOUBT, Q(), _FURTHER),
+        (RequestState.QUEUED, Q(rings=0) & ~_HELD, _SECOND),
+        (RequestState.QUEUED, Q(rings=0) & _HELD, _PUT_OFF),
         (RequestState.QUEUED, Q(rings__gt=0), _FURTHER),
     ):
         waiting = _due_in(state, now).filter(patience, which)
         rows = _with_room(state, waiting).order_by("priority", "due_at")
-        facts = list(rows.values_list("pk", "host")[:most])
+        facts = list(islice(_in_turns(rows, of=most), most))
         for start in range(0, len(facts), _AT_ONCE):
             marked = _mark(waiting, dict(facts[start : start + _AT_ONCE]), now)
             heard = _ring(marked, state)
@@ -204,7 +215,9 @@ def _shred_some(now: datetime) -> int:
     ids = list(
         OutboundRequest.objects.filter(
             state__in=TERMINAL, priority__in=range(queueing.LAST + 1), due_at__lte=now
-        ).values_list("pk", flat=True)[:BATCH]
+        )
+        .order_by()  # by when they were made, a database would walk back from the newest
+        .values_list("pk", flat=True)[:BATCH]
     )
     reply_for = timedelta(days=settings.KEEP_REPLY_DAYS)
     payload_for = timedelta(days=settings.KEEP_PAYLOAD_DAYS)
@@ -230,4 +243,5 @@ def _with_room(state: str, rows: QuerySet[OutboundRequest]) -> QuerySet[Outbound
 
 def _rows(state: str, now: datetime, *only: Q) -> list[OutboundRequest]:
     rows = _due_in(state, now).filter(*only).select_related("organization")
+    rows = rows.order_by("priority", "due_at")
     return list(rows.defer("sealed_payload", "sealed_reply")[:BATCH])

@@ -213,7 +213,8 @@ def test_only_one_host_or_merchant(acme: Simulation) -> None:
     put("QUEUED", merchant="books")
     assert queue("--json", "--organization", "books").json["depth"] == 1
     assert queue("--json", "--host", HOST.upper()).json["depth"] == 2
-    assert queue("--json", "--host", "api.cybersource.com").json["depth"] == 0
+    refused = queue("--host", "api.cybersource.con", "--max-depth", "0")
+    assert (refused.code, "No organization is on the host" in refused.err) == (2, True)
     (shown,) = queue("--organization", "books", "list", "--json").json
     assert shown["organization"] == f"books@{HOST}"
 
@@ -260,6 +261,16 @@ def test_what_may_have_been_processed_takes_force_or_a_word(acme: Simulation) ->
 def test_reconcile_lets_the_resolver_look_again(acme: Simulation) -> None:
     row = put("PARKED", maybe_sent=True)
     assert queue("reconcile", str(row.pk), "--reason", "r", "--json").json["state"] == "IN_DOUBT"
+
+
+@pytest.mark.parametrize(
+    "narrowing", [("--max-depth", "0"), ("--host", HOST), ("--organization", "acme")]
+)
+def test_prometheus_tells_all_and_is_never_taken_for_a_threshold(
+    acme: Simulation, narrowing: tuple[str, str]
+) -> None:
+    refused = queue("--prometheus", *narrowing)
+    assert (refused.code, f"leave out {narrowing[0]}" in refused.err) == (2, True)
 
 
 def test_prometheus_has_series_for_what_waits(acme: Simulation) -> None:
