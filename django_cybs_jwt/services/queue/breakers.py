@@ -16,7 +16,7 @@ from django_cybs_jwt.models import Attempt, OutboundRequest
 from django_cybs_jwt.services.queue import database_clock, outcomes
 from django_cybs_jwt.services.queue.outcomes import Verdict
 
-_SILENT: Final = frozenset({"not_sent", "no_answer", "incomplete", outcomes.REPLY_LOST})
+_SILENT: Final = frozenset({"not_sent", "no_answer", "incomplete"})
 _REFUSED: Final = frozenset({outcomes.UNAUTHORIZED, "gateway_configuration"})
 _OURS: Final = frozenset({"no_connection_free"})
 """What says nothing about the other side: it has not been asked."""
@@ -93,6 +93,8 @@ class Breaker:
 
 _lock = threading.Lock()
 _breakers: dict[tuple[str, str], Breaker] = {}
+_ailing: dict[str, str] = {}
+"""By host the merchant whose call it failed at last, with nothing else from it since."""
 _pauses: dict[str, float] = {}
 """Until when a merchant was told to wait: no answer to what was on its way shortens that."""
 
@@ -128,26 +130,37 @@ def learn(request: OutboundRequest, verdict: Verdict) -> None:
         return
     now, who = _now(), request.pk
     failed = verdict.reason in _SILENT or verdict.ails
+    merchant = str(request.organization_id)
     refused, silent, host = _names(request)
     with _lock:
         if verdict.reason == "certificate_refused":
             _breakers.setdefault(host, Breaker(SILENCE)).open(now, who)
             return
-        for name in (silent, host):
-            _tell(name, SILENCE, who, failed=failed, now=now)
+        _tell(silent, SILENCE, who, failed=failed, now=now)
+        if not verdict.ails or _fails_others_too(request.host, merchant):
+            _tell(host, SILENCE, who, failed=failed, now=now)
+        if not verdict.ails:
+            _ailing.pop(request.host, None)
         if verdict.reason in _REFUSED:
             _tell(refused, REFUSAL, who, failed=True, now=now)
         elif verdict.kind == Attempt.Kind.ANSWERED:
             _tell(refused, REFUSAL, who, failed=False, now=now)
         if verdict.reason == outcomes.TOO_MANY:
-            merchant = str(request.organization_id)
             _pauses[merchant] = max(_pauses.get(merchant, 0.0), now + verdict.after)
+
+
+def _fails_others_too(host: str, merchant: str) -> bool:
+    """One whose every call makes it fail is slowed alone."""
+    before = _ailing.get(host, merchant)
+    _ailing[host] = merchant
+    return before != merchant
 
 
 def forget() -> None:
     """Close all."""
     with _lock:
         _breakers.clear()
+        _ailing.clear()
         _pauses.clear()
 
 

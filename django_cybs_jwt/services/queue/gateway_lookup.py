@@ -163,7 +163,8 @@ def _ask(request: OutboundRequest, method: str, path: str, *, json: Any = None) 
         ),
         now=timezone.now(),
     )
-    breakers.learn(request, verdict)
+    if not verdict.ails:  # that the search is away says nothing of payments
+        breakers.learn(request, verdict)
     if verdict.after:
         raise LookupFailedError(f"Answered with HTTP {reply.status_code}.", after=verdict.after)
     return reply

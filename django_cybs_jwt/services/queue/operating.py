@@ -52,6 +52,11 @@ def may_have_worked(request: OutboundRequest) -> bool:
     return request.maybe_sent and request.safety != Safety.SAFE
 
 
+def _can_be_repeated(request: OutboundRequest, now: datetime) -> bool:
+    in_time = request.deadline is None or request.deadline > now
+    return in_time and safety.policy(request) == "repeat"
+
+
 def retry(
     request: OutboundRequest, *, actor: str, now: datetime, reason: str, force: bool = False
 ) -> None:
@@ -72,7 +77,7 @@ def cancel(
 ) -> None:
     """End a request that was not sent."""
     risky = may_have_worked(request) and not force
-    cure = _REPEAT if safety.policy(request) == "repeat" else _CURE
+    cure = _REPEAT if _can_be_repeated(request, now) else _CURE
     refusal = Text("It may have been processed, and this undoes nothing. {cure}", cure=cure)
     told = _Told(actor=actor, now=now, reason=reason, refusal=refusal if risky else "")
     _take(request, Step.CANCEL, "cancel-request", told)
@@ -83,9 +88,9 @@ def reconcile(request: OutboundRequest, *, actor: str, now: datetime, reason: st
     refusal = ""
     if not request.maybe_sent:
         refusal = Text("It was not sent: there is nothing to look for. Retry or cancel it.")
-    elif safety.policy(request) == "repeat":
+    elif _can_be_repeated(request, now):
         refusal = Text("It does no harm a second time: it is sent again, not looked up. Retry it.")
-    elif safety.policy(request) == "manual":
+    elif safety.policy(request) in ("repeat", "manual"):
         refusal = Text(
             "{operation} cannot be looked up by itself. Look at the gateway, then "
             "settle, cancel or retry it.",

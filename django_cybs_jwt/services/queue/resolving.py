@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from django_cybs_jwt import conf
@@ -21,6 +22,7 @@ from django_cybs_jwt.services.queue import (
     hits,
     outcomes,
     payloads,
+    retrying,
     safety,
 )
 from django_cybs_jwt.services.queue.executing import (
@@ -40,6 +42,8 @@ from django_cybs_jwt.tracebacks import forgetful
 
 logger = logging.getLogger(__name__)
 
+_TAKEN: Final = (Attempt.Kind.MAYBE, Attempt.Kind.ANSWERED)
+
 
 @forgetful
 def resolve(request: OutboundRequest, *, now: datetime) -> None:
@@ -56,7 +60,7 @@ def resolve(request: OutboundRequest, *, now: datetime) -> None:
         refuse_open_transaction()
         pause = breakers.wait(request)
         if pause:
-            due = database_clock.now() + timedelta(seconds=pause)
+            due = database_clock.now() + timedelta(seconds=pause + retrying.spread(1.0))
             _step(request, Step.LOOK_AGAIN, due_at=due, reason=request.reason)
         else:
             _take_turn(request, policy, now)
@@ -186,11 +190,9 @@ def _found(request: OutboundRequest, hit: hits.Hit, *, late: bool) -> None:
 def _not_found(
     request: OutboundRequest, policy: safety.Policy, document: dict[str, Any], *, undecided: bool
 ) -> None:
-    taken = request.attempts.filter(kind=Attempt.Kind.MAYBE, http_status__range=(200, 299))
+    taken = request.attempts.filter(kind__in=_TAKEN, http_status__range=(200, 299))
     told = taken.filter(reason__in=outcomes.TAKEN).last()
-    # A 2xx whose body was lost, or that did not know: that nothing is there contradicts it.
-    contradicted = ContradictedError() if taken.exists() else None
-    doubt = UndecidedError() if undecided else contradicted
+    doubt = UndecidedError() if undecided else _doubt_of(taken)
     if told is not None:
         _step(request, Step.PARK, reason=told.reason)
     elif policy == "void":
@@ -204,6 +206,14 @@ def _not_found(
         _step(request, Step.REPEAT, reason="absent")
     else:
         _step(request, Step.PROVE_ABSENT, outcome="")
+
+
+def _doubt_of(taken: QuerySet[Attempt]) -> LookupFailedError | None:
+    """That nothing is there contradicts a 2xx, whose body was lost, or that did not know."""
+    known = Q(kind=Attempt.Kind.ANSWERED) | Q(reason=outcomes.REPLY_LOST)
+    if taken.filter(known).exists():
+        return ContradictedError()
+    return UndecidedError() if taken.exists() else None
 
 
 def _undo(

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import takewhile
@@ -16,7 +16,7 @@ import django.db
 from django.db import connection, transaction
 
 from django_cybs_jwt import conf
-from django_cybs_jwt.exceptions import OutcomeUnknown
+from django_cybs_jwt.exceptions import CybsError, OutcomeUnknown, QueueError
 from django_cybs_jwt.models import Attempt, OutboundRequest, RequestState, Safety
 from django_cybs_jwt.services.queue import (
     breakers,
@@ -158,19 +158,38 @@ def _record_forgotten(
 ) -> None:
     """A standby that was promoted does not know the claim under which this was sent.
 
-    So it is one try more, whatever became of the row since: an answer ends it, and what may have
-    been processed is in doubt. What was not processed changes nothing.
+    So it is one try more, whatever became of the row since. It ends a row that nothing else can
+    have been sent for; else all of them are looked up together.
     """
     logger.error("The database has forgotten try %d of request %s", tried.number, row.pk)
+    if result.verdict.then not in (Then.END, Then.DOUBT):
+        return  # it was not processed
     tried.request, tried.number = row, row.attempt + 1
-    wanted = {Then.END: Step.ANSWER, Then.DOUBT: Step.DOUBT}.get(result.verdict.then)
-    stays = wanted is None or row.state not in TABLE[wanted].sources
-    if not stays and row.reason not in (UNDOING, TWICE):
-        claim = {"attempt": tried.number, "jti": tried.jti or None, "owner": tried.owner}
-        fences = [each for each in (fence, row.fence_at) if each is not None]
-        _step(row, result, now, tried=tried, **claim, fence_at=max(fences, default=None))
-    elif _says_something(result):
-        _keep(row, result, tried.number, now)
+    if row.state in TERMINAL or row.reason in (UNDOING, TWICE):
+        _record_in_vain(row, result, now, tried)
+        return
+    waits = row.state == RequestState.QUEUED
+    if not waits and not (row.state == RequestState.PARKED and not row.maybe_sent):
+        result = _doubted(row, result, now, tried)
+    fences = [each for each in (fence, row.fence_at) if each is not None]
+    claim = {"attempt": tried.number, "jti": tried.jti or None, "owner": tried.owner}
+    _step(row, result, now, tried=tried, **claim, fence_at=max(fences, default=None))
+
+
+def _doubted(row: OutboundRequest, result: Result, now: datetime, tried: Attempt) -> Result:
+    """An answer, told aloud, and no end: another try may be processed, or has been."""
+    if result.verdict.then == Then.END:
+        _tell_late(row, result, tried.number, now)
+    doubt = replace(result.verdict, then=Then.DOUBT, reason=result.verdict.reason or "forgotten")
+    return replace(result, verdict=doubt)
+
+
+def _record_in_vain(row: OutboundRequest, result: Result, now: datetime, tried: Attempt) -> None:
+    """It has ended, perhaps as one that was never sent."""
+    if row.state in TERMINAL:
+        tried.save(force_insert=True)
+        OutboundRequest.objects.filter(pk=row.pk).update(maybe_sent=True)
+    _keep(row, result, tried.number, now)
 
 
 def _store_again(row: OutboundRequest, result: Result, now: datetime, tried: Attempt) -> None:
@@ -191,16 +210,27 @@ def _record_beside(row: OutboundRequest, result: Result, now: datetime, tried: A
     locked = OutboundRequest.objects.select_for_update()
     made = locked.filter(organization=row.organization_id, **same).first()
     if made is None:
-        raise OutcomeUnknown(
-            "The database has lost request {request}, whose outcome was {outcome!r}, and does not "
-            "take it again. Look it up at the gateway.",
-            request=row.pk,
-            outcome=result.verdict.outcome,
-            gateway_id=result.verdict.gateway_id,
-        )
+        raise _lost(row, result)
     made.organization = row.organization
-    _record_forgotten(made, result, now, tried, row.fence_at)
+    if not made.attempts.filter(jti=tried.jti).exists():  # by a COMMIT that was not acknowledged
+        _record_forgotten(made, result, now, tried, row.fence_at)
     row.__dict__.update(made.__dict__)
+
+
+def _lost(row: OutboundRequest, result: Result) -> CybsError:
+    if result.verdict.then == Then.RETRY:
+        return QueueError(
+            "The database has lost request {request} and does not take it again. It was not "
+            "processed: make it anew.",
+            request=row.pk,
+        )
+    return OutcomeUnknown(
+        "The database has lost request {request}, whose outcome was {outcome!r}, and does not "
+        "take it again. Look it up at the gateway.",
+        request=row.pk,
+        outcome=result.verdict.outcome,
+        gateway_id=result.verdict.gateway_id,
+    )
 
 
 def _beats(row: OutboundRequest, number: int) -> bool:
@@ -211,8 +241,7 @@ def _beats(row: OutboundRequest, number: int) -> bool:
 
 def _keep(row: OutboundRequest, result: Result, number: int, now: datetime) -> None:
     """It changes the row no more: kept where nothing is, and told aloud where it is news."""
-    same = row.state == RequestState.ANSWERED and row.gateway_id == result.verdict.gateway_id
-    if same or row.safety == Safety.SAFE:
+    if row.safety == Safety.SAFE or _is_no_news(row, result.verdict.gateway_id):
         return
     if result.reply is not None:
         stored = OutboundRequest.objects.filter(pk=row.pk)
@@ -222,6 +251,16 @@ def _keep(row: OutboundRequest, result: Result, number: int, now: datetime) -> N
         stored.filter(state__in=TERMINAL, due_at=None).update(due_at=now)
     if row.state == RequestState.IN_DOUBT and result.verdict.then != Then.END:
         return  # who clears it up reads it
+    _tell_late(row, result, number, now)
+
+
+def _is_no_news(row: OutboundRequest, gateway_id: str) -> bool:
+    same = row.state == RequestState.ANSWERED and row.gateway_id == gateway_id
+    # Two payouts without an id may be two.
+    return same and (bool(gateway_id) or row.safety == Safety.REPEATABLE)
+
+
+def _tell_late(row: OutboundRequest, result: Result, number: int, now: datetime) -> None:
     told = {"outcome": result.verdict.outcome, "gateway_id": result.verdict.gateway_id}
     telling.answered_late(row, now=now, attempt=number, http_status=result.status, **told)
 

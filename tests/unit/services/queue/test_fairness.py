@@ -492,16 +492,33 @@ def test_a_gateway_that_fails_whoever_asks_is_left_alone_before_all_that_waits_i
     other: Simulation, status: int
 ) -> None:
     rows.fail(other, "status", status=status, times=9)
-    for _ in range(5):
+    for _ in range(3):
         assert work(rows.enqueue()).state == RequestState.IN_DOUBT
+        assert work(of_other()).state == RequestState.IN_DOUBT
+    assert work(rows.enqueue()).reason == "breaker_open"
     assert work(of_other()).reason == "breaker_open"
 
 
-def test_half_an_answer_is_none(acme: Simulation) -> None:
-    rows.fail(acme, "truncate", times=5)
+def test_a_merchant_whose_every_call_makes_the_gateway_fail_is_left_alone_alone(
+    other: Simulation,
+) -> None:
+    rows.fail(other, "status", status=502, org_id="acme", times=9)
     for _ in range(5):
         work(rows.enqueue())
     assert work(rows.enqueue()).reason == "breaker_open"
+    assert work(of_other()).state == RequestState.ANSWERED
+
+
+def test_a_search_that_is_away_stops_no_payment(other: Simulation, clock: rows.Clock) -> None:
+    doubtful = [rows.enqueue() for _ in range(6)]
+    rows.fail(other, "reset_before", times=2)
+    doubtful = [work(row) for row in doubtful[:2]]
+    rows.fail(other, "status", status=503, operation="search", times=99)
+    for _ in range(6):
+        clock.forward(11)
+        assert [work(row).state for row in doubtful] == [RequestState.IN_DOUBT] * 2
+    assert work(rows.enqueue()).state == RequestState.ANSWERED
+    assert work(of_other()).state == RequestState.ANSWERED
 
 
 def test_silence_of_one_merchant_among_answers_for_others_pauses_it_alone(

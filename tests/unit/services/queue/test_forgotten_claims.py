@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from django_cybs_jwt import cybs
-from django_cybs_jwt.exceptions import OutcomeUnknown
+from django_cybs_jwt.exceptions import OutcomeUnknown, QueueError
 from django_cybs_jwt.models import OutboundRequest
 from django_cybs_jwt.services.queue import executing, outcomes
 from django_cybs_jwt.services.queue.outcomes import Kind, Then, Verdict
@@ -103,16 +104,19 @@ def claimed_by_another(row: OutboundRequest, clock: Clock) -> str:
     return other
 
 
-def test_an_answer_ends_the_row_though_another_worker_is_sending_it(
-    acme: Simulation, clock: Clock
+def test_where_another_worker_is_sending_it_an_answer_is_told_and_both_are_looked_up(
+    acme: Simulation, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     row, result = sent(acme, clock)
     claimed_by_another(row, clock)
     settle(row, result)
-    assert (stored().state, stored().attempts.get().jti) == ("ANSWERED", row.jti)
+    assert (stored().state, stored().attempts.get().jti) == ("IN_DOUBT", row.jti)
+    assert "was answered late: AUTHORIZED" in caplog.text
+    clock.forward(20)
+    assert rows.work(stored()).state == "ANSWERED"
 
 
-def test_the_other_workers_own_answer_is_then_told_aloud(
+def test_of_two_payouts_that_were_sent_so_a_person_hears_twice(
     acme: Simulation, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     row, result = sent(acme, clock, PAYOUT)
@@ -121,11 +125,12 @@ def test_the_other_workers_own_answer_is_then_told_aloud(
     parcel = executing.take(second, now=clock.now())
     assert parcel is not None
     settle(row, result)
-    OutboundRequest.objects.update(gateway_id="9" * 22)
-    again = executing.of_reply(second, parcel, answered(second, parcel), started=0.0)
-    settle(second, again)
-    assert stored().state == "ANSWERED"
-    assert "was answered late" in caplog.text
+    settle(second, executing.of_reply(second, parcel, answered(second, parcel), started=0.0))
+    assert stored().state == "IN_DOUBT"
+    assert caplog.text.count("was answered late") == 2
+    assert list(stored().attempts.values_list("kind", flat=True)) == ["answered"] * 2
+    clock.forward(11)
+    assert rows.work(stored()).state == "PARKED"
 
 
 def test_what_was_not_processed_leaves_another_workers_claim_alone(
@@ -144,14 +149,42 @@ STANDING: dict[str, dict[str, Any]] = {
 UNREADABLE = {"verdict": outcomes.maybe(outcomes.UNREADABLE), "status": 201, "reply": None}
 
 
-@pytest.mark.parametrize("standing", STANDING)
-def test_an_answer_ends_whatever_the_row_waits_for(
-    acme: Simulation, clock: Clock, standing: str
-) -> None:
+def test_an_answer_ends_a_row_that_was_parked_unsent(acme: Simulation, clock: Clock) -> None:
     row, result = sent(acme, clock)
-    forget(row, clock, **STANDING[standing])
+    forget(row, clock, **STANDING["parked"])
     settle(row, result)
     assert (stored().state, stored().outcome) == ("ANSWERED", "AUTHORIZED")
+
+
+@pytest.mark.parametrize("policy", ["search", "resend"])
+def test_beside_a_try_in_doubt_an_answer_is_no_end_but_never_called_absent(
+    acme: Simulation, clock: Clock, settings: Any, policy: str
+) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "RESOLVE": {f"POST {rows.PAYMENTS}": policy}}
+    row, result = sent(acme, clock)
+    forget(row, clock, **STANDING["in doubt"])
+    settle(row, result)
+    assert stored().state == "IN_DOUBT"
+    acme.gateway.ledger.index_lag = 1e9
+    for _ in range(20):
+        clock.forward(600)
+        rows.work(row)
+    assert (stored().state, stored().reason) == ("PARKED", "unclear:ContradictedError")
+    assert len(rows.money(acme)) == 1
+
+
+@pytest.mark.parametrize("end", ["EXPIRED", "CANCELLED", "ANSWERED"])
+@pytest.mark.parametrize("then", [Then.END, Then.DOUBT])
+def test_of_a_row_that_has_ended_a_person_hears_and_the_try_is_kept(
+    acme: Simulation, clock: Clock, caplog: pytest.LogCaptureFixture, end: str, then: Then
+) -> None:
+    row, result = sent(acme, clock)
+    jti = row.jti
+    forget(row, clock, state=end, due_at=None, finished_at=clock.now())
+    settle(row, replace(result, verdict=replace(result.verdict, then=then)))
+    assert (stored().state, stored().maybe_sent) == (end, True)
+    assert stored().attempts.get().jti == jti
+    assert "was answered late" in caplog.text
 
 
 @pytest.mark.parametrize("standing", STANDING)
@@ -194,6 +227,26 @@ def test_the_answer_goes_to_the_row_that_was_made_again_meanwhile(
     assert (row.pk, row.state) == (again.pk, "ANSWERED")
     assert (rows.work(again).state, again.pk) == ("ANSWERED", stored().pk)
     assert stored().attempts.count() == 1
+
+
+def test_a_commit_that_was_not_acknowledged_records_it_once(acme: Simulation, clock: Clock) -> None:
+    payment = rows.payment()
+    row, result = sent(acme, clock, json=payment)
+    before = copy(row)
+    OutboundRequest.objects.all().delete()
+    again = rows.enqueue(json=payment, key=row.idempotency_key)
+    for each in (row, before):
+        settle(each, result)
+        assert (each.pk, each.state) == (again.pk, "ANSWERED")
+    assert stored().attempts.count() == 1
+
+
+def test_what_was_not_processed_is_to_be_made_anew(acme: Simulation, clock: Clock) -> None:
+    row, result = sent(acme, clock)
+    OutboundRequest.objects.all().delete()
+    rows.enqueue(key=row.idempotency_key)
+    with pytest.raises(QueueError, match="It was not processed: make it anew"):
+        settle(row, replace(result, verdict=SLOWED, status=429, reply=None))
 
 
 def test_an_answer_to_another_order_under_the_same_key_goes_to_nobody(

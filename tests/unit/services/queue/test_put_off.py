@@ -72,7 +72,6 @@ def test_in_a_sweep__the_second_rings_go_from_merchant_to_merchant(
     other: Simulation, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch, bell: list[UUID]
 ) -> None:
     monkeypatch.setattr(sweeping, "_SECOND", 4)
-    monkeypatch.setattr(sweeping, "_beyond_from", 0.0)
     flood = flooded(9, clock)
     goes = of_other()
     OutboundRequest.objects.update(rung_at=None)
@@ -80,6 +79,30 @@ def test_in_a_sweep__the_second_rings_go_from_merchant_to_merchant(
     bell.clear()
     sweeping.ring_again(clock.now())
     assert bell == [flood[0], goes.pk, flood[1], flood[2]]
+
+
+def test_in_a_sweep__a_row_that_a_breaker_kept_back_does_not_wait_behind_them(
+    other: Simulation, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch, bell: list[UUID]
+) -> None:
+    monkeypatch.setattr(sweeping, "_PUT_OFF", 2)
+    without_a_key(6, clock, priority=0)
+    goes = of_other()
+    OutboundRequest.objects.filter(pk=goes.pk).update(rung_at=None, reason="breaker_open")
+    bell.clear()
+    sweeping.ring_again(clock.now())
+    assert goes.pk in bell
+
+
+def test_in_a_sweep__of_those_without_a_key_every_merchant_has_its_turn(
+    other: Simulation, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch, bell: list[UUID]
+) -> None:
+    monkeypatch.setattr(sweeping, "_PUT_OFF", 2)
+    without_a_key(6, clock, priority=0)
+    less_urgent = of_other(priority=9)
+    OutboundRequest.objects.filter(pk=less_urgent.pk).update(rung_at=None, reason="NoKey")
+    bell.clear()
+    sweeping.ring_again(clock.now())
+    assert less_urgent.pk in bell
 
 
 def test_for_a_worker__they_take_turns_with_the_others_however_urgent_they_are(
