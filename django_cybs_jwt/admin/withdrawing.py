@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.translation import gettext as now_
 from django.utils.translation import gettext_lazy as _
 
-from django_cybs_jwt.admin.requests import actor
+from django_cybs_jwt.admin.requests import actor, scope_of
 from django_cybs_jwt.admin.screens import ConfirmScreen, Consequences, ReasonForm
 from django_cybs_jwt.models import Credential, Purpose
 from django_cybs_jwt.services import lifecycle, withdrawal
@@ -55,15 +56,20 @@ _LET_GO: Final = _(
     "Requests for these merchants fail now. Once it is retired, the next key that is found for "
     "them signs."
 )
+_LOSING_CERTIFICATE: Final = _(
+    "Only its file carried the gateway's certificate: requests of these merchants "
+    "cannot be encrypted until a key file brings another, or one is added for the host."
+)
 _IDLE: Final = _("No merchant depends on it now.")
 
 
-def losses(action: str, row: Credential) -> Consequences:
+def losses(action: str, *rows: Credential) -> Consequences:
     """What *action* takes from which merchants; that it takes nothing is said, too."""
-    found = impact.lost(action, row, now=timezone.now())
-    texts = [_loss(action, row, stake) for stake in found]
-    merchants = sorted({name for names in found.values() for name in names})
-    return Consequences(sentences=texts or [_IDLE], merchants=merchants)
+    now = timezone.now()
+    found = [(row, impact.lost(action, row, now=now)) for row in rows]
+    texts = dict.fromkeys(_loss(action, row, stake) for row, lost in found for stake in lost)
+    merchants = {name for _row, lost in found for names in lost.values() for name in names}
+    return Consequences(sentences=[*texts] or [_IDLE], merchants=sorted(merchants))
 
 
 def _loss(action: str, row: Credential, stake: Stake) -> Text:
@@ -101,10 +107,14 @@ class WithdrawScreen(ConfirmScreen):
 
     def consequences(self) -> Consequences:
         """The verb's effects, and what is lost to whom: that is another thing in each state."""
-        found = losses(self.action, self.row)
+        found = losses(self.action, *self.rows())
         return Consequences(
             sentences=[*self.effects[self.purpose], *found.sentences], merchants=found.merchants
         )
+
+    def rows(self) -> list[Credential]:
+        """The keys that the verb moves."""
+        return [self.row]
 
     @property
     def purpose(self) -> str:
@@ -181,18 +191,31 @@ class CompromiseScreen(WithdrawScreen):
     }
     told = _("Marked as compromised. Delete it in the Business Center now.")
 
+    def rows(self) -> list[Credential]:
+        """With the same key on other hosts."""
+        return [*super().rows(), *withdrawal.elsewhere(self.row)]
+
     def consequences(self) -> Consequences:
         """Its file is trusted no more, and what was in it neither."""
-        found = super().consequences()
-        losing = impact.losing_certificate(self.row, now=timezone.now())
-        if not losing:
-            return found
-        text = _(
-            "Only its file carried the gateway's certificate: requests of these merchants "
-            "cannot be encrypted until a key file brings another, or one is added for the host."
+        found, now, rows = super().consequences(), timezone.now(), self.rows()
+        losing = {name for row in rows for name in impact.losing_certificate(row, now=now)}
+        return Consequences(
+            sentences=[
+                *found.sentences,
+                *self._also(rows[1:]),
+                *([_LOSING_CERTIFICATE] if losing else []),
+            ],
+            merchants=sorted({*found.merchants, *losing}),
         )
-        merchants = sorted({*found.merchants, *losing})
-        return Consequences(sentences=[*found.sentences, text], merchants=merchants)
+
+    def _also(self, twins: Sequence[Credential]) -> list[Text]:
+        """Under whose names it is stored besides, as far as they are seen."""
+        seen, hidden = scope_of(self.request).names(str(row.organization) for row in twins)
+        if not twins:
+            return []
+        names = ", ".join([*seen, *(["…"] if hidden else [])])
+        text = now_("The same key is stored for %(names)s too, and is marked there with it.")
+        return [text % {"names": names}]
 
 
 class RetireScreen(WithdrawScreen):

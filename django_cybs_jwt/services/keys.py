@@ -175,6 +175,7 @@ def _check_not_stored(organization: Organization, inspection: Inspection) -> Non
         .exclude(state=State.DESTROYED, compromised_at=None)
     )
     for twin in twins:
+        _refuse_compromised(twin)
         if twin.organization_id == organization.id:
             _refuse_own_twin(twin, inspection)
         same_id = twin.organization.org_id == organization.org_id
@@ -187,7 +188,7 @@ def _check_not_stored(organization: Organization, inspection: Inspection) -> Non
             )
 
 
-def _refuse_own_twin(twin: Credential, inspection: Inspection) -> None:
+def _refuse_compromised(twin: Credential) -> None:
     if twin.compromised_at is not None:
         raise DuplicateKey(
             "This key was stored as {key_id} and marked as compromised on {day:%Y-%m-%d}. "
@@ -195,6 +196,9 @@ def _refuse_own_twin(twin: Credential, inspection: Inspection) -> None:
             key_id=twin.key_id,
             day=twin.compromised_at,
         )
+
+
+def _refuse_own_twin(twin: Credential, inspection: Inspection) -> None:
     if twin.slot.purpose == inspection.purpose:
         raise DuplicateKey(
             "This key is stored already: {key_id}, {state}.", key_id=twin.key_id, state=twin.state

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from django_cybs_jwt.exceptions import InvalidTransition
-from django_cybs_jwt.models import Credential, State
+from django_cybs_jwt.models import Credential, KeySlot, State
 from django_cybs_jwt.services import approvals, audit, epoch, lifecycle, resolution, rotation
 from django_cybs_jwt.services.lifecycle import TABLE, Action
 from django_cybs_jwt.services.people import person
@@ -25,8 +26,29 @@ def resume(credential: Credential, *, actor: str, now: datetime, reason: str) ->
 
 
 def compromise(credential: Credential, *, actor: str, now: datetime, reason: str) -> Credential:
-    """Mark a key as known to others; there is no way back. Delete it at the gateway too."""
-    return _withdraw(credential, Action.COMPROMISE, actor=actor, now=now, reason=reason)
+    """Mark a key as known to others, on every host; there is no way back.
+
+    Whoever knows it knows it everywhere: `elsewhere` are moved with it, each with its audit row.
+    Delete it at the gateway too.
+    """
+    with (
+        audit.denials_of(credential, Action.COMPROMISE, actor=actor, now=now),
+        transaction.atomic(),
+    ):
+        _lock_everywhere(credential)
+        current = _withdraw(credential, Action.COMPROMISE, actor=actor, now=now, reason=reason)
+        for twin in elsewhere(credential):
+            _withdraw(twin, Action.COMPROMISE, actor=actor, now=now, reason=reason)
+    return current
+
+
+def elsewhere(credential: Credential) -> QuerySet[Credential]:
+    """The same key where one id uses it on other hosts: what `compromise` moves with it."""
+    rows = Credential.objects.select_related("organization", "slot").order_by("pk")
+    may_move = TABLE[Action.COMPROMISE].sources
+    return rows.filter(fingerprint=credential.fingerprint, state__in=may_move).exclude(
+        pk=credential.pk
+    )
 
 
 def retire(credential: Credential, *, actor: str, now: datetime, reason: str) -> Credential:
@@ -83,6 +105,15 @@ def release(credential: Credential, *, actor: str, now: datetime, reason: str) -
         audit.record(entry, now=now)
         epoch.bump()
     return current
+
+
+def _lock_everywhere(credential: Credential) -> None:
+    """Slots before keys, as everywhere; then no import of the same key slips in between."""
+    rows = Credential.objects.filter(fingerprint=credential.fingerprint)
+    slots = KeySlot.objects.filter(pk__in=rows.order_by().values("slot"))
+    list(slots.select_for_update().order_by("pk").values_list("pk"))
+    list(rows.select_for_update().order_by("pk").values_list("pk"))
+    audit.take_turn()
 
 
 def _withdraw(

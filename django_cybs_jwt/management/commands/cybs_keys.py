@@ -15,7 +15,7 @@ from django_cybs_jwt.services import keys, organizations, overlaps, usage, withd
 VERBS: Final = {
     "suspend": (withdrawal.suspend, "Stop it for now; nothing signs in its place."),
     "resume": (withdrawal.resume, "Bring a suspended key back."),
-    "compromise": (withdrawal.compromise, "Others know it. There is no way back."),
+    "compromise": (withdrawal.compromise, "Others know it, on every host. There is no way back."),
     "retire": (withdrawal.retire, "Sign no more; replies under its kid still open."),
     "destroy": (withdrawal.destroy, "Overwrite what is sealed; fingerprint and history stay."),
     "release": (withdrawal.release, "Let the next level sign where a destroyed key stops it."),
@@ -51,9 +51,7 @@ class Command(CybsCommand):
             rows = list(found)
             states = overlaps.states(rows, now)
         else:
-            service, _ = VERBS[options["verb"]]
-            row = find_credential(options["credential_id"])
-            rows = [service(row, actor=actor(options), now=now, reason=options["reason"])]
+            rows = _moved(options, now)
             states = {row.pk: State(row.state) for row in rows}
         use = _use if options["json"] else _use_in_words
         facts = [{**_facts(row, states[row.pk]), **use(row, now)} for row in rows]
@@ -61,6 +59,16 @@ class Command(CybsCommand):
             self.say_json(facts)
         else:
             self.table(facts, empty="No keys yet. `cybs_import` stores one.")
+
+
+def _moved(options: dict[str, Any], now: datetime) -> list[Credential]:
+    """Carry a verb out; the key, and those that a compromise of it moves on other hosts."""
+    service, _ = VERBS[options["verb"]]
+    row = find_credential(options["credential_id"])
+    compromises = service is withdrawal.compromise
+    others = [twin.pk for twin in withdrawal.elsewhere(row)] if compromises else []
+    moved = service(row, actor=actor(options), now=now, reason=options["reason"])
+    return [moved, *keys.listing().filter(pk__in=others)]
 
 
 def _facts(row: Credential, state: State) -> dict[str, Any]:

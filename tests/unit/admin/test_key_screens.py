@@ -23,6 +23,7 @@ from tests.unit.services import enrolment, estate
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
 YES = {"reason": "because"}
+HOSTS = (enrolment.HOST, enrolment.OTHER_HOST)
 SWITCH = {"overlap": "24h", "reason": "yearly"}
 
 
@@ -417,6 +418,23 @@ def test_a_key_is_withdrawn_after_a_page_that_names_who_stops(
     assert state(old) == State.ACTIVE
     click(visitor, old, verb, YES)
     assert state(old) == VERBS[verb]
+
+
+def test_marking_a_key_as_compromised_names_where_else_it_is_and_who_stops_there() -> None:
+    acme, elsewhere = (enrolment.organization(host=host) for host in HOSTS)
+    secret = material.shared_secret().secret
+    row = enrolment.shared_secret(acme, secret=secret, activate=False)
+    twin = enrolment.shared_secret(elsewhere, secret=secret)
+    told = warning(people.client(people.staff("olga", "operators")), row, "compromise")
+    assert f"The same key is stored for {elsewhere} too, and is marked there with it." in told
+    assert f"<li>{elsewhere}</li>" in told
+    assert IDLE not in told
+    limited = people.client(people.limited(people.staff("lena", "operators"), acme))
+    told = warning(limited, row, "compromise")
+    assert "The same key is stored for … too, and is marked there with it." in told
+    assert str(elsewhere) not in told
+    click(limited, row, "compromise", YES)
+    assert state(twin) == State.COMPROMISED
 
 
 def test_a_suspended_key_is_resumed_and_a_retired_one_destroyed(

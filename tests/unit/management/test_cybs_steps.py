@@ -9,8 +9,10 @@ from django.utils import timezone
 
 from django_cybs_jwt.models import Credential, Organization, State
 from django_cybs_jwt.services import verification
+from django_cybs_jwt.testing import material
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.management.running import run
+from tests.unit.services import enrolment
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring", "fresh_chain")]
 
@@ -33,6 +35,17 @@ def test_what_was_marked_is_verified(new: Credential) -> None:
     verification.request(Credential.objects.filter(pk=new.pk), actor="olga", now=timezone.now())
     assert run("cybs_verify", "--requested", "--json").json == {"tried": 1}
     assert stored(new).state == State.VERIFIED
+
+
+def test_of_a_compromised_key_the_command_shows_where_else_it_was_marked() -> None:
+    secret = material.shared_secret().secret
+    row, twin = (
+        enrolment.shared_secret(enrolment.organization(host=host), secret=secret)
+        for host in (enrolment.HOST, enrolment.OTHER_HOST)
+    )
+    ended = run("cybs_keys", "compromise", str(row.pk), "--reason", "leaked", "--json")
+    moved = [(one["id"], one["host"], one["state"]) for one in ended.json]
+    assert moved == [(str(one.pk), one.organization.host, State.COMPROMISED) for one in (row, twin)]
 
 
 @pytest.mark.parametrize("arguments", [(), ("acme", "--requested")])

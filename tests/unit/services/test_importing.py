@@ -255,6 +255,17 @@ def test_a_compromised_key_does_not_come_back_though_it_was_destroyed() -> None:
                 enrolment.shared_secret(acme, secret=secret, slot=slot)
 
 
+@pytest.mark.parametrize(
+    ("org_id", "host"), [("acme", enrolment.OTHER_HOST), ("other", enrolment.HOST)]
+)
+def test_a_compromised_key_is_stored_for_nobody_on_no_host(org_id: str, host: str) -> None:
+    secret = material.shared_secret().secret
+    row = enrolment.shared_secret(enrolment.organization(), secret=secret)
+    withdrawal.compromise(row, actor="tests", now=timezone.now(), reason="found in a mailbox")
+    with pytest.raises(DuplicateKey, match=r"compromised on 20.*make a new one"):
+        enrolment.shared_secret(enrolment.organization(org_id, host=host), secret=secret)
+
+
 def test_a_destroyed_key_that_nobody_else_has_may_come_back() -> None:
     acme, secret = enrolment.organization(), material.shared_secret().secret
     row = enrolment.shared_secret(acme, secret=secret, activate=False)
