@@ -156,10 +156,11 @@ def _deletion(row: Credential, watched: watching.Watch | None) -> dict[str, Any]
             gone = watched.old.credential
     if gone.state not in _GONE:
         return None
-    is_safe = usage.is_safe_to_delete(gone, now=timezone.now())
+    twins = usage.twins([gone])
+    is_safe = usage.is_safe_to_delete(gone, now=timezone.now(), others=twins)
     return {
         "credential": gone,
-        "idle_since": usage.idle_since(gone),
+        "idle_since": usage.idle_since(gone, twins),
         "is_safe": is_safe or gone.state == State.COMPROMISED,
         "idle_days": usage.IDLE_DAYS,
         "steps": business_center.deleting(

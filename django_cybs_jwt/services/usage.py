@@ -11,7 +11,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -21,6 +23,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Greatest
 
 from django_cybs_jwt.models import Credential, KeyUse, State
+from django_cybs_jwt.services.batches import in_batches
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +32,10 @@ IDLE_DAYS: Final = 7
 """Days without a use after which a retired key may be deleted at the gateway."""
 
 _OUT_OF_USE: Final = (State.RETIRED, State.COMPROMISED, State.DESTROYED)
+_JUDGED: Final = ("state", "retired_at", "compromised_at", "destroyed_at", "last_used_at")
+
+Twins = Mapping[uuid.UUID, Sequence[Credential]]
+"""By a key's id the rows of the same key on other hosts."""
 
 # Hours are kept while they prove something: beside an overlap, or after a key's time.
 _WATCHED: Final = ~Q(state=State.ACTIVE) | Q(slot__credentials__state=State.RETIRING)
@@ -125,21 +132,52 @@ def held() -> Iterator[None]:
         _counts.take()
 
 
-def is_safe_to_delete(credential: Credential, *, now: datetime) -> bool:
-    """True for a key out of use that was idle long enough: delete it in the Business Center."""
-    if credential.state not in _OUT_OF_USE:
-        return False
-    since = idle_since(credential)
-    return since is None or since + timedelta(days=IDLE_DAYS) <= now
+def twins(credentials: Iterable[Credential]) -> Twins:
+    """Of those of *credentials* that are out of use the same keys on other hosts, in few queries.
+
+    The gateway has each of them once: who deletes it there deletes it for every host.
+    """
+    gone = [row for row in credentials if row.state in _OUT_OF_USE]
+    same: defaultdict[str, list[Credential]] = defaultdict(list)
+    for some in in_batches(sorted({row.fingerprint for row in gone})):
+        for row in Credential.objects.only("fingerprint", *_JUDGED).filter(fingerprint__in=some):
+            same[row.fingerprint].append(row)
+    return {row.pk: [one for one in same[row.fingerprint] if one != row] for row in gone}
 
 
-def idle_since(credential: Credential) -> datetime | None:
-    """When a key out of use was last used, or could have been; None for one that is in use."""
-    if credential.state not in _OUT_OF_USE:
+def is_safe_to_delete(
+    credential: Credential, *, now: datetime, others: Twins | None = None
+) -> bool:
+    """True for a key out of use on every host that was idle long enough.
+
+    Delete it in the Business Center. Of many keys *others* are their `twins`.
+    """
+    rows = _everywhere(credential, others)
+    since = _idle_since(rows)
+    idle = since is None or since + timedelta(days=IDLE_DAYS) <= now
+    return _are_out_of_use(rows) and idle
+
+
+def idle_since(credential: Credential, others: Twins | None = None) -> datetime | None:
+    """When a key out of use was last used on any host, or could have been; None for one in use."""
+    return _idle_since(_everywhere(credential, others))
+
+
+def _everywhere(credential: Credential, others: Twins | None) -> list[Credential]:
+    found = twins([credential]) if others is None else others
+    return [credential, *found.get(credential.pk, ())]
+
+
+def _are_out_of_use(rows: Iterable[Credential]) -> bool:
+    return all(row.state in _OUT_OF_USE for row in rows)
+
+
+def _idle_since(rows: Sequence[Credential]) -> datetime | None:
+    if not _are_out_of_use(rows):
         return None
-    ended = credential.retired_at or credential.compromised_at or credential.destroyed_at
-    moments = [moment for moment in (ended, credential.last_used_at) if moment is not None]
-    return max(moments, default=None)
+    ended = [row.retired_at or row.compromised_at or row.destroyed_at for row in rows]
+    moments = [*ended, *(row.last_used_at for row in rows)]
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def _write() -> None:

@@ -53,8 +53,8 @@ class Command(CybsCommand):
         else:
             rows = _moved(options, now)
             states = {row.pk: State(row.state) for row in rows}
-        use = _use if options["json"] else _use_in_words
-        facts = [{**_facts(row, states[row.pk]), **use(row, now)} for row in rows]
+        use, twins = _use if options["json"] else _use_in_words, usage.twins(rows)
+        facts = [{**_facts(row, states[row.pk]), **use(row, twins, now)} for row in rows]
         if options["json"]:
             self.say_json(facts)
         else:
@@ -87,20 +87,20 @@ def _facts(row: Credential, state: State) -> dict[str, Any]:
     }
 
 
-def _use_in_words(row: Credential, now: datetime) -> dict[str, str]:
-    idle = usage.idle_since(row)
+def _use_in_words(row: Credential, twins: usage.Twins, now: datetime) -> dict[str, str]:
+    idle = usage.idle_since(row, twins)
     if idle is None:
         used = f"last used {row.last_used_at:%Y-%m-%d}" if row.last_used_at else "not used yet"
         return {"use": used}
-    safe = ", safe to delete" if usage.is_safe_to_delete(row, now=now) else ""
+    safe = ", safe to delete" if usage.is_safe_to_delete(row, now=now, others=twins) else ""
     return {"use": f"idle since {idle:%Y-%m-%d}{safe}"}
 
 
-def _use(row: Credential, now: datetime) -> dict[str, Any]:
+def _use(row: Credential, twins: usage.Twins, now: datetime) -> dict[str, Any]:
     return {
         "verified": row.verify_outcome or None,
         "uses": row.use_count,
         "last_used": row.last_used_at,
-        "idle_since": usage.idle_since(row),
-        "safe_to_delete": usage.is_safe_to_delete(row, now=now),
+        "idle_since": usage.idle_since(row, twins),
+        "safe_to_delete": usage.is_safe_to_delete(row, now=now, others=twins),
     }

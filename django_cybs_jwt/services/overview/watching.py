@@ -68,7 +68,7 @@ def watch(credential: Credential, *, now: datetime) -> Watch | None:
     switched_at = new.activated_at
     if switched_at is None:
         return None
-    uses = _uses([old, new], since=switched_at)
+    uses, twins = _uses([old, new], since=switched_at), usage.twins([old, new])
     is_open = (
         old.state == State.RETIRING
         and new.state != State.RETIRING
@@ -76,8 +76,8 @@ def watch(credential: Credential, *, now: datetime) -> Watch | None:
         and old.overlap_until > now
     )
     return Watch(
-        new=_watched(new, uses[new.pk], switched_at, now),
-        old=_watched(old, uses[old.pk], switched_at, now),
+        new=_watched(new, uses[new.pk], twins, switched_at, now),
+        old=_watched(old, uses[old.pk], twins, switched_at, now),
         switched_at=switched_at,
         overlap_until=old.overlap_until if is_open else None,
         hours=_hours(uses[old.pk], uses[new.pk], since=switched_at, now=now),
@@ -94,15 +94,19 @@ def _pair(credential: Credential) -> tuple[Credential, Credential] | None:
 
 
 def _watched(
-    row: Credential, uses: Mapping[datetime, int], switched_at: datetime, now: datetime
+    row: Credential,
+    uses: Mapping[datetime, int],
+    twins: usage.Twins,
+    switched_at: datetime,
+    now: datetime,
 ) -> Watched:
     around = uses.get(_hour(switched_at), 0)
     return Watched(
         credential=row,
         around=around,
         uses=sum(uses.values()) - around,
-        idle_since=usage.idle_since(row),
-        safe_to_delete=usage.is_safe_to_delete(row, now=now),
+        idle_since=usage.idle_since(row, twins),
+        safe_to_delete=usage.is_safe_to_delete(row, now=now, others=twins),
     )
 
 
