@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from django_cybs_jwt.exceptions import CybsError
-from django_cybs_jwt.models import ExpiryAlert, JobRun
+from django_cybs_jwt.models import AlertDelivery, ExpiryAlert, JobRun
 from django_cybs_jwt.services import audit, expiry
 from django_cybs_jwt.services.alerts import schedule
 from django_cybs_jwt.services.alerts.schedule import HORIZON, Due, Severity
@@ -28,6 +28,13 @@ RAISING: Final = "alerts"
 SILENT_AFTER: Final = timedelta(hours=26)
 ESCALATE_AFTER: Final = timedelta(hours=24)
 NO_SNOOZE: Final = timedelta(days=3)
+
+_UNANSWERED: Final = {
+    "acknowledged_by": "",
+    "acknowledged_at": None,
+    "snoozed_until": None,
+    "escalated_at": None,
+}
 
 
 def listing(*, resolved: bool = False) -> QuerySet[ExpiryAlert]:
@@ -48,7 +55,7 @@ def raise_due(now: datetime) -> int:
     with _one_at_a_time(now):
         _update(found.over, resolved_at=now)
         for alert, due in found.changed:
-            _update([alert], severity=due.severity, stops=len(due.ending.stops))
+            _change(alert, due, now)
         for some in in_batches(found.raised):
             _raise(some, now)
     return len(found.raised)
@@ -57,6 +64,7 @@ def raise_due(now: datetime) -> int:
 def acknowledge(alert_id: uuid.UUID, *, actor: str, now: datetime, reason: str = "") -> ExpiryAlert:
     """Somebody knows: no escalation, and no mail about it below critical, until the next threshold.
 
+    A louder one is told all the same.
     Audited. Raises CybsError for an alert that does not stand any more.
     """
     with transaction.atomic():
@@ -75,6 +83,7 @@ def snooze(
 ) -> ExpiryAlert:
     """Tell nobody of this end before *until*; later thresholds wait too and are told then.
 
+    Not what becomes louder: the reason for putting it off may be gone.
     Audited. Raises CybsError when that is within three days of the end or beyond it.
     """
     with transaction.atomic():
@@ -137,31 +146,43 @@ def _raise(some: Sequence[Due], now: datetime) -> None:
         )
     }
     new = []
-    for row in _rows(some, now):
-        before = known.get((row.artefact, row.subject, row.ends, row.threshold))
+    for due in some:
+        ending = due.ending
+        before = known.get((ending.artefact, ending.subject, ending.ends, due.threshold))
         if before is None:
-            new.append(row)
+            new.append(_row(due, now))
         else:
-            _update([before], resolved_at=None, severity=row.severity, stops=row.stops)
+            _change(before, due, now, resolved_at=None)
     # Another process may have raised the same; the unique constraint lets one in.
     ExpiryAlert.objects.bulk_create(new, ignore_conflicts=True)
 
 
-def _rows(some: Sequence[Due], now: datetime) -> Iterator[ExpiryAlert]:
-    for due in some:
-        ending = due.ending
-        yield ExpiryAlert(
-            artefact=ending.artefact,
-            subject=ending.subject,
-            organization_id=ending.organization_id,
-            key_id=ending.key_id,
-            ends=ending.ends,
-            threshold=due.threshold,
-            severity=due.severity,
-            stops=len(ending.stops),
-            raised_at=now,
-            snoozed_until=due.before.snoozed_until if due.before else None,
-        )
+def _row(due: Due, now: datetime) -> ExpiryAlert:
+    ending, before = due.ending, due.before
+    put_off = before if before and not due.severity.is_above(before.severity) else None
+    return ExpiryAlert(
+        artefact=ending.artefact,
+        subject=ending.subject,
+        organization_id=ending.organization_id,
+        key_id=ending.key_id,
+        ends=ending.ends,
+        threshold=due.threshold,
+        severity=due.severity,
+        stops=len(ending.stops),
+        raised_at=now,
+        snoozed_until=put_off.snoozed_until if put_off else None,
+    )
+
+
+def _change(alert: ExpiryAlert, due: Due, now: datetime, **columns: object) -> None:
+    """Make it as loud as is due; one that grew louder is told once more, as if it were new."""
+    # Another process may have planned the same and told it meanwhile.
+    as_planned = ExpiryAlert.objects.filter(pk=alert.pk, severity=alert.severity)
+    if due.severity.is_above(alert.severity) and as_planned.exists():
+        # With its deliveries gone a message that is on its way is not taken for this one either.
+        AlertDelivery.objects.filter(alert=alert).delete()
+        columns |= {**_UNANSWERED, "raised_at": now}
+    _update([alert], severity=due.severity, stops=len(due.ending.stops), **columns)
 
 
 def _update(rows: Sequence[ExpiryAlert], **columns: object) -> int:

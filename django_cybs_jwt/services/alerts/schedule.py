@@ -50,6 +50,11 @@ class Severity(StrEnum):
     WARNING = "warning"
     CRITICAL = "critical"
 
+    def is_above(self, other: str) -> bool:
+        """True where this one is louder."""
+        ascending = list(Severity)
+        return ascending.index(self) > ascending.index(Severity(other))
+
 
 @dataclass(frozen=True, slots=True)
 class Due:

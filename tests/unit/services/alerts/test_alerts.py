@@ -223,7 +223,7 @@ def test_acknowledging_does_not_keep_a_critical_alert_back() -> None:
 
 
 def test_putting_off_holds_later_thresholds_back_until_then() -> None:
-    acme_key(days=20)
+    acme_key(days=35)
     recipient()
     tick(NOW)
     alerts.snooze(standing().pk, until=NOW + 10 * DAY, actor="ann", now=NOW)
@@ -233,8 +233,92 @@ def test_putting_off_holds_later_thresholds_back_until_then() -> None:
     tick(NOW + 10 * DAY)
 
     assert (held_back, len(mail.outbox)) == (1, 2)
-    assert standing().threshold == 14
+    assert standing().threshold == 30
     assert KeyEvent.objects.filter(action="snooze-alert", actor="ann").exists()
+
+
+def test_putting_off_holds_no_louder_threshold_back() -> None:
+    acme_key(days=20)
+    recipient()
+    tick(NOW)
+    alerts.snooze(standing().pk, until=NOW + 10 * DAY, actor="ann", now=NOW)
+
+    tick(NOW + 7 * DAY)
+
+    assert (standing().severity, standing().snoozed_until) == ("critical", None)
+    assert len(mail.outbox) == 2
+
+
+@pytest.mark.parametrize("answer", ["none", "ack", "snooze"])
+def test_an_alert_that_becomes_louder_is_told_once_more_whatever_the_answer_was(
+    answer: str,
+) -> None:
+    row = acme_key(days=10)
+    planned = estate.successor(row, activate_at=NOW + 5 * DAY)
+    recipient()
+    tick(NOW)
+    assert standing().severity == "info"
+    if answer == "ack":
+        alerts.acknowledge(standing().pk, actor="ann", now=NOW)
+    if answer == "snooze":
+        alerts.snooze(standing().pk, until=NOW + 7 * DAY, actor="ann", now=NOW)
+
+    planned.delete()
+    for hours in range(1, 9):
+        tick(NOW + hours * HOUR)
+
+    assert [told.subject.split(":")[0] for told in mail.outbox] == ["INFO", "CRITICAL"]
+    found = standing()
+    assert (found.acknowledged_by, found.acknowledged_at, found.snoozed_until) == ("", None, None)
+
+
+def test_two_processes_that_find_an_alert_louder_at_once_tell_it_once() -> None:
+    row = acme_key(days=10)
+    calmed = estate.successor(row)
+    recipient()
+    tick(NOW)
+    calmed.delete()
+    stood = standing()
+    (due,) = [due for _, due in schedule.plan(expiry.scan(NOW), [stood], NOW).changed]
+
+    for hours in range(2):
+        alerts._change(stood, due, NOW + hours * HOUR)
+        hands.deliver(NOW + hours * HOUR)
+
+    assert [told.subject.split(":")[0] for told in mail.outbox] == ["INFO", "CRITICAL"]
+
+
+def test_an_alert_that_becomes_critical_is_escalated_a_day_after_that_and_as_often() -> None:
+    row = acme_key(days=10)
+    recipient("boss@example.com", escalation=True)
+    tick(NOW)
+    tick(NOW + 24 * HOUR)
+    calmed = estate.successor(row)
+    tick(NOW + 25 * HOUR)
+    calmed.delete()
+
+    for hours in range(26, 50):
+        tick(NOW + hours * HOUR)
+    heard = len(mail.outbox)
+    tick(NOW + 50 * HOUR)
+
+    assert (heard, len(mail.outbox)) == (1, 2)
+
+
+def test_an_alert_that_stood_before_and_comes_back_louder_is_told() -> None:
+    row = acme_key(days=10)
+    waiting = estate.successor(row)
+    recipient()
+    tick(NOW)
+    Credential.objects.filter(pk=row.pk).update(state=State.RETIRING, active_slot=None)
+    tick(NOW + HOUR)
+    waiting.delete()
+
+    Credential.objects.filter(pk=row.pk).update(state=State.ACTIVE, active_slot=row.slot)
+    tick(NOW + 2 * HOUR)
+
+    assert [told.subject.split(":")[0] for told in mail.outbox] == ["INFO", "CRITICAL"]
+    assert ExpiryAlert.objects.count() == 1
 
 
 @pytest.mark.parametrize(
