@@ -20,8 +20,11 @@ from django.utils import timezone
 from django_cybs_jwt import conf
 from django_cybs_jwt.client import Client, Reply
 from django_cybs_jwt.exceptions import (
+    ConfigurationError,
     CybsError,
     InvalidTransition,
+    KeyBlocked,
+    KeyUnavailable,
     MLEDecryptError,
     SendError,
 )
@@ -195,21 +198,27 @@ def _check_allowed(credential: Credential, acting_as: str | None) -> None:
 def _try(credential: Credential, acting_as: str | None, now: datetime) -> Verification:
     try:
         _prove_offline(credential)
+    except (KeyUnavailable, KeyBlocked, ConfigurationError) as error:
+        return _not_asked(error)  # the ring's fault: the key may be healthy
     except CybsError as error:
         return Verification(verdict=Verdict.REFUSED, detail=error.text)
     try:
         trial = trial_keys.of(credential, acting_as, now=now)
     except CybsError as error:
-        return Verification(
-            verdict=Verdict.INCONCLUSIVE,
-            detail=Text("Nothing was asked. {cause}", cause=error.text),
-        )
+        return _not_asked(error)
     try:
         return _ask(credential, trial)
     except MLEDecryptError as error:
         return Verification(verdict=Verdict.REFUSED, detail=error.text)
     except SendError as error:
         return Verification(verdict=Verdict.INCONCLUSIVE, detail=error.text)
+
+
+def _not_asked(error: CybsError) -> Verification:
+    return Verification(
+        verdict=Verdict.INCONCLUSIVE,
+        detail=Text("Nothing was asked. {cause}", cause=error.text),
+    )
 
 
 def _prove_offline(credential: Credential) -> None:

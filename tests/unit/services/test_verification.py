@@ -24,6 +24,7 @@ from tests import pseudo
 from tests.unit.management.running import run
 from tests.unit.services import enrolment
 from tests.unit.services.hands import Hands
+from tests.unit.services.sealed_keys import use_ring
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
@@ -282,6 +283,23 @@ def test_tampered_row__is_refused_without_a_call(cybs_simulator: Simulation) -> 
 
     assert outcome.verdict == Verdict.REFUSED
     assert outcome.reference == ""
+
+
+@pytest.mark.parametrize("ring", [{"old": "blocked"}, {}], ids=["blocked", "away"])
+def test_a_ring_that_does_not_open_a_key_says_nothing_about_the_key(
+    cybs_simulator: Simulation, settings: Any, ring: dict[str, str]
+) -> None:
+    use_ring(settings, "old")
+    organization = cybs_simulator.merchant("acme", signs_with="shared_secret", response_mle=False)
+    row = cybs_simulator.import_shared_secret(organization, activate=False)
+    verification.verify(row, actor="anna", now=NOW)
+    use_ring(settings, "new", **ring)
+
+    outcome = verification.verify(stored(row), actor="anna", now=NOW)
+
+    assert outcome.verdict == stored(row).verify_outcome == Verdict.INCONCLUSIVE
+    assert outcome.detail.startswith("Nothing was asked. The key-encryption key 'old' is")
+    rotation.rotate(row, actor="anna", now=NOW)
 
 
 def test_marked_rows__are_verified_by_the_tick_and_counted_from_the_rows(
