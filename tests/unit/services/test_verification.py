@@ -153,8 +153,21 @@ def test_response_key__without_a_signing_key_beside_it_is_not_refused_as_nothing
     outcome = verification.verify(row, actor="anna", now=NOW)
 
     assert outcome.verdict == Verdict.INCONCLUSIVE
-    assert outcome.detail.startswith("Nothing was asked. No active signing key for acme")
+    assert outcome.detail.startswith("Nothing was asked. No active key. Import one with")
     assert stored(row).state == "STAGED"
+
+
+def test_response_key__that_cannot_be_tried_names_nobody_above_its_owner(
+    cybs_simulator: Simulation,
+) -> None:
+    cybs_simulator.merchant("mall", kind="portfolio", signs_with=None)
+    acme = cybs_simulator.merchant("acme", parent="mall", signs_with=None)
+    row = cybs_simulator.import_p12(acme, "response-mle", activate=False)
+
+    outcome = verification.verify(row, actor="anna", now=NOW)
+
+    told = KeyEvent.objects.get(action="verify", credential=row.pk).reason
+    assert not any("mall" in text for text in (outcome.detail, stored(row).verify_detail, told))
 
 
 def test_meta_key__speaks_for_a_merchant_that_it_covers(cybs_simulator: Simulation) -> None:
