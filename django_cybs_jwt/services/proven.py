@@ -23,6 +23,11 @@ def is_accepted(row: Credential) -> bool:
     return row.verify_outcome == Verdict.ACCEPTED
 
 
+def takes_force(row: Credential) -> bool:
+    """True for a key that nobody may put into use without force: never accepted, or refused."""
+    return row.verified_at is None or row.verify_outcome == Verdict.REFUSED
+
+
 def futures(rows: Sequence[Credential], now: datetime) -> Iterator[Sequence[Credential]]:
     """What may come: that all plans are carried out, or only those for keys that are accepted."""
     yield rows

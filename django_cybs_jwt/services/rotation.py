@@ -10,7 +10,15 @@ from django.db.models import QuerySet
 
 from django_cybs_jwt.exceptions import InvalidTransition
 from django_cybs_jwt.models import Credential, KeySlot, State, Verdict
-from django_cybs_jwt.services import approvals, audit, epoch, lifecycle, overlaps, resolution
+from django_cybs_jwt.services import (
+    approvals,
+    audit,
+    epoch,
+    lifecycle,
+    overlaps,
+    proven,
+    resolution,
+)
 from django_cybs_jwt.services.lifecycle import Action
 
 
@@ -143,8 +151,7 @@ def unschedule(
         current = lifecycle.locked(credential.pk)
         if current.activate_at is None:
             raise InvalidTransition("No switch to {key_id} is planned.", key_id=current.key_id)
-        _cancel(current, actor=actor, now=now, reason=reason)
-        epoch.bump()
+        cancel(current, actor=actor, now=now, reason=reason)
     return current
 
 
@@ -220,8 +227,7 @@ def _check(
     check_not_ended(credential, moment)
     if force and not reason:
         raise InvalidTransition("Forcing takes a reason.")
-    refused = credential.verify_outcome == Verdict.REFUSED
-    if not force and (credential.verified_at is None or refused):
+    if not force and proven.takes_force(credential):
         raise InvalidTransition(
             "{key_id} is not verified. Run `manage.py cybs_verify`, or force it with a reason.",
             page="{key_id} is not verified. Verify it first, or force it with a reason.",
@@ -344,10 +350,11 @@ def _override(chosen: Credential, *, actor: str, now: datetime) -> None:
     # Locked one by one: a re-wrap writes to rows without their slot's lock.
     for key in list(planned.values_list("pk", flat=True)):
         row = lifecycle.locked(key)
-        _cancel(row, actor=actor, now=now, reason=f"{chosen.key_id} was activated")
+        cancel(row, actor=actor, now=now, reason=f"{chosen.key_id} was activated")
 
 
-def _cancel(row: Credential, *, actor: str, now: datetime, reason: str) -> None:
+def cancel(row: Credential, *, actor: str, now: datetime, reason: str) -> None:
+    """Take the plan of a locked row back, with audit row and epoch, in the caller's transaction."""
     row.activate_at = row.overlap_until = None
     lifecycle.save(row)
     entry = audit.Entry(
@@ -359,6 +366,7 @@ def _cancel(row: Credential, *, actor: str, now: datetime, reason: str) -> None:
         reason=reason,
     )
     audit.record(entry, now=now)
+    epoch.bump()
 
 
 def _supersede(

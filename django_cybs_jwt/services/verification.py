@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -39,6 +39,7 @@ from django_cybs_jwt.services import (
     lifecycle,
     opened_keys,
     organizations,
+    proven,
     rotation,
     trial_keys,
 )
@@ -78,6 +79,7 @@ def verify(
 
     *acting_as* is the merchant to speak for; for a meta key by default the first that lives on it.
     A Response MLE key is tried with its owner's signing key. Sends one GET, changes nothing there.
+    A refusal takes a planned switch back, unless that took force: the key before it goes on.
     """
     with audit.denials_of(credential, Action.VERIFY, actor=actor, now=now), transaction.atomic():
         rotation.settle(credential.slot, now=now)
@@ -85,8 +87,7 @@ def verify(
         credential.refresh_from_db(fields=["state"])
         _check_allowed(credential, acting_as)
     outcome = _try(credential, acting_as, now)
-    _store(credential, outcome, actor=actor, now=now)
-    return outcome
+    return _store(credential, outcome, actor=actor, now=now)
 
 
 def request(credentials: QuerySet[Credential], *, actor: str, now: datetime) -> int:
@@ -273,9 +274,12 @@ def _ask(credential: Credential, trial: MerchantKeys) -> Verification:
     return report(verdict=Verdict.ACCEPTED, detail=Text("The gateway accepted it."))
 
 
-def _store(credential: Credential, outcome: Verification, *, actor: str, now: datetime) -> None:
+def _store(
+    credential: Credential, outcome: Verification, *, actor: str, now: datetime
+) -> Verification:
     with transaction.atomic():
         current = lifecycle.locked(credential.pk)
+        outcome = _without_plan(outcome, current, actor=actor, now=now)
         current.verify_requested_at = None
         current.verify_requested_by = ""
         current.verify_checked_at = now
@@ -284,7 +288,7 @@ def _store(credential: Credential, outcome: Verification, *, actor: str, now: da
             lifecycle.move(
                 current, Action.VERIFY, actor=actor, now=now, reason=outcome.detail.english
             )
-            return
+            return outcome
         # Not a change that signing or an approval must see: the version does not count up.
         current.save()
         entry = audit.Entry(
@@ -297,6 +301,24 @@ def _store(credential: Credential, outcome: Verification, *, actor: str, now: da
             reason=f"{outcome.verdict}: {outcome.detail.english}",
         )
         audit.record(entry, now=now)
+    return outcome
+
+
+def _without_plan(
+    outcome: Verification, row: Credential, *, actor: str, now: datetime
+) -> Verification:
+    """Take the row's plan back on a refusal, and say so; not one that was made in spite of it."""
+    at = row.activate_at
+    if outcome.verdict != Verdict.REFUSED or at is None or proven.takes_force(row):
+        return outcome
+    logger.warning("The switch to %s is taken back: %s", row.key_id, outcome.detail.english)
+    rotation.cancel(row, actor=actor, now=now, reason=f"refused: {outcome.detail.english}")
+    detail = Text(
+        "{cause} The switch planned for {at:%Y-%m-%d %H:%M UTC} is taken back.",
+        cause=outcome.detail,
+        at=at,
+    )
+    return replace(outcome, detail=detail)
 
 
 def _keep(outcome: Verification, row: Credential, now: datetime) -> None:

@@ -106,6 +106,8 @@ class Keys(RuleBasedStateMachine):
             key = slot.keys[pk]
             if said == "accepted" and key.state == "STAGED":
                 key.state = "VERIFIED"
+            if said == "refused" and key.said == "accepted" and key.plan:
+                key.forget_plan()
             # What says nothing takes no refusal back; nor an acceptance, for who may switch.
             key.said = key.said if said == "unclear" else said
 

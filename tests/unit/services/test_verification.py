@@ -12,6 +12,7 @@ from django_cybs_jwt.exceptions import InvalidTransition, NoKey, OrganizationIna
 from django_cybs_jwt.models import Credential, KeyEvent, Organization, Verdict
 from django_cybs_jwt.services import (
     coverage,
+    epoch,
     organizations,
     rotation,
     trial_keys,
@@ -27,6 +28,7 @@ from tests.unit.services.hands import Hands
 from tests.unit.services.sealed_keys import use_ring
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 pytestmark = pytest.mark.django_db
 
 
@@ -426,6 +428,54 @@ def test_a_refusal_stands_until_the_gateway_accepts_the_key(cybs_simulator: Simu
     assert "(401)" in stored(row).verify_detail
     with pytest.raises(InvalidTransition, match="failed its last verification"):
         rotation.activate(row, actor="anna", now=NOW)
+
+
+def refuse_once(simulation: Simulation) -> None:
+    simulation.faults.add(Fault(kind=FaultKind.STATUS, status=401, times=1))
+
+
+def test_a_refusal_takes_a_planned_switch_back_and_the_old_key_goes_on_signing(
+    cybs_simulator: Simulation,
+) -> None:
+    acme = cybs_simulator.merchant("acme", signs_with="shared_secret", response_mle=False)
+    old = Credential.objects.get(organization=acme)
+    row = cybs_simulator.import_shared_secret(acme, activate=False)
+    verification.verify(row, actor="anna", now=NOW)
+    rotation.rotate(stored(row), actor="anna", now=NOW, at=NOW + 2 * HOUR)
+    seen = epoch.value()
+    refuse_once(cybs_simulator)
+
+    outcome = verification.verify(stored(row), actor="bert", now=NOW + HOUR)
+
+    assert outcome.detail.endswith(
+        "(401). The switch planned for 2026-12-01 02:00 UTC is taken back."
+    )
+    assert stored(row).verify_detail == outcome.detail
+    told = KeyEvent.objects.get(action="unschedule", credential=row.pk)
+    assert (told.actor, told.reason) == ("bert", "refused: The gateway refused the token (401).")
+    assert epoch.value() != seen
+    rotation.carry_out_due(now=NOW + 3 * HOUR)
+    assert (stored(row).overlap_until, stored(old).state) == (None, "ACTIVE")
+
+
+@pytest.mark.parametrize("said", ["nothing", "refused"])
+def test_a_switch_that_was_forced_is_not_taken_back_by_a_refusal(
+    cybs_simulator: Simulation, said: str
+) -> None:
+    acme = cybs_simulator.merchant("acme", signs_with="shared_secret", response_mle=False)
+    row = cybs_simulator.import_shared_secret(acme, activate=False)
+    if said == "refused":
+        verification.verify(row, actor="anna", now=NOW)
+        refuse_once(cybs_simulator)
+        verification.verify(stored(row), actor="anna", now=NOW)
+    forced = {"at": NOW + 2 * HOUR, "force": True, "reason": "the gateway takes it from 02:00 on"}
+    rotation.rotate(stored(row), actor="anna", now=NOW, **forced)
+    refuse_once(cybs_simulator)
+
+    outcome = verification.verify(stored(row), actor="anna", now=NOW + HOUR)
+
+    assert outcome.verdict == Verdict.REFUSED
+    assert stored(row).activate_at == NOW + 2 * HOUR
 
 
 def test_a_key_that_was_forced_into_use_is_verified_once_the_gateway_accepts_it(
