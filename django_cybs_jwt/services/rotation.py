@@ -13,9 +13,9 @@ from django_cybs_jwt.models import Credential, KeySlot, State, Verdict
 from django_cybs_jwt.services import (
     approvals,
     audit,
-    epoch,
     lifecycle,
     overlaps,
+    plans,
     proven,
     resolution,
 )
@@ -50,7 +50,7 @@ def activate(
             )
         check_not_ended(current, now)
         approvals.require(Action.ACTIVATE, current, now=now)
-        _override(current, actor=actor, now=now)
+        plans.override(current, actor=actor, now=now)
         lifecycle.move(current, Action.ACTIVATE, actor=actor, now=now, reason=reason)
     return current
 
@@ -88,10 +88,10 @@ def rotate(
         _check(current, now=now, at=at, overlap=overlap, force=force, reason=reason)
         approvals.require(Action.ACTIVATE, current, now=now)
         if at is not None:
-            _check_nothing_planned(current)
-            _schedule(current, at, overlap, actor=actor, now=now, reason=reason)
+            plans.check_none_beside(current)
+            plans.make(current, at, overlap, actor=actor, now=now, reason=reason)
         else:
-            _override(current, actor=actor, now=now)
+            plans.override(current, actor=actor, now=now)
             _switch(current, overlap, actor=actor, now=now, reason=reason)
     return current
 
@@ -123,7 +123,7 @@ def roll_back(slot: KeySlot, *, actor: str, now: datetime, reason: str = "") -> 
         older = lifecycle.locked(found.pk)
         lifecycle.target(Action.ROLL_BACK, older)
         check_not_ended(older, now)
-        _override(older, actor=actor, now=now)
+        plans.override(older, actor=actor, now=now)
         newer = slot.credentials.filter(state=State.ACTIVE).first()
         if newer is not None:
             newer = lifecycle.locked(newer.pk)
@@ -151,7 +151,7 @@ def unschedule(
         current = lifecycle.locked(credential.pk)
         if current.activate_at is None:
             raise InvalidTransition("No switch to {key_id} is planned.", key_id=current.key_id)
-        cancel(current, actor=actor, now=now, reason=reason)
+        plans.take_back(current, actor=actor, now=now, reason=reason)
     return current
 
 
@@ -187,7 +187,7 @@ def _activate_due(row: Credential, *, actor: str, now: datetime) -> bool:
     """As at its time, however late: it came into force then, and its overlap began."""
     if row.activate_at is None or row.activate_at > now:
         return False
-    moment, overlap = row.activate_at, _planned(row)
+    moment, overlap = row.activate_at, plans.overlap_of(row)
     _switch(row, overlap, actor=actor, now=now, since=moment, reason="scheduled")
     return True
 
@@ -264,24 +264,6 @@ def in_utc(at: datetime) -> datetime:
     return over - overlaps.LONGEST
 
 
-def _check_nothing_planned(credential: Credential) -> None:
-    """Two plans would depend on each other: the second on an overlap that has not begun yet."""
-    slot = credential.slot
-    planned = slot.credentials.exclude(activate_at=None).exclude(pk=credential.pk).first()
-    if planned is not None:
-        raise InvalidTransition(
-            "A switch to {key_id} is planned for {at:%Y-%m-%d %H:%M UTC}. "
-            "Take it back first: manage.py cybs_rotate {organization} "
-            "--purpose {purpose} --unschedule.",
-            page="A switch to {key_id} is planned for {at:%Y-%m-%d %H:%M UTC}. "
-            "Take it back first, on the page of that key.",
-            key_id=planned.key_id,
-            at=planned.activate_at,
-            organization=slot.organization,
-            purpose=slot.purpose,
-        )
-
-
 def check_not_ended(credential: Credential, moment: datetime) -> None:
     """InvalidTransition for a key that has ended by then, or has not begun."""
     ends, begins = credential.expires_at, credential.not_before
@@ -293,38 +275,6 @@ def check_not_ended(credential: Credential, moment: datetime) -> None:
         raise InvalidTransition(
             "{key_id} begins on {begins:%Y-%m-%d}.", key_id=credential.key_id, begins=begins
         )
-
-
-def _schedule(
-    credential: Credential,
-    at: datetime,
-    overlap: timedelta,
-    *,
-    actor: str,
-    now: datetime,
-    reason: str,
-) -> None:
-    credential.activate_at = at
-    credential.overlap_until = at + overlap
-    lifecycle.save(credential)
-    planned = f"at {at.isoformat()}, overlap {overlap}"
-    entry = audit.Entry(
-        action="schedule",
-        actor=actor,
-        organization=str(credential.organization),
-        credential=credential,
-        from_state=credential.state,
-        to_state=State.ACTIVE,
-        reason=f"{planned}; {reason}" if reason else planned,
-    )
-    audit.record(entry, now=now)
-    epoch.bump()
-
-
-def _planned(credential: Credential) -> timedelta:
-    if credential.activate_at is None or credential.overlap_until is None:
-        return overlaps.DEFAULT
-    return credential.overlap_until - credential.activate_at
 
 
 def _switch(
@@ -342,31 +292,6 @@ def _switch(
         until = begins + overlap
         _supersede(current, until, actor=actor, now=now, since=begins, reason=reason)
     lifecycle.move(credential, Action.ACTIVATE, actor=actor, now=now, since=begins, reason=reason)
-
-
-def _override(chosen: Credential, *, actor: str, now: datetime) -> None:
-    """A switch made now overrides one planned for later."""
-    planned = chosen.slot.credentials.exclude(activate_at=None).exclude(pk=chosen.pk)
-    # Locked one by one: a re-wrap writes to rows without their slot's lock.
-    for key in list(planned.values_list("pk", flat=True)):
-        row = lifecycle.locked(key)
-        cancel(row, actor=actor, now=now, reason=f"{chosen.key_id} was activated")
-
-
-def cancel(row: Credential, *, actor: str, now: datetime, reason: str) -> None:
-    """Take the plan of a locked row back, with audit row and epoch, in the caller's transaction."""
-    row.activate_at = row.overlap_until = None
-    lifecycle.save(row)
-    entry = audit.Entry(
-        action="unschedule",
-        actor=actor,
-        organization=str(row.organization),
-        credential=row,
-        from_state=row.state,
-        reason=reason,
-    )
-    audit.record(entry, now=now)
-    epoch.bump()
 
 
 def _supersede(

@@ -39,6 +39,7 @@ from django_cybs_jwt.services import (
     lifecycle,
     opened_keys,
     organizations,
+    plans,
     proven,
     rotation,
     trial_keys,
@@ -312,7 +313,7 @@ def _without_plan(
     if outcome.verdict != Verdict.REFUSED or at is None or proven.takes_force(row):
         return outcome
     logger.warning("The switch to %s is taken back: %s", row.key_id, outcome.detail.english)
-    rotation.cancel(row, actor=actor, now=now, reason=f"refused: {outcome.detail.english}")
+    plans.take_back(row, actor=actor, now=now, reason=f"refused: {outcome.detail.english}")
     detail = Text(
         "{cause} The switch planned for {at:%Y-%m-%d %H:%M UTC} is taken back.",
         cause=outcome.detail,
