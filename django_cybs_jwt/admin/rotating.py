@@ -46,7 +46,17 @@ _OVERLAPS: Final = [
 ]
 
 
-class ActivateForm(ReasonForm):
+class ReplacingForm(ReasonForm):
+    """What the page was about when it was shown: whoever switches in between makes it stale."""
+
+    replaces = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def replaced(self) -> str | None:
+        """The id of the key that was active then, where the page said so."""
+        return self.cleaned_data["replaces"] if "replaces" in self.data else None
+
+
+class ActivateForm(ReplacingForm):
     """When, and how long the key before it stays at hand."""
 
     when = forms.DateTimeField(
@@ -74,9 +84,6 @@ class ActivateForm(ReasonForm):
         required=False,
         help_text=_("Not verified, refused, or inside an open overlap. It takes a reason."),
     )
-
-    # What the page was about when it was shown: whoever switches in between makes it stale.
-    replaces = forms.CharField(required=False, widget=forms.HiddenInput)
 
     field_order = ("when", "overlap", "hours", "force", "reason")
 
@@ -129,7 +136,7 @@ class ActivateScreen(FormScreen):
 
     def initial(self) -> dict[str, Any]:
         """The usual overlap, and the key that is active now."""
-        return {"overlap": "24h", "replaces": self._active_id()}
+        return {"overlap": "24h", "replaces": _active_id(self.row)}
 
     def consequences(self) -> Consequences:
         """Who signs with what from then on."""
@@ -163,7 +170,7 @@ class ActivateScreen(FormScreen):
             at=at,
             force=force,
             reason=reason,
-            replaces=form.cleaned_data["replaces"] if "replaces" in form.data else None,
+            replaces=form.replaced(),
         )
         if row.activate_at is not None:
             return _("Planned. Until then you can take it back.")
@@ -179,9 +186,6 @@ class ActivateScreen(FormScreen):
     def _before(self) -> Credential | None:
         row: Credential | None = self.row.slot.credentials.filter(state=State.ACTIVE).first()
         return row
-
-    def _active_id(self) -> str:
-        return rotation.active_id(self.row.slot, now=timezone.now())
 
     def _is_first(self) -> bool:
         return not self.row.slot.credentials.exclude(activated_at=None).exists()
@@ -223,6 +227,7 @@ class RollBackScreen(ConfirmScreen):
     permission = Permission.ROTATE
     button = _("Yes, roll back")
     of_row = True
+    form_class = ReplacingForm
 
     @classmethod
     def is_offered(cls, admin: Any, request: HttpRequest, row: Credential) -> bool:
@@ -231,6 +236,10 @@ class RollBackScreen(ConfirmScreen):
             return False
         found = watching.watch(row, now=timezone.now())
         return found is not None and found.can_roll_back
+
+    def initial(self) -> dict[str, Any]:
+        """The key that is active now."""
+        return {"replaces": _active_id(self.row)}
 
     def consequences(self) -> Consequences:
         """Which key signs again, and for whom."""
@@ -256,5 +265,10 @@ class RollBackScreen(ConfirmScreen):
             actor=actor(self.request),
             now=timezone.now(),
             reason=form.cleaned_data["reason"],
+            replaces=form.replaced(),
         )
         return now_("%(kid)s is active again.") % {"kid": row.key_id}
+
+
+def _active_id(row: Credential) -> str:
+    return rotation.active_id(row.slot, now=timezone.now())

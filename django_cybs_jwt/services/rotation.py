@@ -96,14 +96,18 @@ def rotate(
     return current
 
 
-def roll_back(slot: KeySlot, *, actor: str, now: datetime, reason: str = "") -> Credential:
+def roll_back(
+    slot: KeySlot, *, actor: str, now: datetime, reason: str = "", replaces: str | None = None
+) -> Credential:
     """Make the RETIRING key of an open overlap active again; the newer one retires.
 
     Replies under either key ID still decrypt. Lowers exposure: one person does it.
-    The overlap is closed by it, so that the next rotation is not refused, and what was planned in
-    the slot is taken back: it followed upon the key that did not do.
+    Every overlap of the slot is closed by it, so that the next rotation is not refused and a
+    second step back leads to no older key; and what was planned there is taken back: it followed
+    upon the key that did not do. *replaces* is as in `rotate`.
     """
     now = now.astimezone(UTC)
+    seen = active_id(slot, now=now) if replaces is None else replaces
     with (
         audit.denials(
             Action.ROLL_BACK,
@@ -114,7 +118,9 @@ def roll_back(slot: KeySlot, *, actor: str, now: datetime, reason: str = "") -> 
         ),
         transaction.atomic(),
     ):
+        KeySlot.objects.select_for_update().get(pk=slot.pk)
         settle(slot, now=now)
+        _check_replaces(seen, slot, now)
         found = _open_overlap(slot, now)
         if found is None:
             raise InvalidTransition(
@@ -129,6 +135,7 @@ def roll_back(slot: KeySlot, *, actor: str, now: datetime, reason: str = "") -> 
             newer = lifecycle.locked(newer.pk)
             lifecycle.move(newer, Action.SUPERSEDE, actor=actor, now=now, reason=reason)
         lifecycle.move(older, Action.ROLL_BACK, actor=actor, now=now, reason=reason)
+        _close_overlaps(slot)
     return older
 
 
@@ -309,6 +316,14 @@ def _supersede(
         return
     credential.overlap_until = until
     lifecycle.move(credential, Action.SUPERSEDE, actor=actor, now=now, since=since, reason=reason)
+
+
+def _close_overlaps(slot: KeySlot) -> None:
+    rows = slot.credentials.filter(state=State.RETIRING).exclude(overlap_until=None)
+    for key in list(rows.values_list("pk", flat=True)):
+        row = lifecycle.locked(key)
+        row.overlap_until = None
+        lifecycle.save(row)
 
 
 def _newest(slot: KeySlot) -> Credential | None:

@@ -286,6 +286,21 @@ def test_a_page_that_was_about_another_active_key_switches_nothing(
     assert (state(third), state(new)) == (State.ACTIVE, State.VERIFIED)
 
 
+def test_a_page_that_was_about_another_active_key_rolls_nothing_back(
+    visitor: Client, cybs_simulator: Simulation, old: Credential, new: Credential
+) -> None:
+    third = cybs_simulator.import_shared_secret(old.organization, activate=False)
+    click(visitor, new, "activate", SWITCH)
+    shown = visitor.get(people.url("credential", "rollback", new.pk)).content.decode()
+    assert f'name="replaces" value="{new.pk}"' in shown
+    click(visitor, third, "activate", {**SWITCH, "force": "on"})
+
+    answer = click(visitor, new, "rollback", {**YES, "replaces": str(new.pk)})
+
+    assert f"now it is {third.key_id}. Look again." in told(answer)[0]
+    assert (state(third), state(new)) == (State.ACTIVE, State.RETIRING)
+
+
 def test_the_first_key_of_a_slot_is_activated_without_the_network(
     cybs_simulator: Simulation, visitor: Client
 ) -> None:

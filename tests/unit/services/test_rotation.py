@@ -128,6 +128,24 @@ def test_roll_back__returns_to_the_old_key_and_closes_the_overlap(
         rotation.roll_back(old.slot, actor="anna", now=NOW + HOUR / 2)
 
 
+@pytest.mark.parametrize("looked", ["at the same key", "at nothing"])
+def test_of_two_who_roll_back_one_after_the_other_the_second_lands_on_no_older_key(
+    cybs_simulator: Simulation, acme: Organization, old: Credential, new: Credential, looked: str
+) -> None:
+    third = cybs_simulator.import_shared_secret(acme, activate=False)
+    rotation.rotate(new, actor="anna", now=NOW)
+    rotation.rotate(third, actor="anna", now=NOW + HOUR, force=True, reason="in haste")
+    seen = str(third.pk) if looked == "at the same key" else None
+    at = NOW + 2 * HOUR
+    rotation.roll_back(old.slot, actor="anna", now=at, replaces=seen)
+
+    told = f"now it is {new.key_id}. Look again" if seen else "no open overlap"
+    with pytest.raises(InvalidTransition, match=told):
+        rotation.roll_back(old.slot, actor="bert", now=at, replaces=seen)
+
+    assert states(old, new, third) == ["RETIRING", "ACTIVE", "RETIRING"]
+
+
 @pytest.mark.parametrize("planned", [False, True])
 def test_an_overlap_that_is_ended_late_ended_when_it_was_over(
     old: Credential, new: Credential, planned: bool
