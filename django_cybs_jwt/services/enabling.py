@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from django_cybs_jwt.models import Organization
+from django_cybs_jwt.models import Organization, State
 from django_cybs_jwt.services import approvals, audit, organizations, resolution
 
 
@@ -21,7 +21,10 @@ def enable(name: str, *, actor: str, now: datetime, reason: str = "") -> Organiz
         audit.denials("enable", actor=actor, organization=organization, now=now),
         transaction.atomic(),
     ):
-        candidates = resolution.candidates(organization)
+        # Of one that was destroyed nothing is left to approve: what signs after its release counts.
+        candidates = [
+            row for row in resolution.candidates(organization) if row.state != State.DESTROYED
+        ]
         key = resolution.deciding_signing_key(organization, candidates, now=now)
         if key is not None:
             detail = f"enables {organization.org_id}"

@@ -21,7 +21,15 @@ from django_cybs_jwt.exceptions import (
 )
 from django_cybs_jwt.models import KeyEvent, Organization
 from django_cybs_jwt.protocol.hosts import PRESETS
-from django_cybs_jwt.services import approvals, enabling, merchant_rows, organizations, signing
+from django_cybs_jwt.services import (
+    approvals,
+    enabling,
+    merchant_rows,
+    offboarding,
+    organizations,
+    signing,
+    withdrawal,
+)
 from tests.unit.services import enrolment
 from tests.unit.services.enrolment import HOST, LIVE_HOST, OTHER_HOST
 
@@ -251,6 +259,26 @@ def test_enabling_takes_two_people_where_a_key_would_sign_again(settings: Any) -
     (asked,) = approvals.request_missing(refused.value, actor="alice", now=now)
     assert (asked.action, asked.detail) == ("cover", "enables acme")
     approvals.approve(asked.pk, actor="bob", now=now)
+    assert enabling.enable("acme", actor="alice", now=now).active
+
+
+@pytest.mark.parametrize("is_covered", [True, False])
+def test_enabling_asks_for_no_key_that_was_destroyed_but_for_the_one_that_signs_after_it(
+    settings: Any, is_covered: bool
+) -> None:
+    portfolio, _, acme = enrolment.family()
+    if is_covered:
+        covering = enrolment.shared_secret(portfolio, covers="all")
+    now, why = timezone.now(), "a mistake"
+    withdrawal.suspend(enrolment.shared_secret(acme), actor="alice", now=now, reason=why)
+    offboarding.offboard("acme", actor="alice", now=now, reason=why)
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "FOUR_EYES": True}
+    if is_covered:
+        with pytest.raises(ApprovalRequired) as refused:
+            enabling.enable("acme", actor="alice", now=now)
+        (asked,) = approvals.request_missing(refused.value, actor="alice", now=now)
+        assert asked.credential == covering
+        approvals.approve(asked.pk, actor="bob", now=now)
     assert enabling.enable("acme", actor="alice", now=now).active
 
 
