@@ -44,7 +44,10 @@ def actor(request: HttpRequest) -> str:
 
 
 def tell(request: HttpRequest, error: CybsError, *, reason: str = "") -> None:
-    """Show a refusal with its cure; where a second person is needed, ask for one."""
+    """Show a refusal with its cure; where a second person is needed, ask for one.
+
+    It may be about what somebody has whom the visitor does not see: that name is left out.
+    """
     if isinstance(error, ApprovalRequired):
         requested = approvals.request_missing(
             error, actor=actor(request), now=timezone.now(), reason=reason
@@ -56,7 +59,8 @@ def tell(request: HttpRequest, error: CybsError, *, reason: str = "") -> None:
             )
             messages.warning(request, text % {"keys": keys})
             return
-    messages.error(request, str(error))
+    (told,) = scope_of(request).redact([str(error)])
+    messages.error(request, told)
 
 
 def standing_of(request: HttpRequest) -> Standing:

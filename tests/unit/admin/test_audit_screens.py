@@ -193,6 +193,19 @@ def test_both_take_the_permission(
 # Whether it is whole
 
 
+def test_a_fault_names_nobody_whom_a_limited_auditor_does_not_see(
+    chain: None, auditor: User
+) -> None:
+    owners = Organization.objects.all()
+    for owner in owners:
+        estate.key(owner)  # without a row of its import
+    people.limited(auditor, owners.get(org_id="mall"))
+    shown = verified(auditor)
+    assert f"of {MALL} has no row of its import" in shown
+    assert f"of …@{estate.LIVE_HOST} has no row of its import" in shown
+    assert "acme" not in shown
+
+
 def verified(user: User, rows: str = "all") -> str:
     answer = people.client(user).post(page("verify"), {"rows": rows})
     assert answer.status_code == 200

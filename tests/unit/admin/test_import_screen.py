@@ -469,6 +469,19 @@ def test_an_organization_out_of_scope_is_as_unknown_as_none(
     assert not Credential.objects.exists()
 
 
+def test_whoever_holds_a_key_already_is_named_only_to_those_who_see_him(
+    operator: User, visitor: Client
+) -> None:
+    file = material.shared_secret()
+    enrolment.shared_secret(enrolment.organization("rival"), secret=file.secret)
+    acme = enrolment.organization()
+    (seen,) = told(post(visitor, pasted(file.secret, file.key_id)))
+    people.limited(operator, acme)
+    (left,) = told(post(visitor, pasted(file.secret, file.key_id)))
+    assert seen.startswith(f"This key is stored for rival@{enrolment.HOST} already.")
+    assert left == seen.replace("rival", "…")
+
+
 def test_a_successor_goes_into_the_same_slot(visitor: Client) -> None:
     row = enrolment.shared_secret(enrolment.organization(), slot="second")
     file = material.shared_secret()
