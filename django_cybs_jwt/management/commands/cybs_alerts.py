@@ -118,7 +118,11 @@ class Command(CybsCommand):
     def _recipients(self, options: dict[str, Any], _now: datetime) -> None:
         if options["signing_key"]:
             recipient = AlertRecipient.objects.get(pk=_find(AlertRecipient, options["signing_key"]))
-            self.stdout.write(_signing_key(recipient))
+            key = _signing_key(recipient)
+            if options["json"]:
+                self.say_json({"id": recipient.pk, "signing_key": key})
+            else:
+                self.stdout.write(key)
         else:
             self._show_recipients(list(alert_recipients.listing()), options)
 

@@ -208,7 +208,9 @@ def test_add_recipient__shows_the_webhooks_key_once_and_again_when_asked() -> No
     key = base64.b64encode(webhook.signing_key(recipient)).decode()
     assert key in said
     assert key not in run("recipients")
-    assert run("recipients", "--signing-key", str(recipient.pk)).strip() == key
+    again = ("recipients", "--signing-key", str(recipient.pk))
+    assert run(*again).strip() == key
+    assert run_json(*again) == {"id": str(recipient.pk), "signing_key": key}
     assert KeyEvent.objects.filter(action="add-recipient", actor="ann").exists()
 
 
