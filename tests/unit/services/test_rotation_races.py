@@ -13,6 +13,7 @@ from django.utils import timezone
 from django_cybs_jwt.exceptions import InvalidTransition
 from django_cybs_jwt.models import Credential, KeyEvent, Organization, State, Verdict
 from django_cybs_jwt.services import rotation
+from django_cybs_jwt.testing import material
 from tests.services import postgresql_as_default
 from tests.unit.services import enrolment
 from tests.unit.services.racing import race
@@ -91,6 +92,27 @@ def test_of_a_key_that_some_promote_and_others_compromise_at_once_the_compromise
         assert Credential.objects.get(pk=row.pk).state == State.COMPROMISED
         assert Counter(ended[1::2]) == {"done": 1, "InvalidTransition": 3}
         assert Counter(ended[::2])["done"] <= 1
+
+
+def test_of_one_key_on_two_hosts_both_are_compromised_whoever_meets_there(
+    acme: Organization,
+) -> None:
+    elsewhere = enrolment.organization(host=enrolment.OTHER_HOST)
+    for _ in range(3):
+        file = material.shared_secret()
+        twins = [
+            enrolment.shared_secret(
+                owner, secret=file.secret, key_id=file.key_id, activate=False, slot=file.key_id
+            )
+            for owner in (acme, elsewhere)
+        ]
+        verbs = ["compromise", "activate"] * 2
+
+        ended = race(RACER, [(verb, str(row.pk)) for verb in verbs for row in twins])
+
+        rows = Credential.objects.filter(pk__in=[row.pk for row in twins])
+        assert set(rows.values_list("state", flat=True)) == {State.COMPROMISED}
+        assert set(ended) <= {"done", "InvalidTransition"}
 
 
 def test_who_decided_about_another_key_than_the_one_that_is_active_looks_again(
