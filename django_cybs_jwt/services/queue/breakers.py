@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,6 +59,10 @@ class Breaker:
             self._until = now + _PROBE
             self._knocked.append(who)
 
+    def has_let_in(self, who: object) -> bool:
+        """True for one that knocks, and has not been told of since."""
+        return who in self._knocked
+
     def give_back(self, now: float, who: object) -> None:
         """*who* has knocked and asked nothing."""
         if who in self._knocked:
@@ -99,14 +104,14 @@ _pauses: dict[str, float] = {}
 """Until when a merchant was told to wait: no answer to what was on its way shortens that."""
 
 
-def wait(request: OutboundRequest) -> float:
-    """Seconds until this request may be tried; 0.0 is now."""
+def wait(request: OutboundRequest, *, looking: bool = False) -> float:
+    """Seconds until this request may be tried, or looked up; 0.0 is now."""
     now = _now()
     with _lock:
         paused = _pauses.get(str(request.organization_id), now) - now
         if paused > 0.0:
             return paused
-        found = [_breakers[name] for name in _names(request) if name in _breakers]
+        found = list(_known(request, looking))
         longest = max((breaker.wait(now) for breaker in found), default=0.0)
         if not longest:
             # Not before all let it through: who waits for one of them knocks at none.
@@ -119,9 +124,8 @@ def give_back(request: OutboundRequest) -> None:
     """It has knocked and asked nobody: the next one may."""
     now = _now()
     with _lock:
-        for name in _names(request):
-            if name in _breakers:
-                _breakers[name].give_back(now, request.pk)
+        for breaker in _known(request, looking=True):
+            breaker.give_back(now, request.pk)
 
 
 def learn(request: OutboundRequest, verdict: Verdict) -> None:
@@ -129,31 +133,53 @@ def learn(request: OutboundRequest, verdict: Verdict) -> None:
     if verdict.reason in _OURS:
         return
     now, who = _now(), request.pk
-    failed = verdict.reason in _SILENT or verdict.ails
-    merchant = str(request.organization_id)
     refused, silent, host = _names(request)
     with _lock:
         if verdict.reason == "certificate_refused":
             _breakers.setdefault(host, Breaker(SILENCE)).open(now, who)
             return
+        failed = verdict.reason in _SILENT or verdict.ails
         _tell(silent, SILENCE, who, failed=failed, now=now)
-        if not verdict.ails or _fails_others_too(request.host, merchant):
+        if not verdict.ails or _fails_others_too(request):
             _tell(host, SILENCE, who, failed=failed, now=now)
         if not verdict.ails:
             _ailing.pop(request.host, None)
-        if verdict.reason in _REFUSED:
-            _tell(refused, REFUSAL, who, failed=True, now=now)
-        elif verdict.kind == Attempt.Kind.ANSWERED:
-            _tell(refused, REFUSAL, who, failed=False, now=now)
-        if verdict.reason == outcomes.TOO_MANY:
-            _pauses[merchant] = max(_pauses.get(merchant, 0.0), now + verdict.after)
+        _learn_of_merchant(request, refused, verdict, now)
 
 
-def _fails_others_too(host: str, merchant: str) -> bool:
-    """One whose every call makes it fail is slowed alone."""
-    before = _ailing.get(host, merchant)
-    _ailing[host] = merchant
-    return before != merchant
+def learn_of_look(request: OutboundRequest, verdict: Verdict) -> None:
+    """What a look came to: that a search works says nothing of payments, nor that it does not."""
+    if verdict.reason in _OURS:
+        return
+    now, who = _now(), request.pk
+    refused, silent, host = _names(request)
+    is_silent = verdict.reason in _SILENT
+    with _lock:
+        _tell(_search(request), SILENCE, who, failed=is_silent or verdict.ails, now=now)
+        for name in (silent, host) if is_silent else ():
+            _tell(name, SILENCE, who, failed=True, now=now)
+        _learn_of_merchant(request, refused, verdict, now)
+
+
+def _learn_of_merchant(
+    request: OutboundRequest, refused: tuple[str, str], verdict: Verdict, now: float
+) -> None:
+    merchant = str(request.organization_id)
+    if verdict.reason in _REFUSED:
+        _tell(refused, REFUSAL, request.pk, failed=True, now=now)
+    elif verdict.kind == Attempt.Kind.ANSWERED:
+        _tell(refused, REFUSAL, request.pk, failed=False, now=now)
+    if verdict.reason == outcomes.TOO_MANY:
+        _pauses[merchant] = max(_pauses.get(merchant, 0.0), now + verdict.after)
+
+
+def _fails_others_too(request: OutboundRequest) -> bool:
+    """One whose every call makes the host fail is slowed alone, unless it has knocked there."""
+    merchant = str(request.organization_id)
+    before = _ailing.get(request.host, merchant)
+    _ailing[request.host] = merchant
+    breaker = _breakers.get(("host", request.host))
+    return before != merchant or (breaker is not None and breaker.has_let_in(request.pk))
 
 
 def forget() -> None:
@@ -185,6 +211,15 @@ def _tell(
         _breakers.setdefault(name, Breaker(patience)).failed(now, who)
     else:
         _breakers.pop(name, None)
+
+
+def _known(request: OutboundRequest, looking: bool) -> Iterator[Breaker]:
+    names = (*_names(request), _search(request)) if looking else _names(request)
+    return (_breakers[name] for name in names if name in _breakers)
+
+
+def _search(request: OutboundRequest) -> tuple[str, str]:
+    return "search", request.host
 
 
 def _names(request: OutboundRequest) -> tuple[tuple[str, str], ...]:

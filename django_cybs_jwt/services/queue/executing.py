@@ -53,7 +53,8 @@ from django_cybs_jwt.services.queue import (
 )
 from django_cybs_jwt.services.queue.outcomes import Facts, Then, Verdict
 from django_cybs_jwt.services.queue.payloads import Payload, StoredReply
-from django_cybs_jwt.services.queue.settling import Result, again, insist, settle
+from django_cybs_jwt.services.queue.results import Result, again
+from django_cybs_jwt.services.queue.settling import insist, settle
 from django_cybs_jwt.services.queue.states import Step, expire, move
 from django_cybs_jwt.tracebacks import forgetful
 

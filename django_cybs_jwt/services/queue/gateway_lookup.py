@@ -150,7 +150,7 @@ def _ask(request: OutboundRequest, method: str, path: str, *, json: Any = None) 
     except SendError as error:
         if error.facts.get("error") != "PoolTimeout":  # that one is ours
             silent = "not_sent" if isinstance(error, NotSent) else "no_answer"
-            breakers.learn(request, outcomes.maybe(silent))
+            breakers.learn_of_look(request, outcomes.maybe(silent))
         raise
     verdict = outcomes.judge(
         Facts(
@@ -163,8 +163,7 @@ def _ask(request: OutboundRequest, method: str, path: str, *, json: Any = None) 
         ),
         now=timezone.now(),
     )
-    if not verdict.ails:  # that the search is away says nothing of payments
-        breakers.learn(request, verdict)
+    breakers.learn_of_look(request, verdict)
     if verdict.after:
         raise LookupFailedError(f"Answered with HTTP {reply.status_code}.", after=verdict.after)
     return reply

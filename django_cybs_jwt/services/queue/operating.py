@@ -23,7 +23,10 @@ from django_cybs_jwt.services.queue.states import TABLE, UNDOING, Step, move
 from django_cybs_jwt.texts import Text
 
 _CURE: Final = Text("Reconcile it; force this only after you have looked at the gateway.")
-_REPEAT: Final = Text("Retry it, which does no harm; force this only if it shall not be done.")
+_REPEAT: Final = Text("Retry it, which does no harm, or cancel it by force.")
+_TOO_LATE: Final = Text(
+    "Its deadline has passed: look at the gateway, then settle it, or cancel it by force."
+)
 _WORD: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
 _ID: Final = re.compile(r"[A-Za-z0-9-]{0,64}\Z")
 
@@ -52,9 +55,11 @@ def may_have_worked(request: OutboundRequest) -> bool:
     return request.maybe_sent and request.safety != Safety.SAFE
 
 
-def _can_be_repeated(request: OutboundRequest, now: datetime) -> bool:
+def _cure_of_doubt(request: OutboundRequest, now: datetime) -> Text:
+    if safety.policy(request) != "repeat":
+        return _CURE
     in_time = request.deadline is None or request.deadline > now
-    return in_time and safety.policy(request) == "repeat"
+    return _REPEAT if in_time else _TOO_LATE
 
 
 def retry(
@@ -77,7 +82,7 @@ def cancel(
 ) -> None:
     """End a request that was not sent."""
     risky = may_have_worked(request) and not force
-    cure = _REPEAT if _can_be_repeated(request, now) else _CURE
+    cure = _cure_of_doubt(request, now)
     refusal = Text("It may have been processed, and this undoes nothing. {cure}", cure=cure)
     told = _Told(actor=actor, now=now, reason=reason, refusal=refusal if risky else "")
     _take(request, Step.CANCEL, "cancel-request", told)
@@ -88,9 +93,10 @@ def reconcile(request: OutboundRequest, *, actor: str, now: datetime, reason: st
     refusal = ""
     if not request.maybe_sent:
         refusal = Text("It was not sent: there is nothing to look for. Retry or cancel it.")
-    elif _can_be_repeated(request, now):
-        refusal = Text("It does no harm a second time: it is sent again, not looked up. Retry it.")
-    elif safety.policy(request) in ("repeat", "manual"):
+    elif safety.policy(request) == "repeat":
+        cure = _cure_of_doubt(request, now)
+        refusal = Text("It is sent again and never looked up by itself. {cure}", cure=cure)
+    elif safety.policy(request) == "manual":
         refusal = Text(
             "{operation} cannot be looked up by itself. Look at the gateway, then "
             "settle, cancel or retry it.",

@@ -128,11 +128,10 @@ def maybe(reason: str) -> Verdict:
 def _without_answer(facts: Facts) -> Verdict:
     if not facts.sent:
         return _not_sent(facts)
-    if facts.status is not None and 200 <= facts.status < 300 and facts.phase == Phase.ANSWERING:
-        lost = facts.error not in ("MLEDecryptError", "ReplyNotEncrypted", "ReplyUnreadable")
-        return maybe(REPLY_LOST if lost else UNREADABLE)
     if facts.status is not None:
-        return maybe(REPLY_LOST)
+        lost = facts.error not in ("MLEDecryptError", "ReplyNotEncrypted", "ReplyUnreadable")
+        took_it = 200 <= facts.status < 300 and facts.phase == Phase.ANSWERING
+        return replace(maybe(UNREADABLE if took_it and not lost else REPLY_LOST), ails=lost)
     return maybe({Phase.SENDING: "incomplete"}.get(facts.phase, "no_answer"))
 
 

@@ -58,7 +58,7 @@ def resolve(request: OutboundRequest, *, now: datetime) -> None:
         move(request, Step.PARK, now=now, reason="in_doubt")
     else:
         refuse_open_transaction()
-        pause = breakers.wait(request)
+        pause = breakers.wait(request, looking=True)
         if pause:
             due = database_clock.now() + timedelta(seconds=pause + retrying.spread(1.0))
             _step(request, Step.LOOK_AGAIN, due_at=due, reason=request.reason)

@@ -60,12 +60,22 @@ def due(now: datetime, *, limit: int = BATCH, hosts: Iterable[str] | None = None
     left_behind: list[UUID] = []
     for state in (RequestState.SENDING, RequestState.IN_DOUBT):
         left_behind.extend(of(state).values_list("pk", flat=True)[:limit])
-    queued = _first_of_many(of(RequestState.QUEUED), BATCH, beyond=_may_look_beyond())
-    ready = [row for row in queued if row.reason not in parking.HELD]
-    put_off = [row for row in queued if row.reason in parking.HELD]
+    ready, put_off = _two_lines(of(RequestState.QUEUED))
     lines = (_in_turns(ready), _in_turns(put_off, merchants_first=True))
     turns = zip_longest(left_behind, *([row.pk for row in line] for line in lines))
     return [pk for turn in turns for pk in turn if pk is not None][:limit]
+
+
+def _two_lines(queued: QuerySet[OutboundRequest]) -> tuple[list[_Row], list[_Row]]:
+    """Those that wait for their turn, and those that could not be sent when they were tried."""
+    beyond = _may_look_beyond()
+    rows = _first_of_many(queued, BATCH, beyond=beyond)
+    ready = [row for row in rows if row.reason not in parking.HELD]
+    put_off = [row for row in rows if row.reason in parking.HELD]
+    if beyond and len(rows) >= BATCH:  # of many the first may be of one kind
+        ready = ready or _first_of_many(queued.exclude(_HELD), BATCH, beyond=False)
+        put_off = put_off or _first_of_many(queued.filter(_HELD), BATCH, beyond=False)
+    return ready, put_off
 
 
 class _Row(NamedTuple):

@@ -509,6 +509,39 @@ def test_a_merchant_whose_every_call_makes_the_gateway_fail_is_left_alone_alone(
     assert work(of_other()).state == RequestState.ANSWERED
 
 
+def test_half_an_answer_is_none(other: Simulation) -> None:
+    rows.fail(other, "truncate", times=9)
+    for _ in range(3):
+        assert work(rows.enqueue()).reason == "reply_lost"
+        assert work(of_other()).reason == "reply_lost"
+    assert work(rows.enqueue()).reason == "breaker_open"
+    assert work(of_other()).reason == "breaker_open"
+
+
+def test_a_search_that_works_does_not_say_that_payments_do(
+    acme: Simulation, clock: rows.Clock
+) -> None:
+    rows.fail(acme, "reset_before", operation="authorization", times=6)
+    doubtful = [work(rows.enqueue()) for _ in range(5)]
+    clock.forward(11)  # past the first look, and the breaker's first pause
+    assert work(doubtful[0]).looks == 1
+    assert work(rows.enqueue()).state == RequestState.IN_DOUBT
+    assert work(rows.enqueue()).reason == "breaker_open"
+
+
+def test_a_search_that_is_away_is_asked_by_one_at_a_time(
+    acme: Simulation, clock: rows.Clock
+) -> None:
+    doubtful = []
+    for _ in range(7):
+        rows.fail(acme, "reset_before")
+        doubtful.append(work(rows.enqueue()))
+        assert work(rows.enqueue()).state == RequestState.ANSWERED
+    rows.fail(acme, "status", status=503, operation="search", times=99)
+    clock.forward(11)
+    assert [work(row).looks for row in doubtful] == [1, 1, 1, 1, 1, 0, 0]
+
+
 def test_a_search_that_is_away_stops_no_payment(other: Simulation, clock: rows.Clock) -> None:
     doubtful = [rows.enqueue() for _ in range(6)]
     rows.fail(other, "reset_before", times=2)

@@ -14,7 +14,8 @@ from django_cybs_jwt.exceptions import OutcomeUnknown, QueueError
 from django_cybs_jwt.models import OutboundRequest
 from django_cybs_jwt.services.queue import executing, outcomes
 from django_cybs_jwt.services.queue.outcomes import Kind, Then, Verdict
-from django_cybs_jwt.services.queue.settling import Result, settle
+from django_cybs_jwt.services.queue.results import Result
+from django_cybs_jwt.services.queue.settling import settle
 from django_cybs_jwt.testing.simulation import Simulation
 from tests.unit.services.queue import rows
 from tests.unit.services.queue.rows import Clock
@@ -124,13 +125,65 @@ def test_of_two_payouts_that_were_sent_so_a_person_hears_twice(
     second = rows.picked(stored())
     parcel = executing.take(second, now=clock.now())
     assert parcel is not None
-    settle(row, result)
-    settle(second, executing.of_reply(second, parcel, answered(second, parcel), started=0.0))
+    settle(row, replace(result, status=201))
+    late = executing.of_reply(second, parcel, answered(second, parcel), started=0.0)
+    settle(second, replace(late, status=201))
     assert stored().state == "IN_DOUBT"
     assert caplog.text.count("was answered late") == 2
     assert list(stored().attempts.values_list("kind", flat=True)) == ["answered"] * 2
     clock.forward(11)
     assert rows.work(stored()).state == "PARKED"
+
+
+def test_a_refusal_leaves_another_workers_claim_alone(acme: Simulation, clock: Clock) -> None:
+    row, result = sent(acme, clock)
+    other = claimed_by_another(row, clock)
+    settle(row, replace(result, status=400))
+    assert (stored().state, stored().jti, stored().attempts.count()) == ("SENDING", other, 0)
+
+
+def test_an_answer_ends_what_may_be_done_twice_though_another_worker_does_it(
+    acme: Simulation, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    paid = rows.work(rows.enqueue(json=rows.payment(**rows.SALE)))
+    path = f"{rows.PAYMENTS}/{paid.gateway_id}/voids"
+    OutboundRequest.objects.all().delete()
+    row, result = sent(acme, clock, path)
+    claimed_by_another(row, clock)
+    settle(row, result)
+    assert (stored().state, stored().outcome) == ("ANSWERED", "VOIDED")
+    assert "answered late" not in caplog.text
+
+
+def test_while_it_is_being_undone_the_answer_is_kept_so_that_it_is_never_called_absent(
+    acme: Simulation, clock: Clock
+) -> None:
+    row, result = sent(acme, clock)
+    undoing = STANDING["in doubt"] | {"reason": "undoing", "fence_at": clock.now()}
+    forget(row, clock, **undoing)
+    settle(row, result)
+    assert (stored().state, stored().reason, stored().attempt) == ("IN_DOUBT", "undoing", 2)
+    acme.gateway.ledger.index_lag = 1e9
+    rows.fail(acme, "status", status=400, reason="MISSING_AUTH", operation="reversal", times=99)
+    for _ in range(20):
+        clock.forward(600)
+        rows.work(row)
+    assert (stored().state, stored().reason) == ("PARKED", "unclear:ContradictedError")
+
+
+def test_of_two_forgotten_tries_of_a_row_that_has_ended_both_are_kept(
+    acme: Simulation, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    row, result = sent(acme, clock)
+    forget(row, clock)
+    second = rows.picked(stored())
+    parcel = executing.take(second, now=clock.now())
+    assert parcel is not None
+    forget(row, clock, state="CANCELLED", due_at=None, finished_at=clock.now())
+    settle(row, result)
+    settle(second, executing.of_error(second, parcel, ConnectionResetError(), started=0.0))
+    assert list(stored().attempts.order_by("number").values_list("number", flat=True)) == [1, 2]
+    assert caplog.text.count("was answered late") == 2
 
 
 def test_what_was_not_processed_leaves_another_workers_claim_alone(

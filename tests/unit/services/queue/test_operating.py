@@ -198,6 +198,23 @@ def test_what_is_repeated_is_retried_and_not_reconciled(acme: Simulation, clock:
     assert rows.work(decide(operating.retry, row, clock)).outcome == "VOIDED"
 
 
+@pytest.mark.parametrize("verb", [operating.cancel, operating.reconcile])
+def test_what_is_repeated_and_past_its_deadline_is_settled(
+    acme: Simulation, clock: Clock, verb: Verb
+) -> None:
+    soon = clock.now() + timedelta(seconds=60)
+    row = rows.enqueue(f"{rows.PAYMENTS}/1/voids", json=rows.payment(), deadline=soon)
+    rows.fail(acme, "reset_before")
+    rows.work(row)
+    clock.forward(61)
+    while row.state != "PARKED":
+        row = rows.work(row)
+    assert row.reason == "deadline_passed"
+    with pytest.raises(WrongState, match="settle it, or cancel it by force"):
+        decide(verb, row, clock)
+    assert decide(operating.settle, row, clock, outcome="VOIDED").state == "ANSWERED"
+
+
 def test_what_cannot_be_looked_up_is_settled_by_hand(acme: Simulation, clock: Clock) -> None:
     row = parked_by_policy(acme, clock)
     with pytest.raises(WrongState, match="cannot be looked up"):

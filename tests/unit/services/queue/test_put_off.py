@@ -116,6 +116,18 @@ def test_for_a_worker__they_take_turns_with_the_others_however_urgent_they_are(
     assert (due[0], due[2]) == tuple(goes)
 
 
+def test_for_a_worker__ready_rows_of_a_merchant_are_seen_behind_many_of_its_own(
+    acme: Simulation, clock: rows.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "BATCH", 4)
+    monkeypatch.setattr(sweeping, "_beyond_from", 0.0)
+    flood = flooded(6, clock)
+    OutboundRequest.objects.update(reason="EncryptionImpossible")
+    ready = rows.enqueue()
+    clock.forward(1)
+    assert sweeping.due(clock.now()) == [ready.pk, *flood[:4]]
+
+
 def open_the_hosts_breaker(row: OutboundRequest, clock: rows.Clock) -> None:
     refused = breakers.outcomes.Verdict(
         kind=breakers.Attempt.Kind.NOT_SENT,
