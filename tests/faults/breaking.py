@@ -33,7 +33,8 @@ class Proxy:
         user = parts.netloc.rpartition("@")[0]
         netloc = f"{user}@127.0.0.1:{self.port}" if user else f"127.0.0.1:{self.port}"
         self.url = urlunsplit(parts._replace(netloc=netloc))
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def drop(self, seconds: float) -> None:
         """Away for *seconds*."""
@@ -43,6 +44,15 @@ class Proxy:
     def close(self) -> None:
         self.drop(3600)
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.close()
 
     def _cut(self) -> None:
         for writer in list(self._open):
