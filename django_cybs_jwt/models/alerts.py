@@ -113,17 +113,23 @@ class ExpiryAlert(models.Model):
 
 
 class AlertDelivery(models.Model):
-    """One alert for one recipient: pending until it was handed over."""
+    """One alert for one recipient: pending until it was handed over, and a record of it then.
+
+    One that became louder since is pending in a row of its own.
+    """
 
     alert = models.ForeignKey(ExpiryAlert, models.CASCADE, related_name="deliveries")
     recipient = models.ForeignKey(AlertRecipient, models.CASCADE, related_name="deliveries")
+    told = models.CharField(max_length=8, blank=True)  # how loud it was then
     sent_at = models.DateTimeField(null=True)
     attempts = models.PositiveIntegerField(default=0)
     next_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["alert", "recipient"], name="cybs_told_once"),
+            models.UniqueConstraint(
+                fields=["alert", "recipient", "told"], name="cybs_told_once_as_loud"
+            ),
         ]
         indexes = [models.Index(fields=["recipient", "sent_at"], name="cybs_delivery_sent")]
 

@@ -47,6 +47,7 @@ OF_PEOPLE: Final = {
 OF_ALERTS: Final = {
     "ack-alert": Text("Acknowledge an alert"),
     "snooze-alert": Text("Put off an alert"),
+    "reopen-alert": Text("Reopen an alert"),
     "add-recipient": Text("Add a recipient"),
     "remove-recipient": Text("Remove a recipient"),
     "test-recipient": Text("Test a recipient"),

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from django_cybs_jwt.exceptions import CybsError
-from django_cybs_jwt.models import AlertDelivery, ExpiryAlert, JobRun
+from django_cybs_jwt.models import ExpiryAlert, JobRun
 from django_cybs_jwt.services import audit, expiry
 from django_cybs_jwt.services.alerts import schedule
 from django_cybs_jwt.services.alerts.schedule import HORIZON, Due, Severity
@@ -33,7 +33,6 @@ _UNANSWERED: Final = {
     "acknowledged_by": "",
     "acknowledged_at": None,
     "snoozed_until": None,
-    "escalated_at": None,
 }
 
 
@@ -46,7 +45,8 @@ def listing(*, resolved: bool = False) -> QuerySet[ExpiryAlert]:
 def raise_due(now: datetime) -> int:
     """Raise the alerts that are due, resolve those that are not any more; returns how many are new.
 
-    May run at any time, any number of times, in several processes at once.
+    May run at any time, any number of times, in several processes at once. That what became
+    louder is not answered any more is audited.
     """
     now = now.astimezone(UTC)  # a day has 24 hours, whatever zone the caller counts in
     endings = expiry.scan(now, until=now + HORIZON)
@@ -54,10 +54,12 @@ def raise_due(now: datetime) -> int:
     found = schedule.plan(endings, opened.iterator(), now)
     with _one_at_a_time(now):
         _update(found.over, resolved_at=now)
-        for alert, due in found.changed:
-            _change(alert, due, now)
+        again = [_change(alert, due, now) for alert, due in found.changed]
         for some in in_batches(found.raised):
-            _raise(some, now)
+            again += _raise(some, now)
+        # At the end: who answers locks an alert first, and the audit chain after it.
+        for alert in filter(None, again):
+            _record("reopen-alert", alert, actor="schedule", now=now, reason=_answer(alert))
     return len(found.raised)
 
 
@@ -137,24 +139,25 @@ def is_silent(at: datetime | None, now: datetime) -> bool:
     return at is None or abs(now - at) > SILENT_AFTER
 
 
-def _raise(some: Sequence[Due], now: datetime) -> None:
-    """Insert rows, or open again those of a threshold that stood before."""
+def _raise(some: Sequence[Due], now: datetime) -> list[ExpiryAlert | None]:
+    """Insert rows, or open again those of a threshold that stood before; of these see `_change`."""
     known = {
         (row.artefact, row.subject, row.ends, row.threshold): row
         for row in ExpiryAlert.objects.filter(
             artefact__in=list(Artefact), subject__in=[due.ending.subject for due in some]
         )
     }
-    new = []
+    new, again = [], []
     for due in some:
         ending = due.ending
         before = known.get((ending.artefact, ending.subject, ending.ends, due.threshold))
         if before is None:
             new.append(_row(due, now))
         else:
-            _change(before, due, now, resolved_at=None)
+            again.append(_change(before, due, now, resolved_at=None))
     # Another process may have raised the same; the unique constraint lets one in.
     ExpiryAlert.objects.bulk_create(new, ignore_conflicts=True)
+    return again
 
 
 def _row(due: Due, now: datetime) -> ExpiryAlert:
@@ -174,15 +177,32 @@ def _row(due: Due, now: datetime) -> ExpiryAlert:
     )
 
 
-def _change(alert: ExpiryAlert, due: Due, now: datetime, **columns: object) -> None:
-    """Make it as loud as is due; one that grew louder is told once more, as if it were new."""
-    # Another process may have planned the same and told it meanwhile.
-    as_planned = ExpiryAlert.objects.filter(pk=alert.pk, severity=alert.severity)
-    if due.severity.is_above(alert.severity) and as_planned.exists():
-        # With its deliveries gone a message that is on its way is not taken for this one either.
-        AlertDelivery.objects.filter(alert=alert).delete()
-        columns |= {**_UNANSWERED, "raised_at": now}
+def _change(alert: ExpiryAlert, due: Due, now: datetime, **columns: object) -> ExpiryAlert | None:
+    """Make it as loud as is due; returns it as it was where that takes somebody's answer back.
+
+    One that grew louder is told as if it were new, to whom it was not told as loud before.
+    """
+    before = None
+    if due.severity.is_above(alert.severity):
+        # Another process may have planned the same and told it meanwhile.
+        as_planned = ExpiryAlert.objects.filter(pk=alert.pk, severity=alert.severity)
+        before = as_planned.select_for_update().first()
+    if before is not None:
+        columns |= _UNANSWERED
+        if not before.deliveries.filter(told=due.severity).exists():
+            columns |= {"raised_at": now, "escalated_at": None}
     _update([alert], severity=due.severity, stops=len(due.ending.stops), **columns)
+    return before if before is not None and _answer(before) else None
+
+
+def _answer(alert: ExpiryAlert) -> str:
+    """What somebody had answered, for the audit row; empty where nobody had."""
+    answers = []
+    if alert.acknowledged_at is not None:
+        answers.append(f"acknowledged by {alert.acknowledged_by}")
+    if alert.snoozed_until is not None:
+        answers.append(f"put off until {alert.snoozed_until.isoformat()}")
+    return f"louder; was {' and '.join(answers)}" if answers else ""
 
 
 def _update(rows: Sequence[ExpiryAlert], **columns: object) -> int:

@@ -111,5 +111,6 @@ def _told(digest: Digest) -> dict[object, list[AlertRecipient]]:
     )
     for some in in_batches([alert.pk for alert in digest.alerts]):
         for delivery in others.filter(alert__in=some):
-            told[delivery.alert_id].append(delivery.recipient)
+            if delivery.recipient not in told[delivery.alert_id]:  # a louder one has another row
+                told[delivery.alert_id].append(delivery.recipient)
     return told

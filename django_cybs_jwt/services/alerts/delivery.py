@@ -2,6 +2,7 @@
 
 A row for each alert and recipient is written first, then claimed, handed over, marked as sent.
 A crash between the last two steps repeats the message once, after the claim has run out.
+What was sent stays written: the daily limit counts it, and nobody hears the same as loud again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from django_cybs_jwt import conf
 from django_cybs_jwt.models import AlertDelivery, AlertRecipient
@@ -31,6 +32,11 @@ FIRST_BACKOFF: Final = timedelta(minutes=5)
 LONGEST_BACKOFF: Final = timedelta(hours=6)
 DAY: Final = timedelta(days=1)
 
+_TOLD_AS_LOUD: Final = Q(sent_at__isnull=False) & (
+    Q(told=F("alert__severity")) | Q(told=Severity.CRITICAL) | Q(alert__severity=Severity.INFO)
+)
+"""As loud as the alert is now, or louder."""
+
 
 def deliver(now: datetime, *, clock: Clock | None = None) -> int:
     """Escalate, then hand over what is due; returns how many messages were handed over.
@@ -47,12 +53,19 @@ def deliver(now: datetime, *, clock: Clock | None = None) -> int:
 
 
 def pending(now: datetime) -> QuerySet[AlertDelivery]:
-    """What was not handed over yet and should be: replaced, put off and silenced alerts are not."""
+    """What was not handed over yet and should be.
+
+    Replaced, put off and silenced alerts are not, nor one that was told as loud before.
+    """
+    told = AlertDelivery.objects.filter(
+        _TOLD_AS_LOUD, alert=OuterRef("alert"), recipient=OuterRef("recipient")
+    )
     silenced = Q(alert__acknowledged_at__isnull=False) & ~Q(alert__severity=Severity.CRITICAL)
     return (
         AlertDelivery.objects.filter(sent_at=None, alert__resolved_at=None, recipient__active=True)
         .exclude(silenced)
         .exclude(alert__snoozed_until__gt=now)
+        .filter(~Exists(told))
     )
 
 
@@ -75,8 +88,10 @@ def next_message_at(sent: Sequence[datetime], limit: int) -> datetime | None:
 
 
 def _enrol(recipient: AlertRecipient) -> None:
-    """Write the row of each open alert that *recipient* was not told of."""
-    known = AlertDelivery.objects.filter(recipient=recipient, alert__resolved_at=None)
+    """Write the row of each open alert that *recipient* was not told of as loud as it is."""
+    known = AlertDelivery.objects.filter(
+        Q(sent_at=None) | _TOLD_AS_LOUD, recipient=recipient, alert__resolved_at=None
+    )
     missing = (
         alerts.listing()
         .filter(alert_recipients.scope(recipient))
@@ -100,8 +115,16 @@ def _tell(recipient: AlertRecipient, now: datetime) -> int:
     except Exception as error:  # noqa: BLE001  # whatever a channel raises, the others must be told
         logger.error("Alerts were not handed over to %s: %s", recipient, describe(error))
         return 0
-    _update(claimed, sent_at=now)
+    _mark(claimed, now)
     return 1
+
+
+def _mark(claimed: Sequence[AlertDelivery], now: datetime) -> None:
+    """As loud as it was told; it may be louder by now."""
+    for severity in Severity:
+        _update(
+            [row for row in claimed if row.alert.severity == severity], told=severity, sent_at=now
+        )
 
 
 def _claim(recipient: AlertRecipient, now: datetime) -> list[AlertDelivery]:
@@ -133,4 +156,5 @@ def _may_hear(recipient: AlertRecipient, now: datetime) -> bool:
 
 def _update(rows: Sequence[AlertDelivery], **columns: object) -> None:
     for some in in_batches([row.pk for row in rows]):
-        AlertDelivery.objects.filter(pk__in=some).update(**columns)
+        # What another run has handed over meanwhile keeps its moment and how loud it was.
+        AlertDelivery.objects.filter(pk__in=some, sent_at=None).update(**columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -9,21 +10,29 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from django_cybs_jwt.models import AuditHead, Epoch, GatewayCertificate, State
-from django_cybs_jwt.services import organizations
+from django_cybs_jwt.models import (
+    AlertDelivery,
+    AlertRecipient,
+    AuditHead,
+    Epoch,
+    GatewayCertificate,
+    State,
+)
+from django_cybs_jwt.services import alerts, organizations
 from tests.unit.services import estate
 from tests.unit.services.conftest import fresh_chain  # noqa: F401
 from tests.unit.services.estate import NOW
 
 pytestmark = pytest.mark.django_db
 
-NAME = "0014_rows_that_all_lock"
+LOCKED = "0014_rows_that_all_lock"
+TOLD = "0018_told_as_loud"
 
 
-def migrate(step: str) -> None:
+def migrate(step: str, name: str = LOCKED) -> None:
     """One step of it, with the models as they are at that migration."""
-    then = MigrationExecutor(connection).loader.project_state(("cybs_jwt", NAME)).apps
-    migration = import_module(f"django_cybs_jwt.migrations.{NAME}")
+    then = MigrationExecutor(connection).loader.project_state(("cybs_jwt", name)).apps
+    migration = import_module(f"django_cybs_jwt.migrations.{name}")
     getattr(migration, step)(then, SimpleNamespace(connection=connection))
 
 
@@ -63,3 +72,16 @@ def test_0014_a_certificate_that_came_into_use_is_in_use_again(
     GatewayCertificate.stored.filter(pk=row.pk).update(in_use=False)
     migrate("certificates_that_were_in_use")
     assert GatewayCertificate.objects.exists() == expected
+
+
+@pytest.mark.usefixtures("cybs_ring")
+@pytest.mark.parametrize(("sent_at", "told"), [(NOW, "warning"), (None, "")])
+def test_0018_what_was_handed_over_was_told_as_loud_as_its_alert_is(
+    sent_at: datetime | None, told: str
+) -> None:
+    estate.key(estate.organization("acme"), days=20)
+    alerts.raise_due(NOW)
+    recipient = AlertRecipient.objects.create(channel="mail", address="ops@example.com")
+    AlertDelivery.objects.create(alert=alerts.listing().get(), recipient=recipient, sent_at=sent_at)
+    migrate("fill", TOLD)
+    assert AlertDelivery.objects.get().told == told

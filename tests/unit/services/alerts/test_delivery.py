@@ -327,6 +327,35 @@ def test_ends_spread_over_a_day_stay_within_the_daily_limit_and_all_arrive(setti
     assert AlertDelivery.objects.filter(alert__threshold=30).count() == 48
 
 
+def test_alerts_that_become_louder_stay_within_the_daily_limit(settings: Any) -> None:
+    settings.CYBS_JWT = {**settings.CYBS_JWT, "ALERT_DAILY_LIMIT": 4}
+    recipient()
+
+    sent = []
+    for hours in range(0, 24, 2):
+        calming = estate.successor(estate.key(estate.organization(f"mid{hours}"), days=10))
+        sent.append(tick(NOW + hours * HOUR))
+        calming.delete()
+        sent.append(tick(NOW + (hours + 1) * HOUR))
+
+    assert sum(sent) <= 4
+
+
+def test_an_alert_that_becomes_louder_does_not_hurry_a_broken_channel(
+    broken: AlertRecipient,
+) -> None:
+    row = estate.key(estate.organization("acme"), days=10)
+    calming = estate.successor(row)
+    for minutes in (0, 5, 15):
+        tick(NOW + minutes * MINUTE)
+
+    calming.delete()
+    tick(NOW + 16 * MINUTE)
+
+    pending = AlertDelivery.objects.get()
+    assert (pending.attempts, pending.next_at) == (3, NOW + 35 * MINUTE)
+
+
 def test_a_claim_begins_when_its_turn_comes_not_with_the_run(settings: Any) -> None:
     settings.CYBS_JWT = {**settings.CYBS_JWT, "ALERT_CHANNELS": {"slow": f"{__name__}.Slow"}}
     estate.key(estate.organization("acme"), days=5)
