@@ -3,8 +3,8 @@
     Cybs-Timestamp: 1796040000
     Cybs-Signature: v1=<hex HMAC-SHA256 of "1796040000." and the body, under the recipient's key>
 
-The receiver compares in constant time and refuses an old timestamp; a repeated alert id is the
-same alert again.
+The receiver compares in constant time and refuses an old timestamp; an alert whose id and severity
+both came before is the same alert again. One that became louder keeps its id.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from contextlib import suppress
 import pytest
 
 from django_cybs_jwt.exceptions import ConfigurationError
-from django_cybs_jwt.models import AlertRecipient
+from django_cybs_jwt.models import AlertRecipient, Credential
 from django_cybs_jwt.services import alerts
 from django_cybs_jwt.services.alerts import delivery, recipients, webhook
 from tests.unit.services import estate, hands
-from tests.unit.services.estate import NOW
+from tests.unit.services.estate import DAY, NOW
 from tests.unit.services.receiver import Receiver
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cybs_ring")]
@@ -63,6 +63,19 @@ def test_the_body_names_the_key_its_end_and_how_many_stop(receiver: Receiver) ->
             "stops": 1,
         }
     ]
+
+
+def test_a_louder_alert_comes_under_its_id_with_another_severity(receiver: Receiver) -> None:
+    calming = estate.successor(estate.key(estate.organization("acme"), days=10))
+    recipients.add("webhook", receiver.url, actor="tests")
+    for moment in (NOW, NOW + DAY):
+        alerts.raise_due(moment)
+        hands.deliver(moment)
+        Credential.objects.filter(pk=calming.pk).delete()
+
+    first, louder = (json.loads(body)["alerts"][0] for _, _, body in receiver.got)
+    assert first["id"] == louder["id"]
+    assert (first["severity"], louder["severity"]) == ("info", "critical")
 
 
 def test_each_recipient_has_a_key_of_its_own() -> None:
