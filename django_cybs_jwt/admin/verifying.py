@@ -35,6 +35,14 @@ if TYPE_CHECKING:
 THEN: Final = "then"
 """What the preview's button posts: the page to go on to once the key is accepted."""
 HARMLESS: Final = _("One GET for a transaction that never is. It changes nothing at the gateway.")
+_TAKEN_BACK: Final = _(
+    "A switch to it is planned. If the gateway refuses this key, and nothing but the key explains "
+    "that, the plan is taken back and the key before it goes on signing."
+)
+_SOME_TAKEN_BACK: Final = _(
+    "Switches to some of them are planned. Where the gateway refuses a key, and nothing but the "
+    "key explains that, its plan is taken back and the key before it goes on signing."
+)
 _BACKGROUND: Final = _("They are verified in the background, one after the other.")
 _ONCE: Final = _(
     "For a merchant without a key of its own the meta key that signs for it is tried: once, as the "
@@ -94,8 +102,9 @@ class VerifyScreen(FormScreen):
         return form
 
     def consequences(self) -> Consequences:
-        """Next to none."""
-        return Consequences(sentences=[HARMLESS])
+        """Next to none, but for a switch that is planned."""
+        planned = [] if self.row.activate_at is None else [_TAKEN_BACK]
+        return Consequences(sentences=[HARMLESS, *planned])
 
     def act(self, form: Any) -> HttpResponse:
         """Wait for the gateway's answer and tell it on the row's page."""
@@ -129,7 +138,9 @@ class VerifyOrganizationScreen(FormScreen):
         """Which keys are tried, or why none is."""
         trials = self._trials()
         tried: list[Text] = [HARMLESS, *map(_tried, trials.seen)] if trials.seen else []
-        return Consequences(sentences=[*tried, *_not_tried(trials)])
+        is_planned = any(trial.credential.activate_at for trial in trials.seen)
+        planned = [_SOME_TAKEN_BACK] if is_planned else []
+        return Consequences(sentences=[*tried, *planned, *_not_tried(trials)])
 
     def act(self, form: Any) -> HttpResponse:
         """One message a key."""
@@ -172,9 +183,11 @@ class VerifyMany(BulkAction):
     def consequences(self, rows: QuerySet[Any]) -> Consequences:
         """Which merchants' keys are tried."""
         name = Concat(F("organization__org_id"), Value("@"), F("organization__host"))
-        names = rows.filter(state__in=verification.TRIED).order_by().values_list(name, flat=True)
+        tried = rows.filter(state__in=verification.TRIED).order_by()
+        names = tried.values_list(name, flat=True)
+        planned = [_SOME_TAKEN_BACK] if tried.exclude(activate_at=None).exists() else []
         return Consequences(
-            sentences=[HARMLESS, _BACKGROUND],
+            sentences=[HARMLESS, _BACKGROUND, *planned],
             merchants=sorted(set(names)),
         )
 

@@ -65,12 +65,16 @@ _ACCEPTED: Final = frozenset({200, 404})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What came out, why, and the gateway's correlation id; *explanation* for a 401."""
+    """What came out, why, and the gateway's correlation id; *explanation* for a 401.
+
+    *blames_key* is true of a refusal that no other key, merchant or fault of ours explains.
+    """
 
     verdict: Verdict
     detail: Text
     reference: str = ""
     explanation: str = ""
+    blames_key: bool = False
 
 
 def verify(
@@ -80,15 +84,17 @@ def verify(
 
     *acting_as* is the merchant to speak for; for a meta key by default the first that lives on it.
     A Response MLE key is tried with its owner's signing key. Sends one GET, changes nothing there.
-    A refusal takes a planned switch back, unless that took force: the key before it goes on.
+    A refusal that only a signing key itself can be the reason of takes a planned switch to it
+    back, unless that took force: the key before it goes on.
     """
+    clock = clocks.since(now)
     with audit.denials_of(credential, Action.VERIFY, actor=actor, now=now), transaction.atomic():
         rotation.settle(credential.slot, now=now)
         # Of many that are marked the last one's turn comes a minute after its row was read.
         credential.refresh_from_db(fields=["state"])
         _check_allowed(credential, acting_as)
     outcome = _try(credential, acting_as, now)
-    return _store(credential, outcome, actor=actor, now=now)
+    return _store(credential, outcome, actor=actor, now=now, ended=clock())
 
 
 def request(credentials: QuerySet[Credential], *, actor: str, now: datetime) -> int:
@@ -204,7 +210,8 @@ def _try(credential: Credential, acting_as: str | None, now: datetime) -> Verifi
     except (KeyUnavailable, KeyBlocked, ConfigurationError) as error:
         return _not_asked(error)  # the ring's fault: the key may be healthy
     except CybsError as error:
-        return Verification(verdict=Verdict.REFUSED, detail=error.text)
+        blamed = credential.slot.purpose == Purpose.SIGNING
+        return Verification(verdict=Verdict.REFUSED, detail=error.text, blames_key=blamed)
     try:
         trial = trial_keys.of(credential, acting_as, now=now)
     except CybsError as error:
@@ -257,10 +264,13 @@ def _ask(credential: Credential, trial: MerchantKeys) -> Verification:
         reply = Reply.of(http.get(PROBE), received_at=timezone.now())
     report = partial(Verification, reference=(reply.correlation_id or "")[:64])
     if reply.status_code == 401:
+        explanation = reply.explain()
+        alone = trial.merchant == credential.organization.org_id and not explanation.suspects
         return report(
             verdict=Verdict.REFUSED,
             detail=Text("The gateway refused the token (401)."),
-            explanation=reply.explain().text,
+            explanation=explanation.text,
+            blames_key=alone and credential.slot.purpose == Purpose.SIGNING,
         )
     if reply.status_code not in _ACCEPTED:
         return report(
@@ -276,9 +286,11 @@ def _ask(credential: Credential, trial: MerchantKeys) -> Verification:
 
 
 def _store(
-    credential: Credential, outcome: Verification, *, actor: str, now: datetime
+    credential: Credential, outcome: Verification, *, actor: str, now: datetime, ended: datetime
 ) -> Verification:
     with transaction.atomic():
+        # The gateway may have taken its time: a switch that is in force by now is no plan.
+        rotation.settle(credential.slot, now=ended)
         current = lifecycle.locked(credential.pk)
         outcome = _without_plan(outcome, current, actor=actor, now=now)
         current.verify_requested_at = None
@@ -308,10 +320,21 @@ def _store(
 def _without_plan(
     outcome: Verification, row: Credential, *, actor: str, now: datetime
 ) -> Verification:
-    """Take the row's plan back on a refusal, and say so; not one that was made in spite of it."""
+    """Take the row's plan back on a refusal, or let it stand, and say so.
+
+    It stands where it was made in spite of that, and where the key need not be to blame.
+    """
     at = row.activate_at
-    if outcome.verdict != Verdict.REFUSED or at is None or proven.takes_force(row):
+    if outcome.verdict != Verdict.REFUSED or at is None:
         return outcome
+    if proven.takes_force(row) or not outcome.blames_key:
+        stands = Text(
+            "{cause} The switch planned for {at:%Y-%m-%d %H:%M UTC} stands; take it back if this "
+            "key is to blame.",
+            cause=outcome.detail,
+            at=at,
+        )
+        return replace(outcome, detail=stands)
     logger.warning("The switch to %s is taken back: %s", row.key_id, outcome.detail.english)
     plans.take_back(row, actor=actor, now=now, reason=f"refused: {outcome.detail.english}")
     detail = Text(

@@ -90,6 +90,23 @@ def test_one_click_verifies_and_tells_the_outcome(
     assert KeyEvent.objects.get(action="verify").actor == "olga"
 
 
+def test_before_a_key_is_tried_its_page_says_that_a_refusal_takes_a_planned_switch_back(
+    old: Credential, new: Credential, visitor: Client
+) -> None:
+    one = people.url("credential", "verify", new.pk)
+    whole = people.url("organization", "verify", new.organization_id)
+    many = people.url("credential", "changelist")
+    chosen = {"action": "verify_many", "_selected_action": [str(old.pk), str(new.pk)]}
+
+    def says_so() -> list[bool]:
+        pages = [visitor.get(one), visitor.get(whole), visitor.post(many, chosen)]
+        return ["plan is taken back" in page.content.decode() for page in pages]
+
+    assert says_so() == [False, False, False]
+    click(visitor, new, "activate", {**SWITCH, "when": "2027-01-31T03:00"})
+    assert says_so() == [True, True, True]
+
+
 def test_a_refusal_shows_the_report_on_the_page_of_the_key(
     cybs_simulator: Simulation, visitor: Client
 ) -> None:

@@ -475,7 +475,55 @@ def test_a_switch_that_was_forced_is_not_taken_back_by_a_refusal(
     outcome = verification.verify(stored(row), actor="anna", now=NOW + HOUR)
 
     assert outcome.verdict == Verdict.REFUSED
+    assert outcome.detail.endswith(STANDS)
     assert stored(row).activate_at == NOW + 2 * HOUR
+
+
+STANDS = "The switch planned for 2026-12-01 02:00 UTC stands; take it back if this key is to blame."
+
+
+@pytest.mark.parametrize("excuse", ["its owner's other key", "a merchant", "our clock"])
+def test_a_refusal_that_need_not_be_the_keys_takes_no_planned_switch_back(
+    cybs_simulator: Simulation, excuse: str
+) -> None:
+    mall = cybs_simulator.merchant("mall", kind="portfolio", covers="all")
+    cybs_simulator.merchant("garden", parent="mall", signs_with=None)
+    row = (
+        cybs_simulator.import_p12(mall, "response-mle", activate=False)
+        if excuse == "its owner's other key"
+        else cybs_simulator.import_shared_secret(mall, covers="all", activate=False)
+    )
+    verification.verify(row, actor="anna", now=NOW)
+    rotation.rotate(stored(row), actor="anna", now=NOW, at=NOW + 2 * HOUR)
+    if excuse == "our clock":
+        cybs_simulator.faults.add(Fault(kind=FaultKind.CLOCK_SKEW, seconds=600, times=1))
+    else:
+        refuse_once(cybs_simulator)
+    spoken = {"acting_as": "garden" if excuse == "a merchant" else "mall"}
+
+    outcome = verification.verify(stored(row), actor="bert", now=NOW + HOUR, **spoken)
+
+    assert (outcome.verdict, stored(row).verify_outcome) == (Verdict.REFUSED, Verdict.REFUSED)
+    assert outcome.detail.endswith(STANDS)
+    assert stored(row).activate_at == NOW + 2 * HOUR
+
+
+def test_a_switch_that_came_into_force_while_the_gateway_was_asked_is_not_taken_back(
+    cybs_simulator: Simulation,
+) -> None:
+    acme = cybs_simulator.merchant("acme", signs_with="shared_secret", response_mle=False)
+    row = cybs_simulator.import_shared_secret(acme, activate=False)
+    verification.verify(row, actor="anna", now=NOW)
+    at = NOW + timedelta(seconds=0.2)
+    rotation.rotate(stored(row), actor="anna", now=NOW, at=at)
+    cybs_simulator.faults.add(Fault(kind=FaultKind.LATENCY, seconds=0.4, times=1))
+    refuse_once(cybs_simulator)
+
+    outcome = verification.verify(stored(row), actor="bert", now=NOW)
+
+    assert outcome.detail == "The gateway refused the token (401)."
+    after = stored(row)
+    assert (after.state, after.activated_at, after.verify_outcome) == ("ACTIVE", at, "refused")
 
 
 def test_a_key_that_was_forced_into_use_is_verified_once_the_gateway_accepts_it(
