@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -31,14 +33,17 @@ def compromise(credential: Credential, *, actor: str, now: datetime, reason: str
     Whoever knows it knows it everywhere: `elsewhere` are moved with it, each with its audit row.
     Delete it at the gateway too.
     """
+    same = Credential.objects.filter(fingerprint=credential.fingerprint).order_by("pk")
+    slots = set(same.values_list("slot", flat=True))
     with (
         audit.denials_of(credential, Action.COMPROMISE, actor=actor, now=now),
         transaction.atomic(),
     ):
-        _lock_everywhere(credential)
+        rows = _locked_in_turn(same, slots)
         current = _withdraw(credential, Action.COMPROMISE, actor=actor, now=now, reason=reason)
-        for twin in elsewhere(credential):
-            _withdraw(twin, Action.COMPROMISE, actor=actor, now=now, reason=reason)
+        for twin in rows:
+            if twin != credential and twin.state in TABLE[Action.COMPROMISE].sources:
+                _withdraw(twin, Action.COMPROMISE, actor=actor, now=now, reason=reason)
     return current
 
 
@@ -107,13 +112,14 @@ def release(credential: Credential, *, actor: str, now: datetime, reason: str) -
     return current
 
 
-def _lock_everywhere(credential: Credential) -> None:
-    """Slots before keys, as everywhere; then no import of the same key slips in between."""
-    rows = Credential.objects.filter(fingerprint=credential.fingerprint)
-    slots = KeySlot.objects.filter(pk__in=rows.order_by().values("slot"))
-    list(slots.select_for_update().order_by("pk").values_list("pk"))
-    list(rows.select_for_update().order_by("pk").values_list("pk"))
+def _locked_in_turn(same: QuerySet[Credential], slots: Collection[UUID]) -> list[Credential]:
+    """The rows once no import adds another: slots first, as everywhere, then the audit chain.
+
+    Locked before anything is read: MySQL shows a transaction what was there at its first read.
+    """
+    list(KeySlot.objects.select_for_update().filter(pk__in=slots).order_by("pk"))
     audit.take_turn()
+    return list(same.select_for_update())
 
 
 def _withdraw(

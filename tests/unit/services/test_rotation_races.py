@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_cybs_jwt.exceptions import InvalidTransition
 from django_cybs_jwt.models import Credential, KeyEvent, Organization, State, Verdict
-from django_cybs_jwt.services import rotation
+from django_cybs_jwt.services import rotation, withdrawal
 from django_cybs_jwt.testing import material
 from tests.services import postgresql_as_default
 from tests.unit.services import enrolment
@@ -113,6 +115,22 @@ def test_of_one_key_on_two_hosts_both_are_compromised_whoever_meets_there(
         rows = Credential.objects.filter(pk__in=[row.pk for row in twins])
         assert set(rows.values_list("state", flat=True)) == {State.COMPROMISED}
         assert set(ended) <= {"done", "InvalidTransition"}
+
+
+def test_a_compromise_reads_nothing_without_a_lock_before_it_has_its_turn(
+    acme: Organization,
+) -> None:
+    row = enrolment.shared_secret(acme)
+    key = Credential.objects.select_related("organization", "slot").get(pk=row.pk)
+
+    with CaptureQueriesContext(connection) as captured:
+        withdrawal.compromise(key, actor="anna", now=timezone.now(), reason="leaked")
+
+    told = [query["sql"] for query in captured]
+    begins = told.index("BEGIN") + 1
+    turn = next(place for place, sql in enumerate(told) if "_audithead" in sql)
+    for sql in told[begins : turn + 2]:
+        assert (sql.count("SELECT"), sql.endswith("FOR UPDATE")) == (1, True)
 
 
 def test_who_decided_about_another_key_than_the_one_that_is_active_looks_again(
