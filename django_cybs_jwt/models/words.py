@@ -15,6 +15,7 @@ OF_KEYS: Final = {
     "schedule": Text("Schedule"),
     "unschedule": Text("Take back the schedule"),
     "roll-back": Text("Roll back"),
+    "close-overlap": Text("Close the overlap"),
     "retire": Text("Retire"),
     "suspend": Text("Suspend"),
     "resume": Text("Resume"),

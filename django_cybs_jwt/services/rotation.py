@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from django_cybs_jwt.exceptions import InvalidTransition
 from django_cybs_jwt.models import Credential, KeySlot, State, Verdict
@@ -103,8 +103,8 @@ def roll_back(
 
     Replies under either key ID still decrypt. Lowers exposure: one person does it.
     Every overlap of the slot is closed by it, so that the next rotation is not refused and a
-    second step back leads to no older key; and what was planned there is taken back: it followed
-    upon the key that did not do. *replaces* is as in `rotate`.
+    second step back leads to no older key: still older ones retire. And what was planned there
+    is taken back: it followed upon the key that did not do. *replaces* is as in `rotate`.
     """
     now = now.astimezone(UTC)
     seen = active_id(slot, now=now) if replaces is None else replaces
@@ -135,7 +135,7 @@ def roll_back(
             newer = lifecycle.locked(newer.pk)
             lifecycle.move(newer, Action.SUPERSEDE, actor=actor, now=now, reason=reason)
         lifecycle.move(older, Action.ROLL_BACK, actor=actor, now=now, reason=reason)
-        _close_overlaps(slot)
+        _close_overlaps(older, actor=actor, now=now)
     return older
 
 
@@ -318,12 +318,25 @@ def _supersede(
     lifecycle.move(credential, Action.SUPERSEDE, actor=actor, now=now, since=since, reason=reason)
 
 
-def _close_overlaps(slot: KeySlot) -> None:
-    rows = slot.credentials.filter(state=State.RETIRING).exclude(overlap_until=None)
+def _close_overlaps(chosen: Credential, *, actor: str, now: datetime) -> None:
+    """Those that are left end now, that of a suspended key too: it could be resumed."""
+    slot, suspended = chosen.slot, Q(state=State.SUSPENDED, suspended_from=State.RETIRING)
+    rows = slot.credentials.filter(Q(state=State.RETIRING) | suspended, overlap_until__gt=now)
     for key in list(rows.values_list("pk", flat=True)):
         row = lifecycle.locked(key)
-        row.overlap_until = None
+        row.overlap_until = now
         lifecycle.save(row)
+        entry = audit.Entry(
+            action="close-overlap",
+            actor=actor,
+            organization=str(row.organization),
+            credential=row,
+            from_state=row.state,
+            to_state=row.state,
+            reason=f"{chosen.key_id} was activated",
+        )
+        audit.record(entry, now=now)
+    settle(slot, now=now)
 
 
 def _newest(slot: KeySlot) -> Credential | None:

@@ -135,15 +135,17 @@ class Slot:
         return first and self.keys[pk].state in CAN_BE_USED and self.keys[pk].said != "refused"
 
     def roll_back(self, now: datetime) -> None:
-        """Back to the key of the open overlap; the newer one retires, every overlap is closed."""
+        """Back to the key of the open overlap; the newer one retires, every overlap ends."""
         older, newer = self.open_overlap(now), self.active()
         self._forget_plans_of_others(older)
         if newer is not None:
             self._supersede(self.keys[newer], now, None)
         self.keys[older].go("ACTIVE")
         for key in self.keys.values():
-            if key.state == "RETIRING":
-                key.until = None
+            may_come_back = "RETIRING" in (key.state, key.came_from)
+            if may_come_back and key.until is not None and key.until > now:
+                key.until = now
+        self.settle(now)
 
     def may_withdraw(self, pk: Any, action: str) -> bool:
         """True where the table of the specification has an arrow, whose end is free."""

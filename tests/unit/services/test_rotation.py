@@ -13,7 +13,14 @@ from django.utils import timezone
 from django_cybs_jwt import cybs
 from django_cybs_jwt.exceptions import InvalidTransition, KeyNotUsable
 from django_cybs_jwt.models import Credential, KeyEvent, Organization, State
-from django_cybs_jwt.services import lifecycle, rotation, signing, verification, withdrawal
+from django_cybs_jwt.services import (
+    lifecycle,
+    overlaps,
+    rotation,
+    signing,
+    verification,
+    withdrawal,
+)
 from django_cybs_jwt.testing.simulation import Simulation
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
@@ -143,7 +150,52 @@ def test_of_two_who_roll_back_one_after_the_other_the_second_lands_on_no_older_k
     with pytest.raises(InvalidTransition, match=told):
         rotation.roll_back(old.slot, actor="bert", now=at, replaces=seen)
 
+    assert states(old, new, third) == ["RETIRED", "ACTIVE", "RETIRING"]
+
+
+@pytest.fixture
+def third(
+    cybs_simulator: Simulation, acme: Organization, old: Credential, new: Credential
+) -> Credential:
+    """The newest of three keys; both before it are in their overlaps."""
+    third = cybs_simulator.import_shared_secret(acme, activate=False)
+    week = {"overlap": overlaps.OVERLAPS["7d"], "actor": "anna"}
+    rotation.rotate(new, now=NOW, **week)
+    rotation.rotate(third, now=NOW + HOUR, force=True, reason="in haste", **week)
+    return third
+
+
+def test_roll_back__retires_a_still_older_key_at_that_moment_and_audits_it(
+    old: Credential, third: Credential
+) -> None:
+    at = NOW + 48 * HOUR
+
+    rotation.roll_back(old.slot, actor="bert", now=at)
+
+    retired = Credential.objects.get(pk=old.pk)
+    assert (retired.state, retired.retired_at) == ("RETIRED", at)
+    told = KeyEvent.objects.filter(credential=old.pk, at=at).order_by("seq")
+    assert list(told.values_list("action", "actor")) == [
+        ("close-overlap", "bert"),
+        ("retire", "schedule"),
+    ]
+
+
+def test_roll_back__closes_the_overlap_of_a_suspended_key_too(
+    old: Credential, new: Credential, third: Credential
+) -> None:
+    at = NOW + 2 * HOUR
+    withdrawal.suspend(old, actor="anna", now=at, reason="a doubt")
+    rotation.roll_back(old.slot, actor="anna", now=at)
+    withdrawal.resume(old, actor="anna", now=at, reason="no doubt")
+
+    with pytest.raises(InvalidTransition, match="no open overlap"):
+        rotation.roll_back(old.slot, actor="anna", now=at)
+
     assert states(old, new, third) == ["RETIRING", "ACTIVE", "RETIRING"]
+    rotation.carry_out_due(now=at)
+    assert states(old) == ["RETIRED"]
+    assert KeyEvent.objects.filter(action="close-overlap", credential=old.pk).exists()
 
 
 @pytest.mark.parametrize("planned", [False, True])
