@@ -24,9 +24,9 @@ from django_cybs_jwt.exceptions import (
     CybsError,
     InvalidTransition,
     KeyBlocked,
-    KeyResolutionError,
     KeyUnavailable,
     MLEDecryptError,
+    NoKey,
     SendError,
 )
 from django_cybs_jwt.models import Credential, Organization, Purpose, State, Verdict
@@ -226,7 +226,7 @@ def _try(credential: Credential, acting_as: str | None, now: datetime) -> Verifi
 
 def _not_asked(error: CybsError) -> Verification:
     # The full message of a search names every place that was looked at; not all see them.
-    told = type(error)() if isinstance(error, KeyResolutionError) else error
+    told = NoKey() if "looked" in error.facts else error
     return Verification(
         verdict=Verdict.INCONCLUSIVE,
         detail=Text("Nothing was asked. {cause}", cause=told.text),

@@ -159,6 +159,21 @@ def test_response_key__without_a_signing_key_beside_it_is_not_refused_as_nothing
     assert stored(row).state == "STAGED"
 
 
+def test_response_key__whose_owners_signing_key_is_suspended_says_so_and_the_cure(
+    cybs_simulator: Simulation,
+) -> None:
+    acme = cybs_simulator.merchant("acme", signs_with="shared_secret", response_mle=False)
+    signing = Credential.objects.get(organization=acme)
+    row = cybs_simulator.import_p12(acme, "response-mle", activate=False)
+    withdrawal.suspend(signing, actor="anna", now=NOW, reason="a doubt")
+
+    outcome = verification.verify(row, actor="anna", now=NOW)
+
+    assert outcome.verdict == Verdict.INCONCLUSIVE
+    assert f"{signing.key_id} is SUSPENDED. Resume it" in outcome.detail
+    assert stored(row).verify_detail == outcome.detail
+
+
 def test_response_key__that_cannot_be_tried_names_nobody_above_its_owner(
     cybs_simulator: Simulation,
 ) -> None:
