@@ -54,6 +54,11 @@ def of_its_chain(merchant: Organization) -> object:
     return merchant_rows.keys(merchant)
 
 
+def of_its_host(merchant: Organization) -> object:
+    """As signing reads the certificates, of the host, of the owner and of the key."""
+    return merchant_rows.certificates(merchant, Credential(pk=uuid4()))
+
+
 @pytest.mark.parametrize(
     "read",
     [
@@ -62,7 +67,7 @@ def of_its_chain(merchant: Organization) -> object:
         resolution.candidates,
         of_its_chain,
         gateway_certificates.candidates,
-        merchant_rows.certificates,
+        of_its_host,
     ],
     ids=["find", "named", "candidates", "of its chain", "certificates", "of its host"],
 )
