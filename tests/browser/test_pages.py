@@ -57,7 +57,10 @@ def test_axe_finds_nothing(stage: Stage, somebody: Somebody, scheme: str, rules:
 
 @pytest.mark.parametrize(
     ("scheme", "rules", "kinds"),
-    [("light", [], KINDS), ("dark", ["color-contrast"], KINDS[::2])],
+    [
+        ("light", [], KINDS),
+        pytest.param("dark", ["color-contrast"], KINDS[::2], marks=pytest.mark.long),
+    ],
 )
 def test_axe_finds_nothing_on_a_telephone_or_a_wide_screen(
     stage: Stage, somebody: Somebody, scheme: str, rules: list[str], kinds: tuple[str, ...]
