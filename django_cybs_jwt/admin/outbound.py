@@ -39,7 +39,7 @@ TONES: Final[dict[str, Tone]] = {
 _RETRY: Final = _("It is signed anew and sent by the next worker, with all its tries.")
 _CANCEL: Final = _("It is never sent, and its payload is overwritten.")
 _RECONCILE: Final = _(
-    "The gateway is asked again what became of it. It is sent again only where RESOLVE says so."
+    "The gateway is asked again what became of it. It is sent again only where the settings say so."
 )
 _SETTLE: Final = _("It ends with what you say, and its payload is overwritten.")
 
