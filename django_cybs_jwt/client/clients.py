@@ -248,6 +248,8 @@ def _joined(content: Any) -> Any:
         return content
     if isinstance(content, bytearray | memoryview):
         return bytes(content)
+    if isinstance(content, Mapping):  # an empty one would join to an empty body
+        raise _no_bytes(content)
     try:
         return content.encode() if isinstance(content, str) else b"".join(content)
     except (TypeError, UnicodeEncodeError):

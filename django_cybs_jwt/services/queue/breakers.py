@@ -139,11 +139,12 @@ def learn(request: OutboundRequest, verdict: Verdict) -> None:
             _breakers.setdefault(host, Breaker(SILENCE)).open(now, who)
             return
         failed = verdict.reason in _SILENT or verdict.ails
-        _tell(silent, SILENCE, who, failed=failed, now=now)
-        if not verdict.ails or _fails_others_too(request):
-            _tell(host, SILENCE, who, failed=failed, now=now)
-        if not verdict.ails:
-            _ailing.pop(request.host, None)
+        told = (silent,) if verdict.ails and not _fails_others_too(request) else (silent, host)
+        for name in told:
+            _tell(name, SILENCE, who, failed=failed, now=now)
+        _ailing.pop(request.host, None)
+        if verdict.ails:
+            _ailing[request.host] = str(request.organization_id)
         _learn_of_merchant(request, refused, verdict, now)
 
 
@@ -177,7 +178,6 @@ def _fails_others_too(request: OutboundRequest) -> bool:
     """One whose every call makes the host fail is slowed alone, unless it has knocked there."""
     merchant = str(request.organization_id)
     before = _ailing.get(request.host, merchant)
-    _ailing[request.host] = merchant
     breaker = _breakers.get(("host", request.host))
     return before != merchant or (breaker is not None and breaker.has_let_in(request.pk))
 

@@ -35,6 +35,7 @@ SLIPS: list[tuple[str, Any, type[MessageError]]] = [
     ("half an emoji", {"content": CARD[:-1] + "\ud83d"}, InvalidBody),
     ("a number", {"content": 5}, InvalidBody),
     ("a dict", {"content": {"number": CARD_NUMBER}}, InvalidBody),
+    ("an empty dict", {"content": {}}, InvalidBody),
     ("parts of text", {"content": Parts()}, InvalidBody),
     ("asynchronous parts of text", {"content": AsynchronousParts()}, InvalidBody),
     ("a form with half an emoji", {"data": {"n": f"{CARD_NUMBER}\ud83d"}}, MessageError),
